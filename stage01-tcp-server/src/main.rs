@@ -1,1 +1,172 @@
-fn main() {}
+//! Stage 1: a TCP server for one client.
+//!
+//! The life of a blocking server in the order of its system calls: `socket`,
+//! `bind`, `listen`, `accept`, then `recv` and `send` until the client goes.
+//! Each line that the client sends is answered with the line reversed.
+
+mod cli;
+mod reverse;
+mod show;
+
+use std::io::{Write, stdout};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use log::{error, info, warn};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, accept4, bind,
+    getsockname, listen, recv, send, setsockopt, socket,
+};
+
+use cli::Args;
+use reverse::{Lines, reverse};
+use show::show_message;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::start_logger(args.verbose, args.quiet);
+    if let Err(error) = run(&args) {
+        error!("{error:#}");
+    }
+    // Served or failed, a server that ends serves nobody: status 1.
+    ExitCode::FAILURE
+}
+
+fn run(args: &Args) -> Result<()> {
+    let listener = open_listener(args)?;
+    loop {
+        let client = accept_client(&listener)?;
+        info!("Client connected to server");
+        if let Err(errno) = serve(&client, args.quiet) {
+            warn!("Lost the client: {}", errno.desc());
+        }
+        if !args.iterative {
+            info!("Client disconnected. Closing server");
+            return Ok(());
+        }
+        info!("Client disconnected");
+    }
+}
+
+/// Opens a socket that clients can connect to, on the first address of `--host`
+/// that can be had (a name may have several).
+fn open_listener(args: &Args) -> Result<OwnedFd> {
+    let (host, port) = (args.host.as_str(), args.port);
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve --host {host}"))?;
+    let mut failure = anyhow!("--host {host} has no address");
+    for address in addresses {
+        match listen_on(address, args.backlog) {
+            Ok(listener) => return Ok(listener),
+            Err(errno) => failure = cannot_listen(address, errno),
+        }
+    }
+    Err(failure)
+}
+
+fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let listener = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Without it the port stays taken for a minute after a client was served:
+    // the old connection is in TIME_WAIT (tcp(7)).
+    setsockopt(&listener, ReuseAddr, &true)?;
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
+
+    let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
+    let port = bound
+        .to_string()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    info!("Server listening on port {port} ({bound})");
+    Ok(listener)
+}
+
+fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
+        Errno::EACCES => " (ports below 1024 are for root)",
+        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
+}
+
+/// Waits until a client has connected.
+fn accept_client(listener: &OwnedFd) -> Result<OwnedFd> {
+    loop {
+        match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            #[allow(unsafe_code)]
+            Ok(client) => return Ok(unsafe { OwnedFd::from_raw_fd(client) }),
+            // The client left while it was waiting: so to the next one (accept(2)).
+            Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+            Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
+        }
+    }
+}
+
+/// Answers one client's lines until it shuts down its side of the connection.
+fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
+    let mut lines = Lines::default();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        let count = receive(client, &mut chunk)?;
+        lines.push(&chunk[..count]);
+
+        let (mut answers, mut shown) = (Vec::new(), String::new());
+        let mut answer = |line: &[u8]| {
+            reverse(line, &mut answers);
+            show_message(line, &mut shown);
+        };
+        while let Some(line) = lines.next_line() {
+            answer(line);
+        }
+        let end_of_stream = count == 0;
+        if end_of_stream && let Some(line) = lines.last_line() {
+            answer(line);
+        }
+
+        if !quiet {
+            let _ = stdout().write_all(shown.as_bytes()); // gone? then nobody looks
+        }
+        send_all(client, &answers)?;
+        if end_of_stream {
+            return Ok(());
+        }
+    }
+}
+
+/// One `recv`: what has arrived, 0 bytes at the end of the stream.
+fn receive(client: &OwnedFd, chunk: &mut [u8]) -> nix::Result<usize> {
+    loop {
+        match recv(client.as_raw_fd(), chunk, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue, // a signal came first: ask again (signal(7))
+            result => return result,
+        }
+    }
+}
+
+/// Sends all of `bytes`: one `send` may take only a part of them.
+fn send_all(client: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        // NOSIGNAL: a client that is gone is an error here, not the end by SIGPIPE.
+        match send(client.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

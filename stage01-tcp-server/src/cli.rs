@@ -1,0 +1,44 @@
+//! The command line, and the log that it asks for.
+
+use clap::{ArgAction, Parser};
+use log::LevelFilter;
+use simple_logger::SimpleLogger;
+
+/// A TCP server for one client: answers each line with the line reversed.
+///
+/// Talk to it from another terminal with `nc 127.0.0.1 8080`. It ends, with exit
+/// status 1, when its client leaves.
+#[derive(Parser)]
+pub struct Args {
+    /// Address to listen on: an IPv4 or IPv6 address, or a name
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// How many clients may wait in the kernel's queue to be accepted
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..))]
+    pub backlog: i32,
+    /// When a client leaves, serve the next one instead of ending
+    #[arg(long)]
+    pub iterative: bool,
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Log warnings only, and do not print what clients send
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// Log lines go to stderr, so that stdout holds the messages alone. A level asked
+/// for here wins over `RUST_LOG`.
+pub fn start_logger(verbose: u8, quiet: bool) {
+    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
+    let logger = match (quiet, verbose) {
+        (true, _) => logger.with_level(LevelFilter::Warn),
+        (_, 0) => logger,
+        (_, 1) => logger.with_level(LevelFilter::Debug),
+        _ => logger.with_level(LevelFilter::Trace),
+    };
+    let _ = logger.init(); // fails only when there is a logger already
+}
