@@ -5,11 +5,21 @@ use crate::check::{Check, Stage};
 
 mod reversing;
 mod stage01;
+mod stage02;
+mod stage03;
 mod stage04;
+mod stage05;
 
 /// Every check there is.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    [stage01::CHECKS, stage04::CHECKS].into_iter().flatten()
+    let stages = [
+        stage01::CHECKS,
+        stage02::CHECKS,
+        stage03::CHECKS,
+        stage04::CHECKS,
+        stage05::CHECKS,
+    ];
+    stages.into_iter().flatten()
 }
 
 /// The checks of one stage, in the order in which they are listed.

@@ -42,10 +42,6 @@ pub const CASES: &[Case] = &[
         check: "stage01/ends-with-its-client",
         broken: "ends-with-status-0",
     },
-    Case {
-        check: "stage01/iterative",
-        broken: "ends-with-status-0",
-    },
 ];
 
 /// Serves in the way `name` is broken; false when there is no such way.

@@ -2,8 +2,12 @@
 //! way, and for every check the one that it has to catch.
 //!
 //! This test binary is also the broken program: `broken serve NAME --port 0`.
+#![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
 
+mod client;
 mod lines;
+mod proxy;
+mod udp;
 
 use std::process::ExitCode;
 
@@ -26,7 +30,11 @@ fn main() -> ExitCode {
         return serve(name, options);
     }
     suite::raise_descriptor_limit();
-    let cases = || [lines::CASES].into_iter().flatten();
+    let cases = || {
+        [lines::CASES, client::CASES, udp::CASES, proxy::CASES]
+            .into_iter()
+            .flatten()
+    };
     let mut tests: Vec<Test> = cases().map(test).collect();
     tests.push(Test::test(
         "every check fails some broken program",
@@ -46,7 +54,10 @@ fn main() -> ExitCode {
 
 /// Becomes the broken program `name`.
 fn serve(name: &str, options: &[String]) -> ExitCode {
-    let found = lines::serve(name, options);
+    let found = lines::serve(name, options)
+        || client::run(name, options)
+        || udp::serve(name, options)
+        || proxy::serve(name, options);
     if !found {
         eprintln!("there is no broken program `{name}`");
     }
