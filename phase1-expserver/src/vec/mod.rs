@@ -3,7 +3,8 @@
 //! - [`XpsVec`] (here): a growable array, with the operations of the classic C library.
 //! - `raw`: the allocation under it. `into_iter`: by value. `traits`: what makes it feel like a
 //!   slice.
-//! - [`slots`]: an arena on top of it, whose keys go stale instead of naming a later occupant.
+//! - [`Slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
+//!   occupant.
 //!
 //! This is the only module of the crate with `unsafe` blocks that touch memory: in `raw`, which
 //! owns the memory, and where a count of elements is what makes an access right. Every other
@@ -12,14 +13,16 @@
 use std::ops::Range;
 
 mod into_iter;
+mod key;
 mod raw;
-pub mod slots;
+mod slots;
 mod traits;
 
 pub use into_iter::IntoIter;
+pub use key::{KEY_BITS, Key};
 use raw::RawBuf;
 pub use raw::ReserveError;
-pub use slots::{Key, Slots};
+pub use slots::Slots;
 
 /// The first allocation has room for this many elements: 1, 2, 4 would be three allocations.
 const FIRST_CAPACITY: usize = 4;
@@ -87,9 +90,30 @@ impl<T> XpsVec<T> {
     /// If the capacity would overflow.
     pub fn push(&mut self, value: T) {
         self.reserve(1);
-        // SAFETY: reserve made room: len < capacity. The slot is free, so nothing is overwritten.
-        unsafe { self.buf.write(self.len, value) };
+        self.buf.slots_from(self.len)[0].write(value);
         self.len += 1;
+    }
+
+    /// Appends a clone of each element of `elements`. O(elements), amortised. If a clone panics,
+    /// those made before it have been appended.
+    ///
+    /// # Panics
+    /// If the capacity would overflow; nothing has been appended then.
+    pub fn extend_from_slice(&mut self, elements: &[T])
+    where
+        T: Clone,
+    {
+        self.reserve(elements.len());
+        // Not a push each: with the room checked once, and the length kept out of memory until the
+        // end (or until a clone panics), this loop becomes a memcpy where T is a byte.
+        let mut appended = Appended {
+            len: self.len,
+            stored: &mut self.len,
+        };
+        for (slot, element) in self.buf.slots_from(appended.len).iter_mut().zip(elements) {
+            slot.write(element.clone());
+            appended.len += 1;
+        }
     }
 
     /// Removes and returns the last element. O(1).
@@ -117,6 +141,18 @@ impl<T> XpsVec<T> {
     fn take_parts(&mut self) -> (RawBuf<T>, usize) {
         let len = std::mem::take(&mut self.len);
         (std::mem::replace(&mut self.buf, RawBuf::new()), len)
+    }
+}
+
+/// The length of an array that is being extended; stored when it goes, even if by a panic.
+struct Appended<'a> {
+    len: usize,
+    stored: &'a mut usize,
+}
+
+impl Drop for Appended<'_> {
+    fn drop(&mut self) {
+        *self.stored = self.len;
     }
 }
 
@@ -260,20 +296,5 @@ impl<T> XpsVec<T> {
         T: PartialEq,
     {
         self.find(value).map(|index| self.remove(index))
-    }
-
-    /// Appends a clone of each element of `elements`. O(elements), amortised. If a clone panics,
-    /// those made before it have been appended.
-    ///
-    /// # Panics
-    /// If the capacity would overflow; nothing has been appended then.
-    pub fn extend_from_slice(&mut self, elements: &[T])
-    where
-        T: Clone,
-    {
-        self.reserve(elements.len());
-        for element in elements {
-            self.push(element.clone());
-        }
     }
 }

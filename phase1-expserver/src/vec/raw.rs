@@ -9,8 +9,10 @@ use std::alloc::{self, Layout};
 use std::error::Error;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::slice;
 
 /// Why room for more elements could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,13 +112,15 @@ impl<T> RawBuf<T> {
         Ok(())
     }
 
-    /// Puts `value` into slot `index` without dropping what may be there.
+    /// The slots from index `start` on, whether they hold an element or not.
     ///
-    /// # Safety
-    /// `index < capacity`.
-    pub(super) unsafe fn write(&mut self, index: usize, value: T) {
-        // SAFETY: inside the allocation, aligned as T; for a ZST any offset is 0 bytes.
-        unsafe { self.ptr.add(index).write(value) }
+    /// # Panics
+    /// If `start` is above the capacity.
+    pub(super) fn slots_from(&mut self, start: usize) -> &mut [MaybeUninit<T>] {
+        // SAFETY: the whole allocation, which only the borrow of self can reach; a MaybeUninit may
+        // be in any state and drops nothing.
+        let slots = unsafe { slice::from_raw_parts_mut(self.ptr.cast().as_ptr(), self.capacity) };
+        &mut slots[start..]
     }
 
     /// Moves the element out of slot `index`.
@@ -134,7 +138,7 @@ impl<T> RawBuf<T> {
     /// All slots of `range` hold an element.
     pub(super) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
         // SAFETY: initialised, says the caller; the borrow of self keeps writers away.
-        unsafe { std::slice::from_raw_parts(self.ptr.add(range.start).as_ptr(), range.len()) }
+        unsafe { slice::from_raw_parts(self.ptr.add(range.start).as_ptr(), range.len()) }
     }
 
     /// The elements in `range`, to be changed in place.
@@ -143,7 +147,7 @@ impl<T> RawBuf<T> {
     /// All slots of `range` hold an element.
     pub(super) unsafe fn slice_mut(&mut self, range: Range<usize>) -> &mut [T] {
         // SAFETY: as in `slice`; the unique borrow of self makes this the only access.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start).as_ptr(), range.len()) }
+        unsafe { slice::from_raw_parts_mut(self.ptr.add(range.start).as_ptr(), range.len()) }
     }
 
     /// Drops the elements in `range`, in order. If one of these drops panics the others still

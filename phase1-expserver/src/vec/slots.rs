@@ -1,99 +1,20 @@
 //! [`Slots`], an arena: it owns values and hands out a [`Key`] for each.
 //!
-//! A key is an index and a **generation**. The index says which slot; the generation, counted up
-//! each time the slot is vacated, says which of its occupants. So a key kept for too long finds
-//! nothing, and never somebody else: an event for a connection that is already gone is recognised
-//! in O(1).
-//!
-//! A generation is [`GENERATION_BITS`] wide. A slot that is vacated 20,000 times a second runs
-//! through them within hours, and starting over would let an old key find a new occupant. Such a
-//! slot is **retired** instead: it stays vacant for ever and costs the size of one slot.
+//! A generation does not last for ever: a slot that is vacated 20,000 times a second runs through
+//! all 2^28 within hours, and starting over would let an old key find a new occupant. Such a slot
+//! is **retired** instead: it stays vacant and costs the size of one slot.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
 use std::mem;
 
 use super::XpsVec;
-
-/// Width of an index. A table has at most 2^32 - 1 slots.
-pub const INDEX_BITS: u32 = 32;
-/// Width of a generation.
-pub const GENERATION_BITS: u32 = 28;
-/// Width of what [`Key::to_bits`] returns. The bits above are free: an epoll token keeps there what
-/// kind of thing the key names.
-pub const KEY_BITS: u32 = INDEX_BITS + GENERATION_BITS;
-
-const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
+use super::key::{Key, LAST_GENERATION};
 
 /// Stands for "no slot" in the list of vacant slots, so it is no valid index.
 const NONE: u32 = u32::MAX;
 
 /// A smaller table is not worth shrinking.
 const KEPT_SLOTS: usize = 64;
-
-/// Names a value in the [`Slots<T>`] that returned the key, as long as the value is in there.
-///
-/// Typed, so that the key of one kind of thing cannot be used to look up another; two tables of
-/// the same type cannot tell their keys apart.
-pub struct Key<T> {
-    index: u32,
-    generation: u32,
-    // A key owns no T and borrows none: it may be copied and sent whatever T is.
-    _names: PhantomData<fn() -> T>,
-}
-
-impl<T> Key<T> {
-    fn new(index: u32, generation: u32) -> Self {
-        Key {
-            index,
-            generation,
-            _names: PhantomData,
-        }
-    }
-
-    /// The key as a number below 2^[`KEY_BITS`]: the generation above the index.
-    pub fn to_bits(self) -> u64 {
-        (u64::from(self.generation) << INDEX_BITS) | u64::from(self.index)
-    }
-
-    /// The key that [`to_bits`](Key::to_bits) made into this number; bits above [`KEY_BITS`] are
-    /// ignored. Any number is safe: what was not made by `to_bits` is a key that finds nothing, or
-    /// what it happens to name.
-    pub fn from_bits(bits: u64) -> Self {
-        Key::new(bits as u32, (bits >> INDEX_BITS) as u32 & LAST_GENERATION)
-    }
-}
-
-// By hand, because derive would ask the same of T, which is not in here.
-impl<T> Clone for Key<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Key<T> {}
-
-impl<T> PartialEq for Key<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.to_bits() == other.to_bits()
-    }
-}
-
-impl<T> Eq for Key<T> {}
-
-impl<T> Hash for Key<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.to_bits().hash(state);
-    }
-}
-
-/// `7v2`: slot 7, generation 2.
-impl<T> fmt::Debug for Key<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}v{}", self.index, self.generation)
-    }
-}
 
 enum State<T> {
     Occupied(T),
