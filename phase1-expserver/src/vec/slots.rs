@@ -43,9 +43,9 @@ struct Slot<T> {
 /// values go to the lower half of the storage first, and after a peak the upper half empties.
 ///
 /// **Generations survive that**: when removed slots come back, they start at the table's floor, a
-/// generation that no removed slot has ever used. So that a floor can never use up the
-/// generations of slots that are still to come, a slot that has gone through half of its own is
-/// not removed, and stays at the end of the storage instead.
+/// generation that no removed slot has ever used. One hot slot must not use up the generations of
+/// all that are still to come: so a slot that has gone through half of its own is never removed,
+/// even if that keeps the storage at its size. Nor is a retired one.
 pub struct Slots<T> {
     slots: XpsVec<Slot<T>>,
     occupied: usize,
