@@ -214,19 +214,13 @@ impl<T> Slots<T> {
     /// Makes two vacant slots neighbours in the list. No slot has the index [`NONE`]: there the
     /// list ends.
     fn join(&mut self, left: u32, right: u32) {
-        match self
-            .slots
-            .get_mut(left as usize)
-            .map(|slot| &mut slot.state)
-        {
+        let slot = self.slots.get_mut(left as usize);
+        match slot.map(|slot| &mut slot.state) {
             Some(State::Vacant { after, .. }) => *after = right,
             _ => self.first_vacant = right,
         }
-        match self
-            .slots
-            .get_mut(right as usize)
-            .map(|slot| &mut slot.state)
-        {
+        let slot = self.slots.get_mut(right as usize);
+        match slot.map(|slot| &mut slot.state) {
             Some(State::Vacant { before, .. }) => *before = left,
             _ => self.last_vacant = left,
         }
