@@ -43,9 +43,9 @@ struct Slot<T> {
 /// values go to the lower half of the storage first, and after a peak the upper half empties.
 ///
 /// **Generations survive that**: when removed slots come back, they start at the table's floor, a
-/// generation that no removed slot has ever used. So that a floor can never use up the
-/// generations of slots that are still to come, a slot that has gone through half of its own is
-/// not removed, and stays at the end of the storage instead.
+/// generation that no removed slot has ever used. One hot slot must not use up the generations of
+/// all that are still to come: so a slot that has gone through half of its own is never removed,
+/// even if that keeps the storage at its size. Nor is a retired one.
 pub struct Slots<T> {
     slots: XpsVec<Slot<T>>,
     occupied: usize,
@@ -214,19 +214,13 @@ impl<T> Slots<T> {
     /// Makes two vacant slots neighbours in the list. No slot has the index [`NONE`]: there the
     /// list ends.
     fn join(&mut self, left: u32, right: u32) {
-        match self
-            .slots
-            .get_mut(left as usize)
-            .map(|slot| &mut slot.state)
-        {
+        let slot = self.slots.get_mut(left as usize);
+        match slot.map(|slot| &mut slot.state) {
             Some(State::Vacant { after, .. }) => *after = right,
             _ => self.first_vacant = right,
         }
-        match self
-            .slots
-            .get_mut(right as usize)
-            .map(|slot| &mut slot.state)
-        {
+        let slot = self.slots.get_mut(right as usize);
+        match slot.map(|slot| &mut slot.state) {
             Some(State::Vacant { before, .. }) => *before = left,
             _ => self.last_vacant = left,
         }
