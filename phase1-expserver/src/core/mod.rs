@@ -1,0 +1,2 @@
+pub mod event_loop;
+pub mod token;
