@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -192,6 +192,8 @@ impl EventLoop {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::core::token::Kind;
     use nix::sys::eventfd::EfdFlags;
