@@ -7,15 +7,15 @@
 //! in the page cache comes at once; for the rest the whole loop waits for the disk.
 
 use std::fmt;
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use log::warn;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlink};
+use nix::libc::off_t;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
@@ -87,9 +87,9 @@ impl From<Errno> for FileError {
 #[derive(Debug)]
 pub struct File {
     fd: OwnedFd,
-    offset: u64,
+    offset: off_t,
     /// When it was opened. What is appended later is not sent.
-    size: u64,
+    size: off_t,
     media_type: &'static str,
 }
 
@@ -112,14 +112,14 @@ impl File {
         Ok(File {
             fd,
             offset: 0,
-            size: found.st_size.unsigned_abs(),
+            size: found.st_size,
             media_type: media_type(path),
         })
     }
 
     /// In bytes.
     pub fn size(&self) -> u64 {
-        self.size
+        self.size.unsigned_abs()
     }
 
     /// What its name says it is, such as `text/plain`.
@@ -128,8 +128,68 @@ impl File {
     }
 }
 
+/// What files are opened with. NONBLOCK: the open of a FIFO would wait for its writer. NOCTTY: a
+/// terminal must not become ours.
+const FLAGS: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
+
 fn open_inside(public: &PublicFolder, path: &Path) -> Result<OwnedFd, FileError> {
-    todo!()
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(FileError::NotFound); // no name can hold it
+    }
+    inside_or_else(open_beneath(public, path), || open_checked(public, path))
+}
+
+/// What the kernel said, if it knows the question.
+fn inside_or_else(
+    opened: nix::Result<OwnedFd>,
+    fallback: impl FnOnce() -> Result<OwnedFd, FileError>,
+) -> Result<OwnedFd, FileError> {
+    match opened {
+        // Linux before 5.6; or a sandbox that forbids what it does not know (seccomp).
+        Err(Errno::ENOSYS | Errno::EPERM) => fallback(),
+        opened => Ok(opened?),
+    }
+}
+
+/// Lets the kernel see to it that no step of the path leads out of the folder (`openat2(2)`): not
+/// by `..`, not by a symlink, and not by an absolute one even if it leads back in.
+fn open_beneath(public: &PublicFolder, path: &Path) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(FLAGS)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut opened = openat2(&public.fd, path, how);
+    for _ in 1..TRIES {
+        match opened {
+            // EAGAIN: something was renamed just now, and the kernel cannot be sure about a `..`.
+            Err(Errno::EAGAIN | Errno::EINTR) => opened = openat2(&public.fd, path, how),
+            _ => break,
+        }
+    }
+    opened
+}
+
+/// The way without openat2: opens the file, then asks where that is. Not the name is asked about
+/// but the descriptor, so nobody can exchange anything in between.
+fn open_checked(public: &PublicFolder, path: &Path) -> Result<OwnedFd, FileError> {
+    if path.is_absolute() {
+        return Err(FileError::Permission); // as the kernel does, wherever it leads
+    }
+    let fd = openat(&public.fd, path, FLAGS, Mode::empty())?;
+    // By component: /public2 is not inside /public.
+    if canonical(&fd)?.starts_with(canonical(&public.fd)?) {
+        Ok(fd)
+    } else {
+        Err(FileError::Permission)
+    }
+}
+
+/// The path of an open file, without symlinks and `..` (`proc(5)`).
+fn canonical(fd: &OwnedFd) -> nix::Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    readlink(link.as_str()).map(PathBuf::from)
 }
 
 impl Source for File {
@@ -138,6 +198,32 @@ impl Source for File {
     }
 
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        todo!()
+        let left = usize::try_from(self.size - self.offset).unwrap_or(0);
+        if left == 0 {
+            return Ok(Progress::Eof);
+        }
+        let room = into.room(LEAST_ROOM, &mut tools.chunks);
+        let asked = room.len().min(left);
+        let read = pread(&self.fd, &mut room[..asked], self.offset);
+        into.commit(read.unwrap_or(0), &mut tools.chunks);
+        match read {
+            Ok(0) => {
+                let (sent, size) = (self.offset, self.size);
+                warn!("A file has shrunk while it was sent: {sent} of {size} bytes");
+                Ok(Progress::Eof)
+            }
+            Ok(count) => {
+                self.offset += count as off_t;
+                Ok(Progress::Moved(count))
+            }
+            Err(Errno::EINTR) => Ok(Progress::Moved(0)),
+            Err(errno) => {
+                warn!("Cannot read a file to its end: {}", errno.desc());
+                Err(errno)
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

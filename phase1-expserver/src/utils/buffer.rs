@@ -30,6 +30,11 @@ impl Chunk {
         &self.bytes[self.start..self.end]
     }
 
+    /// How many bytes can still be written behind those in use.
+    fn free(&self) -> usize {
+        self.bytes.len() - self.end
+    }
+
     fn room(&mut self) -> &mut [u8] {
         &mut self.bytes[self.end..]
     }
@@ -115,7 +120,7 @@ impl BufferList {
     /// If `least` is more than a [`CHUNK`].
     pub fn room(&mut self, least: usize, pool: &mut ChunkPool) -> &mut [u8] {
         assert!(least <= CHUNK, "no chunk has room for {least} bytes");
-        let free = self.chunks.last_mut().map_or(0, |last| last.room().len());
+        let free = self.chunks.last().map_or(0, Chunk::free);
         if free < least || free == 0 {
             self.chunks.push(pool.lend());
         }
@@ -133,7 +138,7 @@ impl BufferList {
             assert!(count == 0, "commit without room");
             return;
         };
-        assert!(count <= last.room().len(), "commit of more than the room");
+        assert!(count <= last.free(), "commit of more than the room");
         last.end += count;
         self.len += count;
         if last.used().is_empty()
@@ -187,7 +192,7 @@ impl BufferList {
     fn append_chunk(&mut self, chunk: Chunk, pool: &mut ChunkPool) {
         let used = chunk.used();
         match self.chunks.last_mut() {
-            Some(last) if used.len() <= last.room().len() => {
+            Some(last) if used.len() <= last.free() => {
                 last.room()[..used.len()].copy_from_slice(used);
                 last.end += used.len();
                 pool.take_back(chunk);
@@ -204,3 +209,6 @@ impl BufferList {
         self.len = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;
