@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{ArgAction, Parser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::vec::XpsVec;
 
@@ -141,6 +142,11 @@ fn preset(stage: u8) -> Result<XpsVec<Service>, String> {
         .map(|(port, role)| parse_service(&format!("{port}={role}")))
         .collect::<Result<Vec<_>, _>>()
         .map(XpsVec::from_iter)
+}
+
+/// A mistake that shows only when names have become addresses. `main` lets clap tell it.
+pub fn usage_error(text: String) -> anyhow::Error {
+    Args::command().error(ErrorKind::ValueValidation, text).into()
 }
 
 // ---- from words to values ----------------------------------------------------------------------

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -41,7 +42,7 @@ pub enum Wake {
     /// SIGINT and SIGTERM, for the one core that runs on the main thread.
     Signals(SignalFd),
     /// Rung by the main thread, for a worker: a signal is read from one signalfd only.
-    Bell(EventFd),
+    Bell(Arc<EventFd>),
 }
 
 /// See the [module](self).
@@ -65,7 +66,7 @@ impl EventLoop {
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits());
         match &wake {
             Wake::Signals(signals) => epoll.add(signals, interest)?,
-            Wake::Bell(bell) => epoll.add(bell, interest)?,
+            Wake::Bell(bell) => epoll.add(bell.as_ref(), interest)?,
         }
         Ok(EventLoop {
             epoll,
@@ -202,7 +203,7 @@ mod tests {
 
     fn quiet_loop() -> EventLoop {
         let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap();
-        EventLoop::new(Wake::Bell(bell), Token::plain(Kind::Wake)).unwrap()
+        EventLoop::new(Wake::Bell(Arc::new(bell)), Token::plain(Kind::Wake)).unwrap()
     }
 
     #[test]

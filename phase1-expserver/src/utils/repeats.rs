@@ -44,6 +44,14 @@ impl Repeats {
         self.said.iter().map(|said| said.at + PAUSE).min()
     }
 
+    /// Tells all counts, whether their second is over or not.
+    pub fn flush_all(&mut self) {
+        let last = self.said.iter().map(|said| said.at + PAUSE).max();
+        if let Some(last) = last {
+            self.flush(last);
+        }
+    }
+
     /// Tells the counts whose second is over.
     pub fn flush(&mut self, now: Instant) {
         let mut index = 0;
