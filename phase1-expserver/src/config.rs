@@ -146,7 +146,9 @@ fn preset(stage: u8) -> Result<XpsVec<Service>, String> {
 
 /// A mistake that shows only when names have become addresses. `main` lets clap tell it.
 pub fn usage_error(text: String) -> anyhow::Error {
-    Args::command().error(ErrorKind::ValueValidation, text).into()
+    Args::command()
+        .error(ErrorKind::ValueValidation, text)
+        .into()
 }
 
 // ---- from words to values ----------------------------------------------------------------------

@@ -87,10 +87,15 @@ impl Core {
         for listener in listeners {
             let key = table.insert(listener);
             if let Some(listener) = table.get(key) {
-                events.register(listener, Token::new(Kind::Listener, key)).map_err(failed)?;
+                events
+                    .register(listener, Token::new(Kind::Listener, key))
+                    .map_err(failed)?;
             }
         }
-        let sends_files = config.services.iter().any(|s| matches!(s.role, Role::File(_)));
+        let sends_files = config
+            .services
+            .iter()
+            .any(|s| matches!(s.role, Role::File(_)));
         let public = sends_files.then(|| PublicFolder::open(&config.public));
         Ok(Core {
             events,
@@ -138,7 +143,9 @@ impl Core {
     fn turn(&mut self) -> Result<()> {
         debug!("Epoll wait");
         let waited = self.events.wait();
-        let count = waited.map_err(|e| anyhow!(e.desc())).context("cannot wait for events")?;
+        let count = waited
+            .map_err(|e| anyhow!(e.desc()))
+            .context("cannot wait for events")?;
         self.around.tools.now = self.events.now();
         for index in 0..count {
             let (token, seen) = self.events.event(index);
@@ -281,7 +288,10 @@ impl Core {
             return;
         };
         self.events.disarm(at, Token::plain(Kind::Retry));
-        let pending = self.listeners.iter().filter(|(_, listener)| listener.pending);
+        let pending = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| listener.pending);
         let keys: XpsVec<_> = pending.map(|(key, _)| key).collect();
         for key in keys {
             self.queue_listener(key);
@@ -366,7 +376,9 @@ impl Core {
 
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
-        let Surroundings { tools, warnings, .. } = &mut self.around;
+        let Surroundings {
+            tools, warnings, ..
+        } = &mut self.around;
         let output = Token::plain(Kind::Output);
         if !tools.transcript.flush() {
             self.events.arm(tools.now + STDOUT_PAUSE, output);
@@ -388,7 +400,10 @@ impl Core {
     }
 
     fn begin_drain(&mut self) {
-        info!("Server ends, {} clients are still served", self.sessions.len());
+        info!(
+            "Server ends, {} clients are still served",
+            self.sessions.len()
+        );
         self.phase = Phase::Draining;
         self.around.ending = true;
         self.listeners = Slots::new();

@@ -167,7 +167,10 @@ impl Session {
         match opened {
             Ok(file) => self.peer = Peer::File(file),
             Err(error) => {
-                let text = format!("cannot send the {}: {error}", around.service(self.role).role);
+                let text = format!(
+                    "cannot send the {}: {error}",
+                    around.service(self.role).role
+                );
                 self.no_peer(text, around);
             }
         }
@@ -311,9 +314,7 @@ impl Session {
         match &self.peer {
             Peer::Itself => flows(client, up, client),
             Peer::Upstream(server) => flows(client, up, server) || flows(server, down, client),
-            Peer::Framer(framer) => {
-                flows(client, up, &**framer) || flows(&**framer, down, client)
-            }
+            Peer::Framer(framer) => flows(client, up, &**framer) || flows(&**framer, down, client),
             Peer::File(file) => flows(file, down, client),
             Peer::Connecting(attempt) => {
                 attempt.is_decided() || up.can_fill(client) || down.can_drain(client)
@@ -327,7 +328,9 @@ impl Session {
     fn give_up_if_pointless(&mut self, around: &mut Surroundings) {
         let pointless = match &self.peer {
             Peer::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
-            _ => self.idle_at(&around.config).is_some_and(|at| at <= around.tools.now),
+            _ => self
+                .idle_at(&around.config)
+                .is_some_and(|at| at <= around.tools.now),
         };
         if pointless && self.cut(&mut around.tools) {
             debug!("A client is given up");
@@ -379,13 +382,12 @@ impl Session {
         }
         let until = now + around.config.limits.linger;
         let until = *self.farewell_over.get_or_insert(until);
-        let looks = [End::Client, End::Upstream].map(|end| {
-            match self.farewell(end, around.ending) {
+        let looks =
+            [End::Client, End::Upstream].map(|end| match self.farewell(end, around.ending) {
                 Farewell::Close => None,
                 Farewell::UntilItCloses => Some(until),
                 Farewell::UntilDelivered => Some(until.min(now + ASK_AGAIN)),
-            }
-        });
+            });
         self.look_again = looks.into_iter().flatten().min();
         match self.look_again {
             Some(_) if until <= now => Next::Bury,
@@ -411,7 +413,9 @@ impl Session {
 
     fn forget_input(&mut self, tools: &mut Tools) {
         for _ in 0..ROUNDS {
-            if !self.client.readable() || !matches!(self.client.discard(tools), Ok(Progress::Moved(_))) {
+            if !self.client.readable()
+                || !matches!(self.client.discard(tools), Ok(Progress::Moved(_)))
+            {
                 return;
             }
         }

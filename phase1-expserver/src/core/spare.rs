@@ -44,13 +44,20 @@ mod tests {
     fn the_spare_is_given_up_only_for_want_of_descriptors() {
         let mut spare = Spare::default();
         assert!(spare.retake());
-        assert_eq!(spare.spend_on(|| Err::<(), _>(Errno::ENOENT)), Err(Errno::ENOENT));
+        assert_eq!(
+            spare.spend_on(|| Err::<(), _>(Errno::ENOENT)),
+            Err(Errno::ENOENT)
+        );
         assert!(spare.0.is_some());
 
         let mut tries = 0;
         let opened = spare.spend_on(|| {
             tries += 1;
-            if tries == 1 { Err(Errno::EMFILE) } else { Ok("second") }
+            if tries == 1 {
+                Err(Errno::EMFILE)
+            } else {
+                Ok("second")
+            }
         });
         assert_eq!(opened, Ok("second"));
         assert!(spare.0.is_none());

@@ -81,15 +81,20 @@ fn open_listeners(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     if config.workers > 1 {
         // Only now is it certain that the ports are free: with SO_REUSEPORT a second server of the
         // same user could be bound to them as well, and each would get some of the clients.
-        let places: Vec<_> = shares.iter().flatten().map(|l| (l.address(), l.role)).collect();
+        let places: Vec<_> = shares
+            .iter()
+            .flatten()
+            .map(|l| (l.address(), l.role))
+            .collect();
         shares.clear();
         for _ in 0..config.workers {
-            let bound = places.iter().map(|&(at, role)| Listener::bind(at, true, role));
-            shares.push(bound.collect::<Result<XpsVec<_>>>()?);
+            let bound = places.iter().map(|&(at, role)| bind(at, true, role));
+            shares.push(bound.collect::<Result<_>>()?);
         }
     }
     for listener in shares.iter().flatten() {
-        listener.listen(config.limits.backlog)?;
+        let listening = listener.listen(config.limits.backlog);
+        listening.map_err(|errno| cannot_listen(listener.address(), errno))?;
     }
     Ok(shares)
 }
@@ -99,9 +104,14 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
     for (role, service) in (0..).zip(&config.services) {
         let listener = bind_service(service, role)?;
         let address = listener.address();
-        if let Some(other) = listeners.iter().find(|other| overlap(other.address(), address)) {
+        if let Some(other) = listeners
+            .iter()
+            .find(|other| overlap(other.address(), address))
+        {
             let other = other.address();
-            return Err(usage_error(format!("{address} is asked for twice, see {other}")));
+            return Err(usage_error(format!(
+                "{address} is asked for twice, see {other}"
+            )));
         }
         listeners.push(listener);
     }
@@ -112,12 +122,26 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
 fn bind_service(service: &Service, role: u16) -> Result<Listener> {
     let mut failure = anyhow!("cannot listen on {}", service.host);
     for address in service.addresses()? {
-        match Listener::bind(address, false, role) {
+        match bind(address, false, role) {
             Ok(listener) => return Ok(listener),
             Err(error) => failure = error,
         }
     }
     Err(failure)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool, role: u16) -> Result<Listener> {
+    Listener::bind(address, reuse_port, role).map_err(|errno| cannot_listen(address, errno))
+}
+
+fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
+        Errno::EACCES => " (ports below 1024 are for root)",
+        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
 }
 
 /// Whether a client that connects to one address could mean the other as well.
@@ -153,7 +177,10 @@ fn run_workers(cores: XpsVec<Core>, bells: &[Arc<EventFd>], signals: &SignalFd) 
             let _ = bell.write(rings as u64); // fails only if it was never read, 2^64 times
         }
     }
-    threads.into_iter().map(join).try_fold(Ended::Clean, |worst, ended| Ok(worst.max(ended?)))
+    threads
+        .into_iter()
+        .map(join)
+        .try_fold(Ended::Clean, |worst, ended| Ok(worst.max(ended?)))
 }
 
 fn new_bell() -> Result<EventFd> {
@@ -181,11 +208,14 @@ fn spawn(core: Core, number: usize, finished: &Arc<EventFd>) -> Result<JoinHandl
 }
 
 fn join(thread: JoinHandle<Result<Ended>>) -> Result<Ended> {
-    thread.join().unwrap_or_else(|_| Err(anyhow!("a worker has panicked")))
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(anyhow!("a worker has panicked")))
 }
 
 fn wait_for_either(signals: &SignalFd, finished: &EventFd) -> Result<()> {
-    let mut watched = [signals.as_fd(), finished.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    let mut watched =
+        [signals.as_fd(), finished.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     match poll(&mut watched, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(anyhow!("cannot wait for signals: {}", errno.desc())),
@@ -213,7 +243,11 @@ mod tests {
             ("[::1]:1", "127.0.0.1:1", false),
         ] {
             let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
-            assert_eq!((overlap(a, b), overlap(b, a)), (expected, expected), "{a} {b}");
+            assert_eq!(
+                (overlap(a, b), overlap(b, a)),
+                (expected, expected),
+                "{a} {b}"
+            );
         }
     }
 }
