@@ -21,6 +21,7 @@ pub mod token;
 pub mod workers;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,11 +93,13 @@ impl Core {
                     .map_err(failed)?;
             }
         }
+        let mut spare = Spare::default();
+        spare.retake(); // if it fails, whoever accepts tries again
         let sends_files = config
             .services
             .iter()
             .any(|s| matches!(s.role, Role::File(_)));
-        let public = sends_files.then(|| PublicFolder::open(&config.public));
+        let public = sends_files.then(|| open_public(&config.public));
         Ok(Core {
             events,
             listeners: table,
@@ -104,8 +107,8 @@ impl Core {
             dying: XpsVec::new(),
             around: Surroundings {
                 public: public.transpose()?,
-                spare: Spare::default(),
-                warnings: Repeats::default(),
+                spare,
+                warnings: Repeats::new(module_path!()),
                 tools: Tools::new(Transcript::new(!config.quiet)),
                 ending: false,
                 config,
@@ -115,14 +118,6 @@ impl Core {
             admitted: 0,
             buried: 0,
         })
-    }
-
-    /// Says what is served where: clients can connect now.
-    pub fn announce(&self) {
-        for (_, listener) in self.listeners.iter() {
-            let role = &self.around.config.services[usize::from(listener.role)].role;
-            info!("listening on tcp://{} ({role})", listener.address());
-        }
     }
 
     /// Serves until it is told to end, and has.
@@ -218,6 +213,12 @@ impl Core {
             _ => {} // Output: it was enough to wake up
         }
     }
+}
+
+fn open_public(path: &Path) -> Result<PublicFolder> {
+    let folder = path.display();
+    PublicFolder::open(path)
+        .map_err(|errno| anyhow!("cannot open the public folder {folder}: {}", errno.desc()))
 }
 
 // ---- a client comes ----------------------------------------------------------------------------
@@ -400,10 +401,7 @@ impl Core {
     }
 
     fn begin_drain(&mut self) {
-        info!(
-            "Server ends, {} clients are still served",
-            self.sessions.len()
-        );
+        info!("Server ends, clients: {}", self.sessions.len());
         self.phase = Phase::Draining;
         self.around.ending = true;
         self.listeners = Slots::new();
@@ -426,7 +424,7 @@ impl Core {
             self.dying.push(key);
         }
         if lost > 0 {
-            warn!("{lost} clients cut off: they did not end in time");
+            warn!("Clients cut off, for they did not end in time: {lost}");
         }
     }
 
@@ -434,7 +432,7 @@ impl Core {
     fn end(mut self, ended: Ended) -> Ended {
         self.around.tools.transcript.flush();
         self.around.warnings.flush_all();
-        info!("Server has ended, {} clients were served", self.admitted);
+        info!("Server has ended, clients served: {}", self.admitted);
         if ended == Ended::Clean {
             debug_assert_eq!(self.admitted, self.buried, "sessions");
             debug_assert!(self.sessions.is_empty(), "sessions");

@@ -225,8 +225,10 @@ impl Session {
 
     /// There will be no upstream: it could not be reached, or not be watched.
     pub fn no_upstream(&mut self, errno: Errno, around: &mut Surroundings) {
-        let role = &around.service(self.role).role;
-        let text = format!("cannot connect to the upstream, {role}: {}", errno.desc());
+        let Role::Proxy(route) = &around.service(self.role).role else {
+            return;
+        };
+        let text = format!("cannot connect to the upstream {route}: {}", errno.desc());
         self.no_peer(text, around);
     }
 
