@@ -266,3 +266,6 @@ impl Pipe {
         action
     }
 }
+
+#[cfg(test)]
+mod tests;

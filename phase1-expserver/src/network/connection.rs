@@ -172,3 +172,6 @@ impl Sink for Connection {
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
     }
 }
+
+#[cfg(test)]
+mod tests;
