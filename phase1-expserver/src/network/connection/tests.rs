@@ -36,11 +36,11 @@ fn write(connection: &mut Connection, bytes: &[u8]) -> Outcome {
 }
 
 fn can_read(connection: &Connection) -> bool {
-    Source::ready(connection)
+    connection.readable()
 }
 
 fn can_write(connection: &Connection) -> bool {
-    Sink::ready(connection)
+    connection.writable()
 }
 
 #[test]
@@ -230,6 +230,38 @@ fn a_full_socket_is_not_written_to_until_the_peer_reads() {
         connection.notice(edges.next());
     }
     assert_eq!(write(&mut connection, b"abc"), MOVED_3);
+}
+
+#[test]
+fn what_was_sent_is_delivered_once_it_is_acknowledged() {
+    let (mut connection, mut peer) = pair();
+    assert!(connection.is_delivered());
+    let mut sent = 0;
+    while can_write(&connection) {
+        if let Ok(Progress::Moved(count)) = write(&mut connection, &[7; CHUNK]) {
+            sent += count;
+        }
+    }
+    assert!(!connection.is_delivered(), "the peer reads nothing");
+    peer.read_exact(&mut vec![0; sent]).unwrap();
+    // Having been read means having been received; the acknowledgement may still be on its way.
+    peer.write_all(b"abc").unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN);
+    assert!(connection.is_delivered());
+}
+
+#[test]
+fn what_is_discarded_is_read() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+    connection.notice(Edges::of(&connection).next());
+    let mut tools = tools();
+    assert_eq!(connection.discard(&mut tools), MOVED_3);
+    assert_eq!(connection.discard(&mut tools), Ok(Progress::Eof));
+    assert!(connection.is_ended());
+    assert_eq!(tools.chunks.lent(), 0);
 }
 
 #[test]
