@@ -20,10 +20,7 @@ use nix::sys::uio::pread;
 
 use crate::core::pipe::{Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
-use crate::utils::buffer::BufferList;
-
-/// A read into less room than this is not worth its system call.
-const LEAST_ROOM: usize = 4096;
+use crate::utils::buffer::{BufferList, LEAST_READ};
 
 /// How often a file is opened again after names on the way to it have been changed meanwhile.
 const TRIES: usize = 8;
@@ -204,7 +201,7 @@ impl Source for File {
         if left == 0 {
             return Ok(Progress::Eof);
         }
-        let room = into.room(LEAST_ROOM, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut tools.chunks);
         let asked = room.len().min(left);
         let read = pread(&self.fd, &mut room[..asked], self.offset);
         into.commit(read.unwrap_or(0), &mut tools.chunks);

@@ -25,7 +25,7 @@ use nix::{getsockopt_impl, sockopt_impl};
 
 use crate::core::event_loop::Readiness;
 use crate::core::pipe::{Outcome, Progress, Sink, Source, Tools};
-use crate::utils::buffer::BufferList;
+use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
 // each kernel knows more of it than the one before, and nix insists on all that it asks for.
@@ -41,9 +41,7 @@ sockopt_impl!(
     [u32; NOT_SENT + 1]
 );
 
-/// A recv into less room than this is not worth its system call.
-const LEAST_ROOM: usize = 4096;
-
+/// A connected socket.
 pub struct Connection {
     fd: OwnedFd,
     /// recv may bring something.
@@ -143,7 +141,7 @@ impl Source for Connection {
     }
 
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_ROOM, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut tools.chunks);
         let asked = room.len();
         let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
         into.commit(received.unwrap_or(0), &mut tools.chunks);

@@ -14,6 +14,7 @@ use nix::sys::socket::{
     listen, setsockopt, socket,
 };
 
+/// A socket that clients connect to.
 pub struct Listener {
     fd: OwnedFd,
     /// Which of the configured services its clients get.

@@ -49,10 +49,10 @@ impl Attempt {
     /// All addresses have failed; or there is no descriptor (EMFILE, ENFILE), which would be the
     /// same for all of them.
     pub fn begin(addresses: &[SocketAddr], deadline: Instant) -> nix::Result<Self> {
-        Attempt::from(0, addresses, deadline, Errno::EADDRNOTAVAIL)
+        Attempt::start_with(0, addresses, deadline, Errno::EADDRNOTAVAIL)
     }
 
-    fn from(
+    fn start_with(
         first: usize,
         addresses: &[SocketAddr],
         deadline: Instant,
@@ -114,7 +114,7 @@ impl Attempt {
         };
         // Closed first: at the descriptor limit there is only this one for the next address.
         drop(self.fd);
-        Attempt::from(self.next, addresses, self.deadline, failure).map(Settled::Trying)
+        Attempt::start_with(self.next, addresses, self.deadline, failure).map(Settled::Trying)
     }
 }
 

@@ -227,7 +227,7 @@ impl Rig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn bytes_arrive_in_order_and_no_wake_up_is_lost(
@@ -307,6 +307,26 @@ fn a_sink_that_is_gone_ends_an_empty_pipe() {
     assert!(rig.pipe.can_drain(&rig.sink));
     rig.take(Step::Drain);
     assert_eq!(rig.pipe.state(), State::Failed);
+}
+
+/// There may be no room in it for as long as its reader likes.
+#[test]
+fn a_sink_that_takes_nothing_is_still_told_of_the_end() {
+    let mut rig = Rig::new(10, vec![Ok(Progress::Eof)], vec![]);
+    rig.sink.ready = false;
+    rig.take(Step::Fill);
+    rig.take(Step::Drain);
+    assert_eq!((rig.pipe.state(), rig.sink.shut), (State::Shut, 1));
+}
+
+#[test]
+fn one_drain_gives_all_that_is_taken() {
+    let reads = vec![Ok(Progress::Moved(9)); 2];
+    let mut rig = Rig::new(10, reads, vec![Ok(Progress::Moved(5)); 3]);
+    rig.take(Step::Fill);
+    rig.take(Step::Fill);
+    rig.take(Step::Drain);
+    assert_eq!((rig.pipe.held(), rig.sink.calls), (0, 4));
 }
 
 #[test]

@@ -54,10 +54,18 @@ fn by_check(public: &PublicFolder, path: &Path) -> Result<File, FileError> {
     File::check(open_checked(public, path)?, path)
 }
 
+/// Where it is missing, or a sandbox forbids it, only the other way can be tested.
+fn has_openat2(public: &PublicFolder) -> bool {
+    let asked = open_beneath(public, Path::new("."));
+    !matches!(asked, Err(Errno::ENOSYS | Errno::EPERM))
+}
+
 /// The two ways of confinement, and the one that is taken on this machine.
 fn each_way(check: impl Fn(&str, &dyn Fn(&Path) -> Result<File, FileError>)) {
     let (_house, public) = house();
-    check("by kernel", &|path| by_kernel(&public, path));
+    if has_openat2(&public) {
+        check("by kernel", &|path| by_kernel(&public, path));
+    }
     check("by check", &|path| by_check(&public, path));
     check("open", &|path| File::open(&public, path));
 }
@@ -159,11 +167,14 @@ fn nothing_else_is() {
 #[test]
 fn the_kernel_lets_no_path_leave_the_folder_not_even_to_come_back() {
     let (house, public) = house();
+    let has_openat2 = has_openat2(&public);
     let sample = house.path().join("public/sample.txt");
     symlink(&sample, house.path().join("public/absolute")).unwrap();
     for name in ["absolute", "../public/sample.txt"] {
         let refused = by_kernel(&public, Path::new(name));
-        assert_eq!(refused.err(), Some(FileError::Permission), "{name}");
+        if has_openat2 {
+            assert_eq!(refused.err(), Some(FileError::Permission), "{name}");
+        }
         assert!(by_check(&public, Path::new(name)).is_ok(), "{name}");
     }
     // Also by check an absolute path is refused, as it would not be looked up in the folder.
@@ -190,7 +201,7 @@ fn the_folder_is_the_one_that_was_opened() {
     let (old, new) = (house.path().join("public"), house.path().join("renamed"));
     fs::rename(&old, &new).unwrap();
     symlink("public2", &old).unwrap();
-    for open in [by_kernel, by_check] {
+    for open in [File::open, by_check] {
         assert!(open(&public, Path::new("sample.txt")).is_ok());
         let other = open(&public, Path::new("other.txt"));
         assert_eq!(other.err(), Some(FileError::NotFound));

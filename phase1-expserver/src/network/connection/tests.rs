@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{self, TcpStream};
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::EpollFlags;
 
@@ -72,16 +73,16 @@ fn a_short_read_is_the_last_until_the_next_edge() {
 #[test]
 fn a_full_read_is_not_the_last() {
     let (mut connection, mut peer) = pair();
-    peer.write_all(&[7; 2 * LEAST_ROOM]).unwrap();
+    peer.write_all(&[7; 2 * LEAST_READ]).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN);
     connection.notice(Edges::of(&connection).next());
     let (mut tools, mut list) = (tools(), BufferList::new());
     list.room(CHUNK, &mut tools.chunks);
-    list.commit(CHUNK - LEAST_ROOM, &mut tools.chunks);
+    list.commit(CHUNK - LEAST_READ, &mut tools.chunks);
     let first = connection.read_into(&mut list, &mut tools);
-    assert_eq!(first, Ok(Progress::Moved(LEAST_ROOM)));
+    assert_eq!(first, Ok(Progress::Moved(LEAST_READ)));
     assert!(can_read(&connection));
-    assert_eq!(read(&mut connection), got(&[7; LEAST_ROOM]));
+    assert_eq!(read(&mut connection), got(&[7; LEAST_READ]));
     assert!(!can_read(&connection));
 }
 
@@ -113,6 +114,16 @@ fn a_hang_up_is_no_error() {
     assert_eq!(read(&mut connection), got(b"abc"));
     assert_eq!(read(&mut connection), EOF);
     assert!(!connection.is_dead());
+}
+
+#[test]
+fn an_error_alone_is_something_to_read() {
+    let (mut connection, _peer) = pair();
+    connection.notice(Readiness {
+        failed: true,
+        ..Readiness::default()
+    });
+    assert!(can_read(&connection) && connection.gone());
 }
 
 #[test]
@@ -217,7 +228,10 @@ fn a_full_socket_is_not_written_to_until_the_peer_reads() {
     let mut sent = 0;
     while can_write(&connection) {
         match write(&mut connection, &[7; CHUNK]) {
-            Ok(Progress::Moved(count)) => sent += count,
+            Ok(Progress::Moved(count)) => {
+                sent += count;
+                assert_eq!(can_write(&connection), count == CHUNK);
+            }
             outcome => assert_eq!(outcome, Ok(Progress::Blocked)),
         }
         assert!(sent < 1 << 30, "it is never full");
@@ -241,6 +255,12 @@ fn what_was_sent_is_delivered_once_it_is_acknowledged() {
         if let Ok(Progress::Moved(count)) = write(&mut connection, &[7; CHUNK]) {
             sent += count;
         }
+    }
+    // Here all that was sent is acknowledged soon, but the rest may not be sent: also then.
+    let begin = Instant::now();
+    while getsockopt(&connection, TcpInfo).unwrap()[UNACKED] > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(!connection.is_delivered());
     }
     assert!(!connection.is_delivered(), "the peer reads nothing");
     peer.read_exact(&mut vec![0; sent]).unwrap();
