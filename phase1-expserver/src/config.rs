@@ -182,6 +182,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The role of the service with this index.
+    pub fn role(&self, service: u16) -> &Role {
+        &self.services[usize::from(service)].role
+    }
+}
+
 impl Service {
     /// The addresses that `host` stands for.
     pub fn addresses(&self) -> Result<XpsVec<SocketAddr>> {

@@ -151,8 +151,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 /// Says what is served where: clients can connect now.
 fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
     for &(address, role) in places {
-        let role = &config.services[usize::from(role)].role;
-        info!("listening on tcp://{address} ({role})");
+        info!("listening on tcp://{address} ({})", config.role(role));
     }
 }
 
