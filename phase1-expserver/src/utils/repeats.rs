@@ -67,7 +67,7 @@ impl Repeats {
             } else if said.more == 0 {
                 self.said.swap_splice(index..index + 1); // quiet for a second: forget it
             } else {
-                warn!(target: self.target, "{} ({} times more)", said.text, said.more);
+                warn!(target: self.target, "{} ({} more of these)", said.text, said.more);
                 (said.at, said.more) = (now, 0);
                 index += 1;
             }
