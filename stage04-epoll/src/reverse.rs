@@ -5,6 +5,9 @@
 /// so that no client makes the server remember more than that.
 pub const MAX_LINE: usize = 64 * 1024;
 
+/// What an idle stream may keep of the memory that a big read needed, in bytes.
+const KEPT_CAPACITY: usize = 4096;
+
 /// Finds the lines in a stream of bytes. TCP keeps the order of the bytes, not
 /// the cuts between two sends: a line may come in pieces, or with many others.
 #[derive(Default)]
@@ -19,9 +22,6 @@ pub struct Lines {
 impl Lines {
     /// Takes in what one read brought.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.taken);
-        self.searched -= self.taken;
-        self.taken = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -34,9 +34,18 @@ impl Lines {
         } else if limit == self.taken + MAX_LINE {
             Some(self.take(limit))
         } else {
-            self.searched = limit;
+            self.keep_unfinished();
             None
         }
+    }
+
+    /// Forgets the lines handed out, and gives the memory of a big read back: a
+    /// client that has sent much and now idles costs little again.
+    fn keep_unfinished(&mut self) {
+        self.bytes.drain(..self.taken);
+        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.taken = 0;
+        self.searched = self.bytes.len();
     }
 
     /// What is left when the stream has ended: a last line without `\n`.
