@@ -21,6 +21,14 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
 
+/// Bytes that one end has written and the other has not read. One that was received
+/// and not yet acknowledged may be counted twice, none is missed.
+#[derive(Clone, Copy, Debug)]
+pub struct OnTheWay {
+    pub to_the_program: u64,
+    pub to_us: u64,
+}
+
 pub struct Peer {
     name: String,
     stream: TcpStream,
@@ -168,21 +176,27 @@ impl Peer {
     /// Waits until the program has read everything that was sent, so that the next
     /// bytes reach it in a read of their own.
     pub fn until_all_is_read(&self) -> Verdict {
-        let ends = (self.stream.peer_addr(), self.stream.local_addr());
-        let (Ok(theirs), Ok(ours)) = ends else {
-            return Err(self.failure(Outcome::Reset, format_args!("is not connected any more")));
-        };
         let deadline = self.deadline.min(Instant::now() + self.patience);
         while Instant::now() < deadline {
-            let unsent = queues(ours, theirs).map(|(sending, _)| sending);
-            let unread = queues(theirs, ours).map(|(_, receiving)| receiving);
-            if unsent == Some(0) && unread == Some(0) {
+            if self.on_the_way().is_some_and(|it| it.to_the_program == 0) {
                 return Ok(());
             }
             thread::sleep(LOOK);
         }
         let what = format_args!("was not read: the program has left bytes in its socket");
         Err(self.failure(Outcome::Timeout, what))
+    }
+
+    /// What the kernel holds of this connection at the moment.
+    pub fn on_the_way(&self) -> Option<OnTheWay> {
+        let ours = self.stream.local_addr().ok()?;
+        let theirs = self.stream.peer_addr().ok()?;
+        let (our_sending, our_receiving) = queues(ours, theirs)?;
+        let (their_sending, their_receiving) = queues(theirs, ours)?;
+        Some(OnTheWay {
+            to_the_program: our_sending + their_receiving,
+            to_us: their_sending + our_receiving,
+        })
     }
 
     // --- receiving ---
