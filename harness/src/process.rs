@@ -292,10 +292,8 @@ impl Process {
             let ours = state == "0A" && sockets.contains(&format!("socket:[{inode}]"));
             let (address, port) = local.split_once(':').filter(|_| ours)?;
             let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
-            Some(SocketAddr::from((
-                address,
-                u16::from_str_radix(port, 16).ok()?,
-            )))
+            let port = u16::from_str_radix(port, 16).ok()?;
+            Some(SocketAddr::from((address, port)))
         };
         table.lines().filter_map(listener).collect()
     }
