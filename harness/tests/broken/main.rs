@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
 
 mod client;
+mod event_loop;
 mod lines;
+mod program;
 mod proxy;
 mod udp;
 
@@ -22,6 +24,10 @@ struct Case {
     broken: &'static str,
 }
 
+const fn case(check: &'static str, broken: &'static str) -> Case {
+    Case { check, broken }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [command, name, options @ ..] = arguments.as_slice()
@@ -31,9 +37,16 @@ fn main() -> ExitCode {
     }
     suite::raise_descriptor_limit();
     let cases = || {
-        [lines::CASES, client::CASES, udp::CASES, proxy::CASES]
-            .into_iter()
-            .flatten()
+        [
+            lines::CASES,
+            event_loop::CASES,
+            program::CASES,
+            client::CASES,
+            udp::CASES,
+            proxy::CASES,
+        ]
+        .into_iter()
+        .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
     tests.push(Test::test(
@@ -55,6 +68,8 @@ fn main() -> ExitCode {
 /// Becomes the broken program `name`.
 fn serve(name: &str, options: &[String]) -> ExitCode {
     let found = lines::serve(name, options)
+        || event_loop::serve(name, options)
+        || program::serve(name, options)
         || client::run(name, options)
         || udp::serve(name, options)
         || proxy::serve(name, options);
