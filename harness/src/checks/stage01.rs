@@ -8,6 +8,7 @@ use super::reversing::{
     ALL_ANSWERS_TO_A_LATE_READER, ANY_BYTE, BOUNDARY_LENGTHS, CRLF, EMPTY_LINES, ENDLESS_LINE,
     EVERY_SPLIT, HALF_CLOSE, HOWEVER_IT_IS_CUT, LAST_LINE_WITHOUT_NEWLINE, LINE_AFTER_LINE,
     LONG_LINE_IN_PIECES, MANY_LINES_AT_ONCE, NOT_UTF8, REVERSES_A_LINE, UTF8,
+    half_close_while_answers_wait,
 };
 use super::terminal::{
     ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, QUIET, STDOUT_CLOSED,
@@ -120,6 +121,13 @@ fn ends_after_a_reset_while_it_sends(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     client.send_until_stuck(&lines(9, 1_000_000), 64 << 20)?;
+    client.reset()?;
+    server.expect_exit(1)?;
+
+    // To one that has half-closed before, the very first `send` raises SIGPIPE.
+    let server = trial.start()?;
+    let client = server.connect("the client that half-closes")?;
+    half_close_while_answers_wait(&client)?;
     client.reset()?;
     server.expect_exit(1)
 }

@@ -117,7 +117,7 @@ struct Server {
     fault: &'static str,
     epoll: Epoll,
     listener: TcpListener,
-    signals: SignalFd,
+    _signals: SignalFd, // open as long as this is
     clients: HashMap<RawFd, Client>,
     lost: Vec<Vec<u8>>,
 }
@@ -159,7 +159,7 @@ impl Server {
             fault,
             epoll,
             listener,
-            signals,
+            _signals: signals,
             clients: HashMap::new(),
             lost: Vec::new(),
         }

@@ -92,7 +92,9 @@ pub fn serve(name: &str, options: &[String]) -> bool {
                 _ => reverse_text(line),
             })
         },
-        "tears-crlf-apart" | "one-client-at-a-time" => |client| each_line(client, reverse_text),
+        "tears-crlf-apart" | "one-client-at-a-time" => {
+            |client| each_line(client, |line| reverse_text(line))
+        }
         "stops-at-nul" => |client| {
             each_line(client, |line| {
                 if let Some(at) = line.iter().position(|&byte| byte == 0) {
@@ -102,7 +104,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
                 reverse_text(line);
             })
         },
-        "reverses-bytes" => |client| each_line(client, reverse_before_the_ending),
+        "reverses-bytes" => |client| each_line(client, |line| reverse_before_the_ending(line)),
         "replaces-what-is-not-utf8" => |client| {
             each_line(client, |line| {
                 let text = String::from_utf8_lossy(line).trim_end().to_owned();
@@ -118,7 +120,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
                 reverse_text(line);
             })
         },
-        "waits-for-the-line-break" => |client| each_line(client, reverse_text),
+        "waits-for-the-line-break" => |client| each_line(client, |line| reverse_text(line)),
         "remembers-every-byte" => remembers_every_byte,
         "sends-once" => |client| {
             each_read(client, |mut client, bytes| {
@@ -128,16 +130,16 @@ pub fn serve(name: &str, options: &[String]) -> bool {
             })
         },
         "never-closes" => |client| {
-            each_line(client, reverse_text);
+            each_line(client, |line| reverse_text(line));
             thread::park();
         },
         "ends-with-status-0" => |client| {
-            each_line(client, reverse_text);
+            each_line(client, |line| reverse_text(line));
             exit(0);
         },
         "knows-only-one-end" => knows_only_one_end,
         "one-client-only" => |client| {
-            each_line(client, reverse_text);
+            each_line(client, |line| reverse_text(line));
             exit(1);
         },
         _ => return false,
@@ -204,12 +206,12 @@ fn each_read(mut client: &TcpStream, answer: impl Fn(&TcpStream, &[u8])) {
     }
 }
 
-fn reverse_text(line: &mut Vec<u8>) {
+fn reverse_text(line: &mut [u8]) {
     let end = line.len() - usize::from(line.ends_with(b"\n"));
     line[..end].reverse();
 }
 
-fn reverse_before_the_ending(line: &mut Vec<u8>) {
+fn reverse_before_the_ending(line: &mut [u8]) {
     let ending = if line.ends_with(b"\r\n") { 2 } else { 1 };
     let end = line.len().saturating_sub(ending);
     line[..end].reverse();

@@ -2,11 +2,12 @@
 //! check is written for stage 4; the other stages take it over under their own name.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::check::{Check, Stage, Tier, Verdict};
 use crate::data::{lines, reversed};
-use crate::peer::both;
+use crate::peer::{Peer, both};
+use crate::process::LOOK;
 use crate::trial::Trial;
 
 mod lengths;
@@ -171,9 +172,17 @@ pub const HALF_CLOSE: Check = Check {
     hint: "at the end of the input, close only when every answer has been sent",
     tier: Tier::Robust,
     points: 3,
-    body: |trial| answers_to_a_late_reader(trial, 3_000_000, Duration::from_millis(300)),
+    body: half_close,
     ..LINE_PROTOCOL
 };
+
+fn half_close(trial: &Trial) -> Verdict {
+    answers_to_a_late_reader(trial, 3_000_000, Duration::from_millis(300))?;
+
+    let server = trial.start()?;
+    let client = server.connect("the client that reads nothing yet")?;
+    half_close_while_answers_wait(&client)?.expect(&client)
+}
 
 fn answers_to_a_late_reader(trial: &Trial, length: usize, late: Duration) -> Verdict {
     let server = trial.start()?;
@@ -189,4 +198,53 @@ fn answers_to_a_late_reader(trial: &Trial, length: usize, late: Duration) -> Ver
             client.expect_end()
         },
     )
+}
+
+/// The answers that a client has asked for: so many times the same one.
+pub struct Owed {
+    answer: Vec<u8>,
+    count: usize,
+}
+
+impl Owed {
+    /// They come in full, then the end of the stream.
+    pub fn expect(&self, client: &Peer) -> Verdict {
+        (0..self.count).try_for_each(|_| client.expect(&self.answer))?;
+        client.expect_end()
+    }
+}
+
+/// Sends line after line and reads nothing, until the answers no longer find room in
+/// the sockets, and half-closes. So the server has read everything, the end included,
+/// and owes answers; unless it stops reading earlier, in a way of its own.
+pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
+    let line = [b"half".repeat(8 * 1024), b"\n".to_vec()].concat();
+    let mut count = 0;
+    let all_is_out = |sent: usize| {
+        let it = client.on_the_way();
+        it.is_some_and(|it| it.to_the_program == 0 && it.to_us >= sent as u64)
+    };
+    loop {
+        client.send(&line)?;
+        count += 1;
+        if !comes_true_soon(|| all_is_out(count * line.len())) {
+            break;
+        }
+    }
+    client.half_close()?;
+    comes_true_soon(|| client.on_the_way().is_some_and(|it| it.to_the_program == 0));
+    let answer = reversed(&line);
+    Ok(Owed { answer, count })
+}
+
+/// For a state that may also never come.
+fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < deadline {
+        if condition() {
+            return true;
+        }
+        thread::sleep(LOOK);
+    }
+    false
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, expect_alive, ping};
 use crate::check::{Check, Tier, Verdict};
+use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
 use crate::trial::Trial;
 
@@ -79,11 +80,9 @@ fn reset_during_an_answer(trial: &Trial) -> Verdict {
     client.send_until_stuck(&text, 64 << 20)?;
     client.reset()?;
     expect_alive(&server)?;
-    // And one that has half-closed, and resets when the first answers come.
-    let client = server.connect("the client that reads a little")?;
-    client.send_until_stuck(&text, 64 << 20)?;
-    client.half_close()?;
-    client.receive(&mut [0; 1000])?;
+    // To one that has half-closed before, the very first `send` raises SIGPIPE.
+    let client = server.connect("the client that half-closes")?;
+    half_close_while_answers_wait(&client)?;
     client.reset()?;
     expect_alive(&server)?;
     server.expect_no_leak(&before)?;

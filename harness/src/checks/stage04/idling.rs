@@ -1,12 +1,12 @@
 //! What clients cost that do nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, ping};
 use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
-use crate::peer::{PATIENCE, Peer};
-use crate::process::LOOK;
+use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
 /// How long the CPU time of an idle server is measured, and how much of it is fine.
@@ -51,48 +51,14 @@ fn waiting_for_a_reader(trial: &Trial) -> Verdict {
     let stuck = server.connect("the client that never reads")?;
     stuck.send_until_stuck(&lines(3, 100_000), 256 << 20)?;
     let half_closed = server.connect("the client that half-closes")?;
-    send_until_answers_wait(&half_closed)?;
-    half_closed.half_close()?;
+    let owed = half_close_while_answers_wait(&half_closed)?;
     let other = server.connect("another client")?;
     ping(&other)?;
     server.expect_idle(WINDOW, IDLE)?;
 
     // And the one that has half-closed gets what it is owed.
-    half_closed.receive_to_end(256 << 20)?;
+    owed.expect(&half_closed)?;
     ping(&other)
-}
-
-/// Sends line after line, each read by the server, until not all of the answers
-/// find room in the sockets: then the server has read everything and owes answers.
-/// One that stops reading before that has found its own way to the same end.
-fn send_until_answers_wait(client: &Peer) -> Verdict {
-    let line = [b"x".repeat(32 * 1024 - 1), b"\n".to_vec()].concat();
-    let mut sent = 0;
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        client.send(&line)?;
-        sent += line.len() as u64;
-        let all_is_out = || {
-            let it = client.on_the_way();
-            it.is_some_and(|it| it.to_the_program == 0 && it.to_us >= sent)
-        };
-        if !comes_true_soon(all_is_out) {
-            return Ok(());
-        }
-    }
-    let what = "the server has taken answers for a client that does not read, without end";
-    Err(Failure::new(Outcome::Grader, what))
-}
-
-fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_millis(300);
-    while Instant::now() < deadline {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(LOOK);
-    }
-    false
 }
 
 pub const THOUSANDS_IDLE: Check = Check {
