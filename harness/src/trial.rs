@@ -144,6 +144,24 @@ impl<'p> Trial<'p> {
         })
     }
 
+    /// The sockets of a program that crashes are closed a moment before it has ended:
+    /// then what was seen of them waits for its reason.
+    fn crash_behind(&self, failure: &Failure) -> Option<Failure> {
+        let may_be_a_crash = matches!(
+            failure.outcome,
+            Outcome::Reset | Outcome::ShortData | Outcome::Behaviour
+        );
+        let moment = if may_be_a_crash { 300 } else { 0 };
+        let deadline = Instant::now() + Duration::from_millis(moment);
+        loop {
+            let crash = self.crash();
+            if crash.is_some() || Instant::now() >= deadline {
+                return crash;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// The last lines of every program's log, for a failure.
     fn logs(&self) -> String {
         let processes = self
@@ -180,10 +198,15 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         story: String::new(),
     })?;
     let verdict = (check.body)(&trial);
-    let failure = match (verdict, trial.crash()) {
+    let crash = match &verdict {
+        Ok(()) => trial.crash(),
+        Err(failure) => trial.crash_behind(failure),
+    };
+    let failure = match (verdict, crash) {
         (Ok(()), None) => return Ok(()),
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
+        (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
         (Err(failure), Some(crash)) => {
             let what = format!("{}; seen from outside: {failure}", crash.what);
             Failure { what, ..crash }

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     ));
     let mut arguments = Arguments::from_args();
     // Most of the time a check waits for what a broken program does not do.
-    arguments.test_threads.get_or_insert(12);
+    arguments.test_threads.get_or_insert(8);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
