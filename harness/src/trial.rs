@@ -156,10 +156,24 @@ impl<'p> Trial<'p> {
         loop {
             let crash = self.crash();
             if crash.is_some() || Instant::now() >= deadline {
-                return crash;
+                return crash.or_else(|| self.end_behind(failure));
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// A connection that broke off because the program has ended in its own way.
+    fn end_behind(&self, failure: &Failure) -> Option<Failure> {
+        if !matches!(failure.outcome, Outcome::Reset | Outcome::ShortData) {
+            return None;
+        }
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes
+            .iter()
+            .find_map(|process| Some(ended(&process.name, process.status()?)))
     }
 
     /// The last lines of every program's log, for a failure.
