@@ -13,7 +13,7 @@ mod udp;
 
 use std::process::ExitCode;
 
-use harness::check::{Check, Outcome};
+use harness::check::{Check, Outcome, Stage};
 use harness::program::Program;
 use harness::{checks, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.extend(event_loop_checks().map(control));
     tests.push(Test::test(
         "every check fails some broken program",
         move || {
@@ -87,6 +88,20 @@ fn test(case: &'static Case) -> Test {
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
     Test::test(name, move || catch(check, case.broken)).with_ignored_flag(missing.is_some())
+}
+
+/// The checks of stage 4 that the broken event loops fail, each once.
+fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
+    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    checks::of(Stage::Stage04).filter(fails)
+}
+
+/// A broken event loop fails for its fault alone: without it, it passes.
+fn control(check: &'static Check) -> Test {
+    let sound = event_loop::NOT_BROKEN;
+    Test::test(format!("{} passes {sound}", check.id), move || {
+        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    })
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {
