@@ -7,14 +7,22 @@ use log::warn;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Default)]
 pub struct Repeated {
     text: String,
     unsaid: usize,
-    not_before: Option<Instant>,
+    not_before: Instant,
 }
 
 impl Repeated {
+    pub fn new() -> Repeated {
+        Repeated {
+            text: String::new(),
+            unsaid: 0,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Notes it once more. The text is made only if it will be said.
     pub fn add(&mut self, text: impl FnOnce() -> String) {
         if self.unsaid == 0 {
             self.text = text();
@@ -22,15 +30,13 @@ impl Repeated {
         self.unsaid += 1;
     }
 
-    /// When [`Repeated::say`] should be called.
+    /// When [`Repeated::say`] has something to say.
     pub fn due(&self) -> Option<Instant> {
-        (self.unsaid > 0).then(|| self.not_before.unwrap_or_else(Instant::now))
+        (self.unsaid > 0).then_some(self.not_before)
     }
 
-    /// Says what there is to say, unless it was said a moment ago.
     pub fn say(&mut self) {
-        let now = Instant::now();
-        if self.due().is_none_or(|due| due > now) {
+        if self.due().is_none_or(|due| due > Instant::now()) {
             return;
         }
         match self.unsaid {
@@ -38,6 +44,6 @@ impl Repeated {
             times => warn!("{} ({times} times)", self.text),
         }
         self.unsaid = 0;
-        self.not_before = Some(now + INTERVAL);
+        self.not_before = Instant::now() + INTERVAL;
     }
 }
