@@ -177,6 +177,7 @@ impl Proxy {
                 self.unreachable
                     .add(|| format!("Cannot reach upstream {name}: {}", errno.desc()));
                 info!("Client disconnected");
+                self.descriptors_are_free();
             }
         }
     }
@@ -253,8 +254,12 @@ impl Proxy {
             let totals = Side::BOTH.map(|side| pair.total(side));
             self.messages.add(|shown| show_totals(totals, shown));
         }
+        self.descriptors_are_free();
+    }
+
+    fn descriptors_are_free(&mut self) {
         if self.paused.is_some() {
-            self.paused = Some(Instant::now()); // two descriptors are free
+            self.paused = Some(Instant::now()); // the pause ends with this batch
         }
     }
 
