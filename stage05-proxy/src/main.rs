@@ -52,9 +52,8 @@ fn run(args: &Args) -> Result<()> {
         "--upstream {} is this proxy itself",
         args.upstream
     );
-    Proxy::new(listener, upstream, args.quiet)
-        .context("cannot set up epoll")?
-        .run(&signals)?;
+    let mut proxy = Proxy::new(listener, upstream, args.quiet).context("cannot set up epoll")?;
+    proxy.run(&signals)?;
     info!("Server stopped");
     Ok(())
 }

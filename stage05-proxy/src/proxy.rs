@@ -83,11 +83,9 @@ impl Proxy {
 
     /// Serves until a signal asks to stop.
     pub fn run(&mut self, signals: &SignalFd) -> Result<()> {
-        let readable = EpollFlags::EPOLLIN;
-        self.epoll
-            .add(&self.listener, EpollEvent::new(readable, LISTENER))?;
-        self.epoll
-            .add(signals, EpollEvent::new(readable, SIGNALS))?;
+        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        self.epoll.add(&self.listener, readable(LISTENER))?;
+        self.epoll.add(signals, readable(SIGNALS))?;
         let mut events = [EpollEvent::empty(); 256];
         loop {
             let count = match self.epoll.wait(&mut events, self.timeout()) {
@@ -99,7 +97,10 @@ impl Proxy {
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.admit_clients(),
-                    SIGNALS => return Ok(()),
+                    SIGNALS => {
+                        self.messages.flush();
+                        return Ok(());
+                    }
                     token => self.serve(token, event.events()),
                 }
             }
@@ -163,8 +164,8 @@ impl Proxy {
                 self.last_number += 1;
                 let deadline = Instant::now() + self.upstream.patience;
                 self.deadlines.push_back((deadline, self.last_number));
-                self.pairs
-                    .insert(self.last_number, Pair::new(client, attempt));
+                let pair = Pair::new(client, attempt);
+                self.pairs.insert(self.last_number, pair);
                 self.settle(self.last_number);
             }
             // It waits, connected, as others wait in the backlog.
@@ -201,7 +202,7 @@ impl Proxy {
         }
     }
 
-    /// An event for one side of a pair.
+    /// Lets a pair do what an event on one of its sides has made possible.
     fn serve(&mut self, token: u64, events: EpollFlags) {
         let (number, side) = (token / 2, Side::BOTH[(token % 2) as usize]);
         let Some(pair) = self.pairs.get_mut(&number) else {
