@@ -16,6 +16,9 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use crate::flow::Flow;
 use crate::upstream::{Attempt, connect_result};
 
+/// How much of a stream is moved before the other clients get their turn.
+const MAX_CHUNKS: usize = 4;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     Client = 0,
@@ -94,7 +97,7 @@ impl Pair {
         }
         let mut request = None;
         if ready.contains(EpollFlags::EPOLLIN) {
-            request = self.receive(side, chunk);
+            request = self.transfer(side, chunk);
         }
         if failed && interest.is_empty() {
             self.hang_up(side);
@@ -105,17 +108,31 @@ impl Pair {
         request
     }
 
-    /// One `recv` from this side and one `send` to the other.
-    fn receive(&mut self, side: Side, chunk: &mut [u8]) -> Option<usize> {
+    /// Moves bytes from this side to the other. A chunk that came full says that there
+    /// is more, and to go on at once saves many turns of the loop; but not for ever,
+    /// for the others wait.
+    fn transfer(&mut self, side: Side, chunk: &mut [u8]) -> Option<usize> {
+        for _ in 0..MAX_CHUNKS {
+            let count = self.receive(side, chunk);
+            if count > 0 && self.begins_request(side) {
+                return Some(count);
+            }
+            if count < chunk.len() || !self.flows[side as usize].wants_bytes() {
+                break;
+            }
+        }
+        None
+    }
+
+    /// One `recv` from this side and one `send` to the other: how many bytes came.
+    fn receive(&mut self, side: Side, chunk: &mut [u8]) -> usize {
         let flow = &mut self.flows[side as usize];
         let source = self.sockets[side as usize].as_raw_fd();
         match recv(source, chunk, MsgFlags::empty()) {
             Ok(0) => flow.source_ended = true,
             Ok(count) => {
                 flow.push(&chunk[..count], &self.sockets[side.other() as usize]);
-                let begins = side == Side::Client && self.request_expected;
-                self.request_expected = side == Side::Upstream;
-                return begins.then_some(count);
+                return count;
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {} // it will be reported again
             Err(errno) => {
@@ -124,7 +141,13 @@ impl Pair {
                 self.flows[side.other() as usize].break_off();
             }
         }
-        None
+        0
+    }
+
+    fn begins_request(&mut self, side: Side) -> bool {
+        let begins = side == Side::Client && self.request_expected;
+        self.request_expected = side == Side::Upstream;
+        begins
     }
 
     /// Nothing was wanted from this side, but it is gone. If it had not ended before,
