@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let signals = receive_signals().context("cannot set up signals")?;
     raise_descriptor_limit();
+    // Before the listener: who can connect can also be served.
     let upstream = Upstream::resolve(&args.upstream, args.connect_timeout)?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = open_listener(&args.host, args.port, args.backlog, flags)?;

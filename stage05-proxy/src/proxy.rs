@@ -40,6 +40,7 @@ pub struct Proxy {
     epoll: Epoll,
     listener: OwnedFd,
     upstream: Upstream,
+    /// By number: found in one step, however many there are.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
     /// Until when the upstream may answer the pair of this number. All get the same
@@ -51,10 +52,12 @@ pub struct Proxy {
     paused: Option<Instant>,
     /// They ran out, and since then some client has been waiting.
     starved: bool,
+    /// With the upstream down, every client would be a line in the log.
     unreachable: Repeated,
     exhausted: Repeated,
     quiet: bool,
     messages: Messages,
+    /// False while stdout does not take them all.
     all_written: bool,
     /// What one `recv` brings. One for all pairs: it is passed on before the next.
     chunk: Vec<u8>,
@@ -144,6 +147,7 @@ impl Proxy {
         }
     }
 
+    /// One that was held, else the next from the backlog.
     fn next_client(&mut self) -> nix::Result<OwnedFd> {
         if let Some(client) = self.held.pop() {
             return Ok(client);
@@ -159,6 +163,7 @@ impl Proxy {
     /// Begins to connect a client to the upstream, to its address number `from` or a
     /// later one; `failure` is that of the address before.
     fn connect(&mut self, client: OwnedFd, from: usize, failure: Errno) {
+        // EPOLLOUT, or the deadline, will tell how it went.
         match self.upstream.begin(from, failure) {
             Ok(attempt) => {
                 self.last_number += 1;
@@ -264,6 +269,7 @@ impl Proxy {
         }
     }
 
+    /// What no event tells of, once after each batch.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
         if self.paused.is_some_and(|until| until <= Instant::now()) {
@@ -281,7 +287,7 @@ impl Proxy {
             let pair = self.pairs.get(&number);
             let pending = pair.is_some_and(|pair| pair.connecting().is_some());
             if pending && deadline > Instant::now() {
-                return;
+                return; // and all behind it are due later
             }
             self.deadlines.pop_front();
             if pending {

@@ -112,6 +112,7 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
     let mut progress = Progress::new(size);
     let mut sent = 0;
     loop {
+        // Never the whole file: it may be larger than the memory.
         let count = match file.read(&mut chunk) {
             Ok(0) => return Ok(sent),
             Ok(count) => count,
@@ -129,6 +130,7 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
 /// Sends all of `bytes`: one `send` may take only a part of them.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
+        // NOSIGNAL: a server that is gone is an error here, not the end by SIGPIPE.
         match send(server.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,
