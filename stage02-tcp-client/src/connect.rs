@@ -56,7 +56,7 @@ fn wait_until_connected(socket: &OwnedFd) -> nix::Result<()> {
 
 fn cannot_connect(address: SocketAddr, errno: Errno) -> anyhow::Error {
     let hint = match errno {
-        Errno::ECONNREFUSED => " (nobody listens there: `cargo run -p stage01-tcp-server`)",
+        Errno::ECONNREFUSED => " (start a server first: `cargo run -p stage01-tcp-server`)",
         _ => "",
     };
     anyhow!(

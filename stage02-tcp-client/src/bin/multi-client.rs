@@ -17,8 +17,8 @@ use nix::unistd::{ForkResult, Pid, fork};
 use stage02_tcp_client::cli::{self, MultiArgs};
 use stage02_tcp_client::connect::connect_to;
 use stage02_tcp_client::lines::Lines;
-use stage02_tcp_client::reverse::reverse;
-use stage02_tcp_client::show::show_message;
+use stage02_tcp_client::reverse::{reverse, split_ending};
+use stage02_tcp_client::show::{show_message, show_text};
 
 fn main() -> ExitCode {
     let args = MultiArgs::parse();
@@ -91,16 +91,23 @@ fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
     for message in 1..=args.messages {
         send_all(&socket, line.as_bytes())?;
         let answer = receive_line(&socket, &mut lines)?;
-        let mut shown = String::new();
-        show_message(&answer, &mut shown);
         if answer != expected {
-            bail!("Wrong answer to message {message}: {}", shown.trim_end());
+            let (got, expected) = (escaped(&answer), escaped(&expected));
+            bail!("Wrong answer to message {message}: got {got}, expected {expected}");
         }
         if !args.quiet {
+            let mut shown = String::new();
+            show_message(&answer, &mut shown);
             say(stdout(), number, &shown);
         }
     }
     Ok(())
+}
+
+fn escaped(line: &[u8]) -> String {
+    let mut shown = String::new();
+    show_text(split_ending(line).0, &mut shown);
+    shown
 }
 
 /// One write for the whole line: the processes share the terminal, and the kernel

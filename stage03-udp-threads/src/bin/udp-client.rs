@@ -104,7 +104,7 @@ fn ask(servers: &[SocketAddr], line: &[u8], args: &ClientArgs) -> Result<Vec<u8>
 
 fn cannot_reach(server: SocketAddr, errno: Errno) -> anyhow::Error {
     let hint = match errno {
-        Errno::ECONNREFUSED => " (nobody listens there: `cargo run -p stage03-udp-threads`)",
+        Errno::ECONNREFUSED => " (start the server first: `cargo run -p stage03-udp-threads`)",
         _ => "",
     };
     anyhow!("cannot reach {server}: {}{hint}", errno.desc())
