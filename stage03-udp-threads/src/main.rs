@@ -15,7 +15,7 @@ use std::thread::{self, Builder, ScopedJoinHandle};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use log::{debug, error, info};
+use log::{error, info, warn};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
@@ -45,11 +45,11 @@ fn run(args: &Args) -> Result<()> {
         failed_answers: Failures::default(),
     };
     if args.per_datagram {
-        server.thread_per_datagram(args.max_threads as usize)
-    } else {
-        let cpus = || thread::available_parallelism().map_or(1, usize::from);
-        server.share_socket(args.threads.map_or_else(cpus, |threads| threads as usize))
+        return server.thread_per_datagram(args.max_threads as usize);
     }
+    let cpus = || thread::available_parallelism().map_or(1, usize::from);
+    server.share_socket(args.threads.map_or_else(cpus, |threads| threads as usize));
+    Ok(())
 }
 
 /// Opens a socket that datagrams can be sent to, on the first address of `--host`
@@ -109,19 +109,23 @@ struct Server {
 
 impl Server {
     /// The first design: a few threads, each with a loop of its own. This thread is
-    /// one of them, so there is one even where no other can be created.
-    fn share_socket(&self, threads: usize) -> Result<()> {
+    /// one of them, so there is one even where no other can be started.
+    fn share_socket(&self, threads: usize) {
+        let work = || {
+            if let Err(error) = self.work() {
+                error!("{error:#}");
+            }
+        };
         thread::scope(|scope| {
             for number in 2..=threads {
-                let thread = Builder::new().name(format!("worker {number}"));
-                // `thread::spawn` would panic where this returns an error.
-                match thread.spawn_scoped(scope, || self.work()) {
-                    Ok(_) => debug!("Thread {number} of {threads} started"),
-                    Err(error) => self.failed_threads.warn(cannot_start(&error)),
+                // `thread::spawn` would panic where the builder returns an error.
+                if let Err(error) = Builder::new().spawn_scoped(scope, work) {
+                    warn!("cannot start thread {number} of {threads}: {error}");
+                    break;
                 }
             }
-            self.work()
-        })
+            work();
+        });
     }
 
     fn work(&self) -> Result<()> {
@@ -151,7 +155,8 @@ impl Server {
                 match Builder::new().spawn_scoped(scope, answer) {
                     Ok(thread) => running.push_back(thread),
                     Err(error) => {
-                        self.failed_threads.warn(cannot_start(&error));
+                        let failure = format!("cannot start a thread, answering without: {error}");
+                        self.failed_threads.warn(failure);
                         self.answer(&buffer[..count], &client);
                     }
                 }
@@ -191,8 +196,4 @@ impl Server {
     fn send(&self, answer: &[u8], client: &SockaddrStorage) -> nix::Result<usize> {
         sendto(self.socket.as_raw_fd(), answer, client, MsgFlags::empty())
     }
-}
-
-fn cannot_start(error: &std::io::Error) -> String {
-    format!("cannot start a thread, going on without: {error}")
 }
