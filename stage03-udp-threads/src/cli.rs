@@ -53,11 +53,11 @@ pub struct ClientArgs {
     /// Port of the server
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
-    /// How long to wait for an answer, in seconds, such as 0.5
-    #[arg(long, default_value = "2", value_parser = seconds)]
+    /// How long to wait for an answer, such as 0.5
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub timeout: Duration,
     /// How often to send a line again that got no answer
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub retries: u32,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count)]

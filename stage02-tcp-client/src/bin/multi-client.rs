@@ -63,7 +63,11 @@ fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
             Some(child)
         }
         Err(errno) => {
-            error!("cannot fork client {number}: {}", errno.desc());
+            let hint = match errno {
+                Errno::EAGAIN => " (`ulimit -u` shows how many processes you may have)",
+                _ => "",
+            };
+            error!("cannot fork client {number}: {}{hint}", errno.desc());
             None
         }
     }

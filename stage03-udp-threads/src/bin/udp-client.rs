@@ -80,8 +80,8 @@ fn read_line() -> io::Result<Option<Vec<u8>>> {
     if line.len() > MAX_PAYLOAD && !line.ends_with(b"\n") {
         input.skip_until(b'\n')?;
     }
-    if line.is_empty() && interactive {
-        stdout().write_all(b"\n")?; // Ctrl-D leaves the cursor behind the prompt
+    if interactive && !line.ends_with(b"\n") {
+        stdout().write_all(b"\n")?; // Ctrl-D, unlike Enter, leaves the cursor where it is
     }
     Ok((!line.is_empty()).then_some(line))
 }
@@ -95,7 +95,7 @@ fn ask(servers: &[SocketAddr], line: &[u8], args: &ClientArgs) -> Result<Vec<u8>
     for &server in servers {
         match exchange(server, line, args) {
             Ok(Some(answer)) => return Ok(answer),
-            Ok(None) => failure = anyhow!("no answer from {server}"),
+            Ok(None) => failure = anyhow!("gave up, no answer from {server}"),
             Err(errno) => failure = cannot_reach(server, errno),
         }
     }
@@ -114,7 +114,8 @@ fn cannot_reach(server: SocketAddr, errno: Errno) -> anyhow::Error {
 fn exchange(server: SocketAddr, line: &[u8], args: &ClientArgs) -> nix::Result<Option<Vec<u8>>> {
     let socket = open_socket(server, args.timeout)?;
     let mut answer = vec![0; MAX_DATAGRAM];
-    for retries_left in (0..=args.retries).rev() {
+    let tries = args.retries + 1;
+    for attempt in 1..=tries {
         send_datagram(&socket, line)?;
         match receive_datagram(&socket, &mut answer) {
             Ok(count) => {
@@ -122,7 +123,7 @@ fn exchange(server: SocketAddr, line: &[u8], args: &ClientArgs) -> nix::Result<O
                 return Ok(Some(answer));
             }
             // The time is over. Was the line lost, or its answer? No way to know.
-            Err(Errno::EAGAIN) => warn!("No answer from {server}, {retries_left} retries left"),
+            Err(Errno::EAGAIN) => warn!("No answer from {server} (try {attempt} of {tries})"),
             Err(errno) => return Err(errno),
         }
     }
