@@ -75,7 +75,7 @@ fn raise_descriptor_limit() {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| (soft, hard))
     });
     match raised {
-        Ok((soft, hard)) => debug!("Descriptor limit raised from {soft} to {hard}"),
+        Ok((soft, hard)) => debug!("Descriptor limit raised to {hard}, it was {soft}"),
         Err(errno) => debug!("Descriptor limit stays as it is: {}", errno.desc()),
     }
 }
@@ -238,17 +238,10 @@ impl Server {
                     self.warned = false; // there is room again, and nobody waits
                     return;
                 }
-                // This one left while it waited, or its network failed (accept(2)).
-                Err(
-                    errno @ (Errno::ECONNABORTED
-                    | Errno::EINTR
-                    | Errno::EPROTO
-                    | Errno::EPERM
-                    | Errno::ENETDOWN
-                    | Errno::ENETUNREACH
-                    | Errno::EHOSTDOWN
-                    | Errno::EHOSTUNREACH),
-                ) => debug!("A client left before it was accepted: {}", errno.desc()),
+                // The trouble of one client, which left while it waited (accept(2)).
+                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                    debug!("A client left before it was accepted: {}", errno.desc());
+                }
                 Err(errno) => return self.pause_accepting(errno),
             }
         }
@@ -267,8 +260,9 @@ impl Server {
         Ok(())
     }
 
-    /// Descriptors (or memory) ran out. The clients in the queue keep the listener
-    /// ready, so we would be woken again and again for nothing: stop watching it.
+    /// Descriptors ran out, or memory. The clients in the queue keep the listener
+    /// ready, so it would wake us again and again for nothing: stop watching it, for
+    /// a second or until a client leaves.
     fn pause_accepting(&mut self, errno: Errno) {
         if !self.warned {
             let count = self.clients.len();

@@ -5,7 +5,7 @@
 /// so that no client makes the server remember more than that.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// What an idle stream may keep of the memory that a big read needed, in bytes.
+/// Memory up to this size is kept for the next line, in bytes.
 const KEPT_CAPACITY: usize = 4096;
 
 /// Finds the lines in a stream of bytes. TCP keeps the order of the bytes, not
@@ -39,13 +39,15 @@ impl Lines {
         }
     }
 
-    /// Forgets the lines handed out, and gives the memory of a big read back: a
-    /// client that has sent much and now idles costs little again.
+    /// Forgets the lines handed out. Memory that a big read needed goes back, or
+    /// each idle client would keep some.
     fn keep_unfinished(&mut self) {
         self.bytes.drain(..self.taken);
-        self.bytes.shrink_to(KEPT_CAPACITY);
         self.taken = 0;
         self.searched = self.bytes.len();
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
+            self.bytes = Vec::new();
+        }
     }
 
     /// What is left when the stream has ended: a last line without `\n`.
