@@ -10,8 +10,8 @@ use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::reverse::{Lines, reverse};
 
-/// A client that owes us the reading of more answers than this, in bytes, is not
-/// read from: TCP makes it wait in turn (backpressure). One read may overshoot it.
+/// While more answers than this wait for a client, in bytes, nothing is read from
+/// it, and TCP makes it wait in turn: backpressure. One read may overshoot it.
 const MAX_OWED: usize = 64 * 1024;
 /// Memory up to this size is kept for the next answers, in bytes.
 const KEPT_CAPACITY: usize = 4096;
