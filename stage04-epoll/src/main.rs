@@ -101,8 +101,8 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
     // Without it the port stays taken for a minute after a client was served:
     // the old connection is in TIME_WAIT (tcp(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
-    // Answers go out at once, not when the ones before are acknowledged. Accepted
-    // sockets inherit it.
+    // Answers go out at once. Else a second one waits until the first is
+    // acknowledged, which a client may put off for 40 ms. Accepted sockets inherit it.
     setsockopt(&listener, TcpNoDelay, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
