@@ -115,7 +115,8 @@ impl Log for CarefulLogger {
             return;
         }
         let mut text = String::new();
-        let target = record.target();
+        // The program, not its parts: a reader of the log need not know those.
+        let target = record.target().split("::").next().unwrap_or_default();
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let lost = format_args!("{dropped} log lines lost: stderr took none");

@@ -7,6 +7,7 @@
 mod cli;
 mod client;
 mod console;
+mod lines;
 mod reverse;
 mod server;
 mod show;
