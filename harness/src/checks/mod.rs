@@ -1,0 +1,28 @@
+//! The checks, stage by stage. [`reversing`] holds those that every server of the
+//! line protocol shares.
+
+use crate::check::{Check, Stage};
+
+mod reversing;
+mod stage01;
+mod stage02;
+mod stage03;
+mod stage04;
+mod stage05;
+
+/// Every check there is.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    let stages = [
+        stage01::CHECKS,
+        stage02::CHECKS,
+        stage03::CHECKS,
+        stage04::CHECKS,
+        stage05::CHECKS,
+    ];
+    stages.into_iter().flatten()
+}
+
+/// The checks of one stage, in the order in which they are listed.
+pub fn of(stage: Stage) -> impl Iterator<Item = &'static Check> {
+    all().filter(move |check| check.stage == stage)
+}

@@ -1,0 +1,5 @@
+//! Stage 3: UDP.
+
+use crate::check::Check;
+
+pub const CHECKS: &[Check] = &[];

@@ -1,0 +1,141 @@
+//! The bytes that checks send, and how bytes are shown to a reader.
+
+use std::sync::OnceLock;
+
+/// The longest piece of data shown in a step or a failure, in bytes.
+const SHOWN: usize = 60;
+
+/// `bytes` for a reader: escaped, shortened, with their number when it matters.
+pub fn show(bytes: &[u8]) -> String {
+    if bytes.len() <= SHOWN {
+        format!("`{}`", bytes.escape_ascii())
+    } else {
+        format!(
+            "`{}…` ({} bytes)",
+            bytes[..SHOWN].escape_ascii(),
+            bytes.len()
+        )
+    }
+}
+
+/// The first byte at which `received` is not what was `expected`, with what is
+/// around it, for a failure.
+pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
+    let at = expected
+        .iter()
+        .zip(received)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let around = |bytes: &[u8]| {
+        let from = at.saturating_sub(10);
+        let to = bytes.len().min(at + 30);
+        format!("`{}`", bytes[from.min(to)..to].escape_ascii())
+    };
+    format!(
+        "the first difference is at byte {at}: {} instead of {}",
+        around(received),
+        around(expected)
+    )
+}
+
+/// A repeatable stream of bytes of any length, known at every offset, so that a
+/// transfer of gigabytes can be compared without being kept.
+#[derive(Clone, Copy)]
+pub struct Pattern {
+    shift: usize,
+}
+
+/// The period of a pattern: a prime, so that a lost or doubled buffer shows.
+const PERIOD: usize = 65_521;
+
+impl Pattern {
+    /// Streams of different `seed`s differ from their first bytes on.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            shift: (splitmix(seed) % PERIOD as u64) as usize,
+        }
+    }
+
+    /// The stream from `offset` on, as far as it is at hand: never empty.
+    pub fn at(&self, offset: u64) -> &'static [u8] {
+        static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
+        let table = TABLE.get_or_init(|| {
+            let period: Vec<u8> = (0..PERIOD as u64).map(|n| splitmix(n) as u8).collect();
+            period.repeat(3)
+        });
+        let start = (offset % PERIOD as u64) as usize + self.shift;
+        &table[start..]
+    }
+
+    /// The first `length` bytes.
+    pub fn bytes(&self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let piece = self.at(bytes.len() as u64);
+            bytes.extend_from_slice(&piece[..piece.len().min(length - bytes.len())]);
+        }
+        bytes
+    }
+}
+
+/// About `length` bytes of lines of different lengths, ended by a `\n`.
+pub fn lines(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 128);
+    let mut number = seed;
+    while bytes.len() < length {
+        number = number.wrapping_add(1);
+        let random = splitmix(number);
+        let word = format!("{random:x}").repeat(1 + (random % 5) as usize);
+        bytes.extend_from_slice(format!("{number} {word}\n").as_bytes());
+    }
+    bytes
+}
+
+/// What a server answers to ASCII `lines`, each shorter than 64 KiB.
+pub fn reversed(lines: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::with_capacity(lines.len());
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        answer.extend(text.iter().rev());
+        answer.extend_from_slice(&line[text.len()..]);
+    }
+    answer
+}
+
+/// One step of a small random number generator: the same number for the same seed.
+pub fn splitmix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_the_same_however_it_is_cut() {
+        let pattern = Pattern::new(7);
+        let whole = pattern.bytes(300_000);
+        for offset in [0, 1, 65_520, 65_521, 65_522, 200_000] {
+            let piece = pattern.at(offset as u64);
+            assert!(whole[offset..].starts_with(&piece[..piece.len().min(300_000 - offset)]));
+        }
+        assert_ne!(whole[..100], Pattern::new(8).bytes(100)[..]);
+    }
+
+    #[test]
+    fn the_expected_answer_keeps_line_endings() {
+        assert_eq!(reversed(b"abc\nde\n\nf"), b"cba\ned\n\nf");
+    }
+
+    #[test]
+    fn a_difference_is_shown_where_it_is() {
+        let shown = show_difference(b"abcdef\n", b"abcxef\n");
+        assert_eq!(
+            shown,
+            r"the first difference is at byte 3: `abcxef\n` instead of `abcdef\n`"
+        );
+    }
+}

@@ -1,0 +1,396 @@
+//! One end of a TCP connection that a check drives. Every wait has an end, and EOF,
+//! reset, timeout and missing data are four different failures.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::sockopt;
+
+use crate::check::{Failure, Outcome, Verdict};
+use crate::data::{Pattern, show, show_difference};
+use crate::process::LOOK;
+use crate::trace::Trace;
+
+/// How long one step may take unless the check says otherwise: far more than any
+/// living server needs, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Without a byte of progress for this long, a peer counts as not reading.
+const STUCK: Duration = Duration::from_millis(300);
+
+pub struct Peer {
+    name: String,
+    stream: TcpStream,
+    trace: Trace,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Peer {
+    pub fn connect(
+        name: &str,
+        address: SocketAddr,
+        trace: &Trace,
+        deadline: Instant,
+    ) -> Verdict<Self> {
+        let left = deadline.saturating_duration_since(Instant::now()).max(LOOK);
+        let stream = TcpStream::connect_timeout(&address, left.min(PATIENCE)).map_err(|error| {
+            let what = format!("{name} cannot connect to {address}: {error}");
+            Failure::new(Outcome::Behaviour, what)
+        })?;
+        let peer = Self::new(name, stream, trace, deadline)?;
+        peer.step(format_args!("connected to {address}"));
+        Ok(peer)
+    }
+
+    /// A connection that was made or accepted elsewhere.
+    pub fn new(name: &str, stream: TcpStream, trace: &Trace, deadline: Instant) -> Verdict<Self> {
+        stream
+            .set_nodelay(true)
+            .map_err(|error| Failure::grader("TCP_NODELAY", error))?;
+        let (name, trace) = (name.to_owned(), trace.clone());
+        Ok(Self {
+            name,
+            stream,
+            trace,
+            deadline,
+            patience: PATIENCE,
+        })
+    }
+
+    /// The same with more or less patience for each step.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn step(&self, what: std::fmt::Arguments) {
+        self.trace.step(format!("{} {what}", self.name));
+    }
+
+    fn failure(&self, outcome: Outcome, what: std::fmt::Arguments) -> Failure {
+        Failure::new(outcome, format!("{} {what}", self.name))
+    }
+
+    // --- sending ---
+
+    pub fn send(&self, bytes: &[u8]) -> Verdict {
+        self.step(format_args!("sends {}", show(bytes)));
+        self.write_all(bytes)
+    }
+
+    /// Sends the first `length` bytes of a pattern.
+    pub fn send_pattern(&self, pattern: Pattern, length: u64) -> Verdict {
+        self.step(format_args!("sends {length} bytes"));
+        let mut sent = 0;
+        while sent < length {
+            let piece = pattern.at(sent);
+            let count = (piece.len() as u64).min(length - sent);
+            self.write_all(&piece[..count as usize])?;
+            sent += count;
+        }
+        Ok(())
+    }
+
+    fn write_all(&self, mut bytes: &[u8]) -> Verdict {
+        while !bytes.is_empty() {
+            let count = self.write(bytes, self.patience)?;
+            if count == 0 {
+                let what = format_args!("cannot send: nothing was taken for {:?}", self.patience);
+                return Err(self.failure(Outcome::Timeout, what));
+            }
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
+    /// One write; 0 when nothing was taken in time.
+    fn write(&self, bytes: &[u8], patience: Duration) -> Verdict<usize> {
+        self.set_timeout(patience, TcpStream::set_write_timeout)?;
+        match (&self.stream).write(bytes) {
+            Ok(count) => Ok(count),
+            Err(error) if is_timeout(&error) => Ok(0),
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.write(bytes, patience),
+            Err(error) => Err(self.failure(Outcome::Reset, format_args!("cannot send: {error}"))),
+        }
+    }
+
+    /// Sends `piece` over and over, never reading, until nothing more is taken or
+    /// `limit` bytes have gone. Says how many went.
+    pub fn send_until_stuck(&self, piece: &[u8], limit: u64) -> Verdict<u64> {
+        self.step(format_args!(
+            "sends up to {limit} bytes of {} and reads nothing",
+            show(piece)
+        ));
+        let mut sent = 0;
+        while sent < limit {
+            let from = (sent % piece.len() as u64) as usize;
+            match self.write(&piece[from..], STUCK)? {
+                0 => break,
+                count => sent += count as u64,
+            }
+        }
+        self.step(format_args!("has sent {sent} bytes"));
+        Ok(sent)
+    }
+
+    /// Ends the sending side (`shutdown(2)`); the other one goes on.
+    pub fn half_close(&self) -> Verdict {
+        self.step(format_args!("half-closes: it has nothing more to send"));
+        let result = self.stream.shutdown(Shutdown::Write);
+        result.map_err(|error| {
+            self.failure(Outcome::Reset, format_args!("cannot half-close: {error}"))
+        })
+    }
+
+    /// Ends the connection at once with a reset (`SO_LINGER` 0, `socket(7)`).
+    pub fn reset(self) -> Verdict {
+        self.step(format_args!("resets its connection"));
+        let at_once = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        nix::sys::socket::setsockopt(&self.stream, sockopt::Linger, &at_once)
+            .map_err(|errno| Failure::grader("SO_LINGER", errno))
+    }
+
+    pub fn close(self) {
+        self.step(format_args!("closes its connection"));
+    }
+
+    /// Waits until the program has read everything that was sent, so that the next
+    /// bytes reach it in a read of their own.
+    pub fn until_all_is_read(&self) -> Verdict {
+        let ends = (self.stream.peer_addr(), self.stream.local_addr());
+        let (Ok(theirs), Ok(ours)) = ends else {
+            return Err(self.failure(Outcome::Reset, format_args!("is not connected any more")));
+        };
+        let deadline = self.deadline.min(Instant::now() + self.patience);
+        while Instant::now() < deadline {
+            let unsent = queues(ours, theirs).map(|(sending, _)| sending);
+            let unread = queues(theirs, ours).map(|(_, receiving)| receiving);
+            if unsent == Some(0) && unread == Some(0) {
+                return Ok(());
+            }
+            thread::sleep(LOOK);
+        }
+        let what = format_args!("was not read: the program has left bytes in its socket");
+        Err(self.failure(Outcome::Timeout, what))
+    }
+
+    // --- receiving ---
+
+    /// Receives exactly `expected`, and not yet anything else.
+    pub fn expect(&self, expected: &[u8]) -> Verdict {
+        let mut received = vec![0; expected.len()];
+        let mut count = 0;
+        while count < expected.len() {
+            let more = self.receive(&mut received[count..]).map_err(|failure| {
+                failure
+                    .expected(show(expected))
+                    .received(show(&received[..count]))
+            })?;
+            let end = count + more;
+            if received[count..end] != expected[count..end] {
+                return Err(self.wrong(expected, &received[..end]));
+            }
+            if more == 0 {
+                let what = format_args!(
+                    "got the end of the stream after {count} of {} bytes",
+                    expected.len()
+                );
+                let failure = self.failure(Outcome::ShortData, what);
+                return Err(failure
+                    .expected(show(expected))
+                    .received(show(&received[..count])));
+            }
+            count = end;
+        }
+        self.step(format_args!("received {}", show(expected)));
+        Ok(())
+    }
+
+    fn wrong(&self, expected: &[u8], received: &[u8]) -> Failure {
+        let difference = show_difference(expected, received);
+        let what = format_args!("received something else: {difference}");
+        let failure = self.failure(Outcome::WrongData, what);
+        failure.expected(show(expected)).received(show(received))
+    }
+
+    /// Receives the first `length` bytes of a pattern.
+    pub fn expect_pattern(&self, pattern: Pattern, length: u64) -> Verdict {
+        let mut chunk = vec![0; 64 * 1024];
+        let mut done = 0;
+        while done < length {
+            let expected = pattern.at(done);
+            let most = expected
+                .len()
+                .min(chunk.len())
+                .min((length - done) as usize);
+            let count = self.receive(&mut chunk[..most])?;
+            if count == 0 {
+                let what = format_args!("got the end of the stream after {done} of {length} bytes");
+                return Err(self.failure(Outcome::ShortData, what));
+            }
+            if chunk[..count] != expected[..count] {
+                let difference = show_difference(&expected[..count], &chunk[..count]);
+                let what =
+                    format_args!("received other bytes after the first {done}: {difference}");
+                return Err(self.failure(Outcome::WrongData, what));
+            }
+            done += count as u64;
+        }
+        self.step(format_args!("received {length} bytes as expected"));
+        Ok(())
+    }
+
+    /// Sends `bytes` while it receives `expected`.
+    pub fn exchange(&self, bytes: &[u8], expected: &[u8]) -> Verdict {
+        both(|| self.send(bytes), || self.expect(expected))
+    }
+
+    /// Sends a line and receives its answer.
+    pub fn ask(&self, line: &[u8], answer: &[u8]) -> Verdict {
+        self.send(line)?;
+        self.expect(answer)
+    }
+
+    /// The end of the stream is next, in order (no reset).
+    pub fn expect_end(&self) -> Verdict {
+        let mut chunk = [0; 1024];
+        match self.receive(&mut chunk)? {
+            0 => {
+                self.step(format_args!("got the end of the stream"));
+                Ok(())
+            }
+            count => {
+                let what = format_args!("received bytes where the stream should end");
+                let failure = self.failure(Outcome::WrongData, what);
+                Err(failure
+                    .expected("the end of the stream")
+                    .received(show(&chunk[..count])))
+            }
+        }
+    }
+
+    /// Whatever still comes is passed over until the connection ends, in order or by
+    /// a reset.
+    pub fn expect_gone(&self) -> Verdict {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match self.receive(&mut chunk) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(failure) if failure.outcome == Outcome::Reset => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.step(format_args!("sees that the connection has ended"));
+        Ok(())
+    }
+
+    /// Everything up to the end of the stream, at most `limit` bytes.
+    pub fn receive_to_end(&self, limit: usize) -> Verdict<Vec<u8>> {
+        let (mut bytes, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
+        while bytes.len() <= limit {
+            match self.receive(&mut chunk)? {
+                0 => {
+                    self.step(format_args!("received {} to the end", show(&bytes)));
+                    return Ok(bytes);
+                }
+                count => bytes.extend_from_slice(&chunk[..count]),
+            }
+        }
+        let what = format_args!("received more than {limit} bytes and no end");
+        Err(self.failure(Outcome::WrongData, what))
+    }
+
+    /// One read: 0 at the end of the stream.
+    pub fn receive(&self, chunk: &mut [u8]) -> Verdict<usize> {
+        self.set_timeout(self.patience, TcpStream::set_read_timeout)?;
+        match (&self.stream).read(chunk) {
+            Ok(count) => Ok(count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.receive(chunk),
+            Err(error) if is_timeout(&error) => {
+                let what = format_args!("waited for {:.1?} and nothing came", self.patience);
+                Err(self.failure(Outcome::Timeout, what))
+            }
+            Err(error) => {
+                Err(self.failure(Outcome::Reset, format_args!("cannot receive: {error}")))
+            }
+        }
+    }
+
+    /// The timeout of the next call: the patience, but never past the deadline.
+    fn set_timeout(
+        &self,
+        patience: Duration,
+        set: fn(&TcpStream, Option<Duration>) -> std::io::Result<()>,
+    ) -> Verdict {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let what = format_args!("ran out of the time of the whole check");
+            return Err(self.failure(Outcome::Timeout, what));
+        }
+        let result = set(&self.stream, Some(patience.min(left)));
+        result.map_err(|error| Failure::grader("set a timeout", error))
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// Does two things at once; the first failure counts. A failure of the second is
+/// reported first: what was received explains more than what could not be sent.
+pub fn both(first: impl FnOnce() -> Verdict + Send, second: impl FnOnce() -> Verdict) -> Verdict {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first
+            .join()
+            .unwrap_or_else(|_| Err(Failure::grader("a thread", "panicked")));
+        second.and(first)
+    })
+}
+
+/// The bytes in the sending and the receiving queue of the socket at `local`, from
+/// the kernel's table (`proc(5)`, /proc/net/tcp).
+fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
+    let file = if local.is_ipv4() {
+        "/proc/self/net/tcp"
+    } else {
+        "/proc/self/net/tcp6"
+    };
+    let table = fs::read_to_string(file).ok()?;
+    let (local, remote) = (kernel_form(local), kernel_form(remote));
+    for line in table.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields.get(1) == Some(&local.as_str()) && fields.get(2) == Some(&remote.as_str()) {
+            let (sending, receiving) = fields.get(4)?.split_once(':')?;
+            let number = |hex| u64::from_str_radix(hex, 16).ok();
+            return Some((number(sending)?, number(receiving)?));
+        }
+    }
+    None
+}
+
+/// An address as the kernel's table writes it: words in the machine's byte order.
+fn kernel_form(address: SocketAddr) -> String {
+    let bytes = match address {
+        SocketAddr::V4(v4) => v4.ip().octets().to_vec(),
+        SocketAddr::V6(v6) => v6.ip().octets().to_vec(),
+    };
+    let words = bytes.chunks_exact(4).map(|word| {
+        let word = [word[0], word[1], word[2], word[3]];
+        format!("{:08X}", u32::from_ne_bytes(word))
+    });
+    format!("{}:{:04X}", words.collect::<String>(), address.port())
+}

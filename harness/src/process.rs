@@ -1,0 +1,353 @@
+//! A running program: its output, its figures, its end.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{PipeReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, SysconfVar, sysconf};
+
+use crate::check::{Failure, Outcome, Verdict};
+
+/// Output kept of one stream, in bytes; beyond it the oldest half goes.
+const KEPT: usize = 8 * 1024 * 1024;
+
+/// How often a condition without an event of its own is looked at.
+pub const LOOK: Duration = Duration::from_millis(2);
+
+/// What happens to what a program prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sink {
+    #[default]
+    Captured,
+    /// A pipe that nobody reads once the program has said where it listens.
+    Unread,
+    /// A pipe whose reading end is closed once the program has said where it listens.
+    Closed,
+}
+
+/// What a program reads.
+#[derive(Clone, Debug, Default)]
+pub enum Input {
+    /// `/dev/null`
+    #[default]
+    Nothing,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    File(PathBuf),
+    /// A pipe, which [`Process::take_stdin`] hands out.
+    Pipe,
+}
+
+/// How a program is started.
+#[derive(Default)]
+pub struct Setup {
+    pub input: Input,
+    pub stdout: Sink,
+    pub stderr: Sink,
+    pub limits: Vec<(Resource, u64)>,
+    pub user: Option<u32>,
+    pub environment: Vec<(String, String)>,
+    pub directory: PathBuf,
+}
+
+/// One stream of a program, read by a thread of its own.
+#[derive(Default)]
+struct Capture {
+    state: Mutex<Captured>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Captured {
+    bytes: Vec<u8>,
+    total: u64,
+    ended: bool,
+    /// The pipe of a [`Sink::Unread`]: open as long as this is.
+    unread: Option<PipeReader>,
+}
+
+impl Capture {
+    fn lock(&self) -> MutexGuard<'_, Captured> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts to read `pipe`. `enough` ends it early for the sinks that are not read.
+    fn start(pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
+        let capture = Arc::new(Self::default());
+        let shared = Arc::clone(&capture);
+        thread::spawn(move || shared.read(pipe, sink, enough));
+        capture
+    }
+
+    fn read(&self, mut pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) {
+        let mut chunk = [0; 64 * 1024];
+        while sink == Sink::Captured || !enough(&self.lock().bytes) {
+            let count = match pipe.read(&mut chunk) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => count,
+            };
+            let mut state = self.lock();
+            if state.bytes.len() + count > KEPT {
+                state.bytes.drain(..KEPT / 2);
+            }
+            state.bytes.extend_from_slice(&chunk[..count]);
+            state.total += count as u64;
+            self.changed.notify_all();
+        }
+        let mut state = self.lock();
+        state.ended = true;
+        if sink == Sink::Unread {
+            state.unread = Some(pipe);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until `wanted` is true of what was printed; false when it never will be.
+    fn wait(&self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+        let mut state = self.lock();
+        loop {
+            if wanted(&state.bytes) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// What a process uses at a moment (`proc(5)`).
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// User and system time of all its threads since it was started.
+    pub cpu: Duration,
+    /// Resident memory in bytes.
+    pub rss: u64,
+    pub threads: usize,
+    pub descriptors: usize,
+}
+
+/// A program in a process group of its own. Dropping it ends the whole group.
+pub struct Process {
+    pub name: String,
+    pid: Pid,
+    child: Mutex<Child>,
+    stdin: Mutex<Option<ChildStdin>>,
+    stdout: Arc<Capture>,
+    stderr: Arc<Capture>,
+}
+
+impl Process {
+    /// Starts `command`. `announced` tells from stderr that it is ready, which is
+    /// when a sink that is not captured stops being read.
+    pub fn start(
+        command: &[impl AsRef<OsStr>],
+        setup: Setup,
+        announced: fn(&[u8]) -> bool,
+    ) -> Verdict<Self> {
+        let name = display(command);
+        let cannot = |why: &dyn std::fmt::Display| {
+            Failure::new(Outcome::NotStarted, format!("cannot start `{name}`: {why}"))
+        };
+        let (program, arguments) = command.split_first().ok_or_else(|| cannot(&"no command"))?;
+        let (stdout, stdout_end) = std::io::pipe().map_err(|error| cannot(&error))?;
+        let (stderr, stderr_end) = std::io::pipe().map_err(|error| cannot(&error))?;
+
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(&setup.directory)
+            .env_remove("RUST_LOG")
+            .env_remove("XPS_DEBUG")
+            .env_remove("RUST_BACKTRACE")
+            .envs(setup.environment)
+            .stdin(match &setup.input {
+                Input::Nothing => Stdio::null(),
+                Input::Bytes(_) | Input::Pipe => Stdio::piped(),
+                Input::File(path) => fs::File::open(path).map_err(|error| cannot(&error))?.into(),
+            })
+            .stdout(stdout_end)
+            .stderr(stderr_end)
+            .process_group(0);
+        if let Some(user) = setup.user {
+            command.uid(user).gid(user);
+        }
+        limit_and_tie_to_us(&mut command, setup.limits);
+
+        let mut child = command.spawn().map_err(|error| cannot(&error))?;
+        drop(command); // it holds the writing ends of the pipes
+        let mut stdin = child.stdin.take();
+        if let Input::Bytes(bytes) = setup.input
+            && let Some(mut pipe) = stdin.take()
+        {
+            // A program may end before it has read all: that is its own affair.
+            thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
+        }
+        Ok(Self {
+            pid: Pid::from_raw(child.id() as i32),
+            child: Mutex::new(child),
+            stdin: Mutex::new(stdin),
+            stdout: Capture::start(stdout, setup.stdout, |_| true),
+            stderr: Capture::start(stderr, setup.stderr, announced),
+            name,
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw() as u32
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let _ = kill(self.pid, signal); // gone: then the check sees that
+    }
+
+    /// The writing end of [`Input::Pipe`].
+    pub fn take_stdin(&self) -> Option<ChildStdin> {
+        self.stdin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// What it has printed to stdout so far.
+    pub fn stdout(&self) -> Vec<u8> {
+        self.stdout.lock().bytes.clone()
+    }
+
+    /// What it has printed to stderr so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
+    }
+
+    /// How many bytes it has printed to stderr, those no longer kept included.
+    pub fn log_size(&self) -> u64 {
+        self.stderr.lock().total
+    }
+
+    pub fn wait_for_log(&self, deadline: Instant, wanted: impl Fn(&str) -> bool) -> bool {
+        self.stderr
+            .wait(deadline, |bytes| wanted(&String::from_utf8_lossy(bytes)))
+    }
+
+    pub fn wait_for_stdout(&self, deadline: Instant, wanted: impl FnMut(&[u8]) -> bool) -> bool {
+        self.stdout.wait(deadline, wanted)
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end, and for the last of its output.
+    pub fn wait(&self, deadline: Instant) -> Option<ExitStatus> {
+        let status = loop {
+            match self.status() {
+                Some(status) => break status,
+                None if Instant::now() >= deadline => return None,
+                None => thread::sleep(LOOK),
+            }
+        };
+        for capture in [&self.stdout, &self.stderr] {
+            capture.wait(
+                deadline.max(Instant::now() + Duration::from_secs(1)),
+                |_| false,
+            );
+        }
+        Some(status)
+    }
+
+    pub fn figures(&self) -> Verdict<Figures> {
+        read_figures(self.pid()).ok_or_else(|| match self.status() {
+            Some(status) => ended(&self.name, status),
+            None => Failure::grader("read /proc of the program", "no figures"),
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The group first: while the child is not waited for, its number cannot be
+        // given to anybody else.
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        let _ = child.wait();
+    }
+}
+
+/// The failure of a program that has ended when it should not.
+pub fn ended(name: &str, status: ExitStatus) -> Failure {
+    let outcome = match (status.code(), status.signal()) {
+        (Some(code), _) => Outcome::Exited(code),
+        (None, number) => Outcome::Killed(signal_name(number.unwrap_or_default())),
+    };
+    Failure::new(outcome, format!("`{name}` has ended"))
+}
+
+fn signal_name(number: i32) -> String {
+    match Signal::try_from(number) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("signal {number}"),
+    }
+}
+
+fn display(command: &[impl AsRef<OsStr>]) -> String {
+    let words = command.iter().enumerate().map(|(index, word)| {
+        let path = std::path::Path::new(word.as_ref());
+        let short = if index == 0 { path.file_name() } else { None };
+        short
+            .unwrap_or(word.as_ref())
+            .to_string_lossy()
+            .into_owned()
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The program gets its limits, and dies with the thread that started it: a test
+/// run that is interrupted leaves no servers behind.
+fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64)>) {
+    let prepare = move || {
+        for &(resource, limit) in &limits {
+            setrlimit(resource, limit, limit)?;
+        }
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only setrlimit(2) and prctl(2) are called, which
+    // are plain system calls: no lock, no allocation.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+fn read_figures(pid: u32) -> Option<Figures> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses, which may hold blanks.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let threads = fields.get(17)?.parse().ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(Figures {
+        cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
+        rss: kibibytes * 1024,
+        threads,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
+    })
+}

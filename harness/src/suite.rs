@@ -1,0 +1,69 @@
+//! Checks as tests: each stage's `tests/checks.rs` runs its stage's checks against
+//! its own binary, one test a check.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::Uid;
+
+use crate::check::{Check, Need, Stage};
+use crate::checks;
+use crate::program::Program;
+use crate::trial::{self, Report};
+
+/// Runs the checks of `stage` against `program` as a test binary's `main`.
+pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
+    raise_descriptor_limit();
+    let program = Arc::new(program);
+    let tests = checks::of(stage).map(|check| {
+        let program = Arc::clone(&program);
+        let missing = missing(check, &program);
+        Test::test(check.id, move || run(check, &program)).with_ignored_flag(missing.is_some())
+    });
+    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+}
+
+fn run(check: &Check, program: &Program) -> Result<(), Failed> {
+    trial::run(check, program).map_err(|report| explain(check, &report).into())
+}
+
+/// A failed check, as a tutor would put it.
+pub fn explain(check: &Check, report: &Report) -> String {
+    format!(
+        "{}\n{}\n\nwhy it matters: {}\n{}hint: {}\nread: {}\n",
+        check.title, report.failure, check.why, report.story, check.hint, check.chapter
+    )
+}
+
+/// The first thing that the check needs and that is not here.
+pub fn missing(check: &Check, program: &Program) -> Option<Need> {
+    let here = |need: &Need| match need {
+        Need::Tool(name) => find_tool(name).is_some(),
+        Need::Companion(name) => program.find_companion(name).is_some(),
+        Need::Option(_) => program.ports == crate::program::Ports::Announced,
+        Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
+        Need::Root => Uid::effective().is_root(),
+    };
+    check.needs.iter().copied().find(|need| !here(need))
+}
+
+/// Where a program is on the PATH.
+pub fn find_tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place: &PathBuf| is_file(place))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Checks with thousands of connections need as many descriptors themselves.
+pub fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,510 @@
+//! One run of one check: what it starts, how long it has, what it has done so far.
+
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::check::{Check, Failure, Outcome, Stage, Verdict};
+use crate::datagram::DatagramPeer;
+use crate::peer::{PATIENCE, Peer};
+use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
+use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_ports};
+use crate::trace::Trace;
+use crate::upstream::Upstream;
+
+/// Set this to run long checks at their full size.
+pub const FULL: &str = "EXPSERVER_FULL_TESTS";
+
+pub struct Trial<'p> {
+    program: &'p Program,
+    stage: Stage,
+    trace: Trace,
+    deadline: Instant,
+    directory: TempDir,
+    processes: Mutex<Vec<Arc<Process>>>,
+}
+
+impl<'p> Trial<'p> {
+    fn new(check: &Check, program: &'p Program) -> Verdict<Self> {
+        let directory =
+            TempDir::new().map_err(|error| Failure::grader("a temporary folder", error))?;
+        Ok(Self {
+            program,
+            stage: check.stage,
+            trace: Trace::default(),
+            deadline: Instant::now() + check.timeout,
+            directory,
+            processes: Mutex::default(),
+        })
+    }
+
+    pub fn step(&self, what: impl Into<String>) {
+        self.trace.step(what);
+    }
+
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// A folder for this run alone, where the programs run too.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `full` where long checks are asked for, else `short`.
+    pub fn size<T>(&self, short: T, full: T) -> T {
+        if std::env::var_os(FULL).is_some() {
+            full
+        } else {
+            short
+        }
+    }
+
+    /// Starts the program as it is and waits until it listens.
+    pub fn start(&self) -> Verdict<Server> {
+        self.launch().start()
+    }
+
+    /// The program under test, to be started in some other way.
+    pub fn launch(&self) -> Launch<'_> {
+        Launch::new(self, self.program.command.clone(), self.program.ports)
+    }
+
+    /// Another binary of the stage.
+    pub fn launch_companion(&self, name: &str) -> Verdict<Launch<'_>> {
+        let path = self.program.find_companion(name);
+        let path = path.ok_or_else(|| Failure::grader(name, "this stage has no such binary"))?;
+        Ok(Launch::new(self, vec![path.into()], Ports::Announced))
+    }
+
+    /// An outside tool (`curl`), with its arguments.
+    pub fn launch_tool(&self, command: &[&str]) -> Launch<'_> {
+        let command = command.iter().map(OsString::from).collect();
+        Launch::new(self, command, Ports::Fixed)
+    }
+
+    /// A server of the check's own, where the program under test expects it.
+    pub fn upstream(&self) -> Verdict<Upstream> {
+        let port = match self.program.ports {
+            Ports::Announced => 0,
+            Ports::Fixed => match self.stage {
+                Stage::Stage02 => 8080,
+                _ => COURSE_UPSTREAM_PORT,
+            },
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Upstream::listen(address, &self.trace, self.deadline)
+    }
+
+    /// Waits until `condition` holds, for a state that has no event to wait for.
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Verdict {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        while !condition() {
+            if Instant::now() >= deadline {
+                let what = format!("waited for {PATIENCE:?}, but never: {what}");
+                return Err(Failure::new(Outcome::Timeout, what));
+            }
+            thread::sleep(LOOK);
+        }
+        self.step(what);
+        Ok(())
+    }
+
+    /// A program that crashed is the reason for whatever was seen after it.
+    fn crash(&self) -> Option<Failure> {
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.iter().find_map(|process| {
+            let failure = ended(&process.name, process.status()?);
+            let crashed = match &failure.outcome {
+                Outcome::Exited(101) => true,
+                Outcome::Killed(signal) => {
+                    !matches!(signal.as_str(), "SIGTERM" | "SIGINT" | "SIGKILL")
+                }
+                _ => false,
+            };
+            crashed.then_some(failure)
+        })
+    }
+
+    /// The last lines of every program's log, for a failure.
+    fn logs(&self) -> String {
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for process in processes.iter() {
+            let log = process.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(8)..];
+            let state = match process.status() {
+                Some(status) => ended(&process.name, status).outcome.to_string(),
+                None => "running".to_owned(),
+            };
+            text += &format!("last log lines of `{}` ({state}):\n", process.name);
+            last.iter()
+                .for_each(|line| text += &format!("    {line}\n"));
+        }
+        text
+    }
+}
+
+/// What a failed check has to say: the failure, and the story up to it.
+pub struct Report {
+    pub failure: Failure,
+    pub story: String,
+}
+
+/// Runs `check` against `program`.
+pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
+    let trial = Trial::new(check, program).map_err(|failure| Report {
+        failure,
+        story: String::new(),
+    })?;
+    let verdict = (check.body)(&trial);
+    let failure = match (verdict, trial.crash()) {
+        (Ok(()), None) => return Ok(()),
+        (Ok(()), Some(crash)) => crash,
+        (Err(failure), None) => failure,
+        (Err(failure), Some(crash)) => {
+            let what = format!("{}; seen from outside: {failure}", crash.what);
+            Failure { what, ..crash }
+        }
+    };
+    let story = format!("steps:\n{}{}", trial.trace, trial.logs());
+    Err(Report { failure, story })
+}
+
+/// A program about to be started.
+#[must_use]
+pub struct Launch<'t> {
+    trial: &'t Trial<'t>,
+    command: Vec<OsString>,
+    ports: Ports,
+    listeners: usize,
+    setup: Setup,
+}
+
+impl<'t> Launch<'t> {
+    fn new(trial: &'t Trial, command: Vec<OsString>, ports: Ports) -> Self {
+        let setup = Setup {
+            directory: trial.directory().to_owned(),
+            ..Setup::default()
+        };
+        Self {
+            trial,
+            command,
+            ports,
+            listeners: 1,
+            setup,
+        }
+    }
+
+    /// Options of this workspace's own programs; a check that adds any names them in
+    /// its needs ([`crate::check::Need::Option`]).
+    pub fn options<S: Into<OsString>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
+        self.command.extend(options.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tells a proxy or a client where its server is; one with fixed ports knows.
+    pub fn towards(self, option: &str, upstream: SocketAddr) -> Self {
+        match self.ports {
+            Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
+            Ports::Fixed => self,
+        }
+    }
+
+    /// The modular server with a listener for each role.
+    pub fn roles(mut self, roles: &[String]) -> Self {
+        self.listeners = roles.len();
+        match self.ports {
+            Ports::Announced => self.options(
+                roles
+                    .iter()
+                    .flat_map(|role| ["--listen".to_owned(), format!("127.0.0.1:0={role}")]),
+            ),
+            Ports::Fixed => self,
+        }
+    }
+
+    pub fn input(mut self, input: Input) -> Self {
+        self.setup.input = input;
+        self
+    }
+
+    pub fn stdout(mut self, sink: Sink) -> Self {
+        self.setup.stdout = sink;
+        self
+    }
+
+    pub fn stderr(mut self, sink: Sink) -> Self {
+        self.setup.stderr = sink;
+        self
+    }
+
+    /// A limit of the process (`setrlimit(2)`), soft and hard.
+    pub fn limit(mut self, resource: Resource, limit: u64) -> Self {
+        self.setup.limits.push((resource, limit));
+        self
+    }
+
+    /// Runs it as this user; only root may.
+    pub fn user(mut self, id: u32) -> Self {
+        self.setup.user = Some(id);
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.setup
+            .environment
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts a server and waits until it accepts connections.
+    pub fn start(mut self) -> Verdict<Server> {
+        if self.ports == Ports::Announced && self.trial.stage != Stage::Phase1 {
+            self.command.extend(["--port".into(), "0".into()]);
+        }
+        let (trial, ports, listeners) = (self.trial, self.ports, self.listeners);
+        let process = self.run()?.process;
+        let addresses = match ports {
+            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Fixed => wait_for_listeners(trial, &process)?,
+        };
+        let (trace, deadline) = (trial.trace.clone(), trial.deadline);
+        Ok(Server {
+            process,
+            addresses,
+            trace,
+            deadline,
+        })
+    }
+
+    /// Starts a program that is no server.
+    pub fn run(self) -> Verdict<Running> {
+        let announced =
+            |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
+        let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
+        self.trial.step(format!(
+            "started `{}` (pid {})",
+            process.name,
+            process.pid()
+        ));
+        let mut processes = self
+            .trial
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.push(Arc::clone(&process));
+        let (trace, deadline) = (self.trial.trace.clone(), self.trial.deadline);
+        Ok(Running {
+            process,
+            trace,
+            deadline,
+        })
+    }
+}
+
+fn wait_for_announcement(
+    trial: &Trial,
+    process: &Process,
+    listeners: usize,
+) -> Verdict<Vec<SocketAddr>> {
+    let deadline = trial.deadline.min(Instant::now() + PATIENCE);
+    let enough = |log: &str| announced_addresses(log).len() >= listeners;
+    if process.wait_for_log(deadline, enough) {
+        let addresses = announced_addresses(&process.log());
+        trial.step(format!("it listens on {addresses:?}"));
+        return Ok(addresses);
+    }
+    let what = "it did not log where it listens: `Server listening on port 8080 (127.0.0.1:8080)`";
+    Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+}
+
+/// Looks into the kernel's table: to connect would use up the only client of stage 1.
+fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Vec<SocketAddr>> {
+    let ports = course_ports(trial.stage);
+    let file = if trial.stage == Stage::Stage03 {
+        "udp"
+    } else {
+        "tcp"
+    };
+    let in_state = if trial.stage == Stage::Stage03 {
+        " 07 "
+    } else {
+        " 0A "
+    };
+    let listens = |port: &u16| {
+        [file.to_owned(), format!("{file}6")].iter().any(|file| {
+            let table =
+                std::fs::read_to_string(format!("/proc/self/net/{file}")).unwrap_or_default();
+            let wanted = format!(":{port:04X} ");
+            table.lines().any(|line| {
+                let local = line.split_whitespace().nth(1).unwrap_or_default();
+                format!("{local} ").ends_with(&wanted) && line.contains(in_state)
+            })
+        })
+    };
+    let all = || ports.iter().all(listens) || process.status().is_some();
+    let waited = trial.wait_until(&format!("it listens on {ports:?}"), all);
+    waited.map_err(|failure| Failure {
+        outcome: Outcome::NotStarted,
+        ..failure
+    })?;
+    match process.status() {
+        Some(status) => Err(ended(&process.name, status)),
+        None => Ok(ports
+            .iter()
+            .map(|&port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .collect()),
+    }
+}
+
+/// A program that was started and is no server: a client, a tool.
+pub struct Running {
+    pub process: Arc<Process>,
+    trace: Trace,
+    deadline: Instant,
+}
+
+impl Running {
+    /// Waits for its end.
+    pub fn wait(&self) -> Verdict<ExitStatus> {
+        self.wait_for(PATIENCE)
+    }
+
+    pub fn wait_for(&self, patience: Duration) -> Verdict<ExitStatus> {
+        wait_for_end(
+            &self.process,
+            &self.trace,
+            self.deadline.min(Instant::now() + patience),
+        )
+    }
+
+    /// Waits for its end with this exit status.
+    pub fn expect_exit(&self, code: i32) -> Verdict {
+        expect_code(&self.process, self.wait()?, code)
+    }
+}
+
+/// A server under test that listens.
+pub struct Server {
+    pub process: Arc<Process>,
+    pub addresses: Vec<SocketAddr>,
+    trace: Trace,
+    deadline: Instant,
+}
+
+impl Server {
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn connect(&self, name: &str) -> Verdict<Peer> {
+        self.connect_to(0, name)
+    }
+
+    /// Connects to the listener with this number.
+    pub fn connect_to(&self, listener: usize, name: &str) -> Verdict<Peer> {
+        Peer::connect(name, self.addresses[listener], &self.trace, self.deadline)
+            .map_err(|failure| self.explain(failure))
+    }
+
+    pub fn datagram(&self, name: &str) -> Verdict<DatagramPeer> {
+        DatagramPeer::connect(name, self.address(), &self.trace, self.deadline)
+    }
+
+    /// When the server has ended, that is why nobody can connect.
+    fn explain(&self, failure: Failure) -> Failure {
+        match self.process.status() {
+            Some(status) => {
+                let end = ended(&self.process.name, status);
+                Failure {
+                    what: format!("{}; {}", end.what, failure.what),
+                    ..end
+                }
+            }
+            None => failure,
+        }
+    }
+
+    pub fn figures(&self) -> Verdict<Figures> {
+        self.process.figures()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.trace.step(format!("the server is sent {signal}"));
+        self.process.signal(signal);
+    }
+
+    /// It has not ended.
+    pub fn expect_running(&self) -> Verdict {
+        match self.process.status() {
+            Some(status) => Err(ended(&self.process.name, status)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for its end with this exit status.
+    pub fn expect_exit(&self, code: i32) -> Verdict {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        expect_code(
+            &self.process,
+            wait_for_end(&self.process, &self.trace, deadline)?,
+            code,
+        )
+    }
+
+    /// Measures for `window` how much CPU time it uses: at most `share` of it.
+    pub fn expect_idle(&self, window: Duration, share: f64) -> Verdict {
+        let before = self.figures()?.cpu;
+        thread::sleep(window); // the measurement itself, not a wait for an event
+        let used = self.figures()?.cpu - before;
+        self.trace.step(format!(
+            "the server used {used:?} of CPU time in {window:?}"
+        ));
+        let most = window.mul_f64(share);
+        if used <= most {
+            return Ok(());
+        }
+        let what = format!("it used {used:?} of CPU time in {window:?} with nothing to do");
+        Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
+    }
+}
+
+fn wait_for_end(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<ExitStatus> {
+    match process.wait(deadline) {
+        Some(status) => {
+            trace.step(format!("`{}` ended: {status}", process.name));
+            Ok(status)
+        }
+        None => {
+            let what = format!("`{}` has not ended", process.name);
+            Err(Failure::new(Outcome::Timeout, what))
+        }
+    }
+}
+
+fn expect_code(process: &Process, status: ExitStatus, code: i32) -> Verdict {
+    if status.code() == Some(code) {
+        return Ok(());
+    }
+    Err(ended(&process.name, status).expected(format!("exit status {code}")))
+}

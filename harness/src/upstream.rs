@@ -1,0 +1,119 @@
+//! A server that a check plays: behind a proxy under test, or before a client.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::{Failure, Outcome, Verdict};
+use crate::peer::{PATIENCE, Peer};
+use crate::process::LOOK;
+use crate::trace::Trace;
+
+/// A listener whose connections the check accepts one by one, and then drives.
+pub struct Upstream {
+    listener: TcpListener,
+    address: SocketAddr,
+    trace: Trace,
+    deadline: Instant,
+}
+
+impl Upstream {
+    pub fn listen(address: SocketAddr, trace: &Trace, deadline: Instant) -> Verdict<Self> {
+        let listener = TcpListener::bind(address)
+            .map_err(|error| Failure::grader(format!("listen on {address}"), error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::grader("getsockname", error))?;
+        let set = listener.set_nonblocking(true);
+        set.map_err(|error| Failure::grader("O_NONBLOCK", error))?;
+        trace.step(format!("the check itself listens on {address}"));
+        Ok(Self {
+            listener,
+            address,
+            trace: trace.clone(),
+            deadline,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for the next connection.
+    pub fn accept(&self, name: &str) -> Verdict<Peer> {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        loop {
+            if let Ok((stream, _)) = self.listener.accept() {
+                self.trace.step(format!("{name} was accepted"));
+                return blocking(name, stream, &self.trace, self.deadline);
+            }
+            if Instant::now() >= deadline {
+                let what = format!("nobody connected to {} as {name}", self.address);
+                return Err(Failure::new(Outcome::Timeout, what));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// From now on a thread accepts, and `handle` gets each connection, with its
+    /// number, in a thread of its own.
+    pub fn serve<F>(self, handle: F) -> Service
+    where
+        F: Fn(usize, &Peer) -> Verdict + Send + Sync + 'static,
+    {
+        let (stop, address) = (Arc::new(AtomicBool::new(false)), self.address);
+        let stopped = Arc::clone(&stop);
+        let handle = Arc::new(handle);
+        let quiet = Trace::default(); // thousands of connections: not in the story
+        let accepting = thread::spawn(move || {
+            let mut number = 0;
+            while !stopped.load(Ordering::Relaxed) && Instant::now() < self.deadline {
+                let Ok((stream, _)) = self.listener.accept() else {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                let (handle, trace, deadline) = (Arc::clone(&handle), quiet.clone(), self.deadline);
+                thread::spawn(move || {
+                    let peer = blocking("upstream", stream, &trace, deadline)?;
+                    handle(number, &peer)
+                });
+                number += 1;
+            }
+        });
+        Service {
+            address,
+            stop,
+            accepting: Some(accepting),
+        }
+    }
+}
+
+fn blocking(name: &str, stream: TcpStream, trace: &Trace, deadline: Instant) -> Verdict<Peer> {
+    let set = stream.set_nonblocking(false);
+    set.map_err(|error| Failure::grader("O_NONBLOCK", error))?;
+    Peer::new(name, stream, trace, deadline)
+}
+
+/// An [`Upstream`] that serves by itself until it is dropped.
+pub struct Service {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    accepting: Option<thread::JoinHandle<()>>,
+}
+
+impl Service {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Every check must be able to fail. Here stand small programs, each broken in one
+//! way, and for every check the one that it has to catch.
+//!
+//! This test binary is also the broken program: `broken serve NAME --port 0`.
+#![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
+
+mod client;
+mod lines;
+mod proxy;
+mod udp;
+
+use std::process::ExitCode;
+
+use harness::check::{Check, Outcome};
+use harness::program::Program;
+use harness::{checks, suite, trial};
+use libtest_mimic::{Arguments, Failed, Trial as Test};
+
+/// A check, and a program that it must fail.
+struct Case {
+    check: &'static str,
+    broken: &'static str,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, name, options @ ..] = arguments.as_slice()
+        && command == "serve"
+    {
+        return serve(name, options);
+    }
+    suite::raise_descriptor_limit();
+    let cases = || {
+        [lines::CASES, client::CASES, udp::CASES, proxy::CASES]
+            .into_iter()
+            .flatten()
+    };
+    let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.push(Test::test(
+        "every check fails some broken program",
+        move || {
+            let unproven =
+                checks::all().filter(|check| !cases().any(|case| case.check == check.id));
+            let unproven: Vec<&str> = unproven.map(|check| check.id).collect();
+            if unproven.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("none fails {unproven:?}").into())
+            }
+        },
+    ));
+    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+}
+
+/// Becomes the broken program `name`.
+fn serve(name: &str, options: &[String]) -> ExitCode {
+    let found = lines::serve(name, options)
+        || client::run(name, options)
+        || udp::serve(name, options)
+        || proxy::serve(name, options);
+    if !found {
+        eprintln!("there is no broken program `{name}`");
+    }
+    ExitCode::FAILURE
+}
+
+fn test(case: &'static Case) -> Test {
+    let check = checks::all().find(|check| check.id == case.check);
+    let name = format!("{} catches {}", case.check, case.broken);
+    let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
+    Test::test(name, move || catch(check, case.broken)).with_ignored_flag(missing.is_some())
+}
+
+fn program(broken: &str) -> Result<Program, Failed> {
+    let this = std::env::current_exe()?;
+    Ok(Program::announced(&this).argument("serve").argument(broken))
+}
+
+fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
+    let check = check.ok_or("there is no such check")?;
+    match trial::run(check, &program(broken)?) {
+        Ok(()) => Err("the check passed".into()),
+        Err(report) if report.failure.outcome == Outcome::Grader => {
+            Err(format!("the check could not be carried out: {}", report.failure).into())
+        }
+        Err(report) if report.failure.outcome == Outcome::NotStarted => {
+            Err(format!("the broken program did not start: {}", report.failure).into())
+        }
+        Err(_) => Ok(()),
+    }
+}

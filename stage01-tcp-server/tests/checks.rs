@@ -1,0 +1,11 @@
+//! What stage 1 must do, one test a check: see `harness/src/checks/stage01.rs`.
+
+use std::process::ExitCode;
+
+use harness::check::Stage;
+use harness::program::Program;
+
+fn main() -> ExitCode {
+    let server = Program::announced(env!("CARGO_BIN_EXE_stage01-tcp-server"));
+    harness::suite::test_stage(Stage::Stage01, server)
+}
