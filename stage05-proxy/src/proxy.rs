@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
 
@@ -99,9 +100,9 @@ impl Proxy {
             debug!("Epoll wait: {count} events");
             for event in &events[..count] {
                 match event.data() {
-                    LISTENER => self.admit_clients(),
+                    LISTENER => self.accept_clients(),
                     SIGNALS => {
-                        self.messages.flush();
+                        self.stop(signals);
                         return Ok(());
                     }
                     token => self.serve(token, event.events()),
@@ -109,6 +110,15 @@ impl Proxy {
             }
             self.do_what_is_due();
         }
+    }
+
+    fn stop(&mut self, signals: &SignalFd) {
+        self.messages.flush();
+        let signal = match signals.read_signal() {
+            Ok(Some(info)) => Signal::try_from(info.ssi_signo as i32).map_or("", Signal::as_str),
+            _ => "a signal",
+        };
+        info!("Server ends on {signal}, clients: {}", self.pairs.len());
     }
 
     /// How long to wait: until the next thing is due, for ever when nothing is.
@@ -129,7 +139,7 @@ impl Proxy {
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
-    fn admit_clients(&mut self) {
+    fn accept_clients(&mut self) {
         for _ in 0..MAX_ACCEPTS {
             match self.next_client() {
                 Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
@@ -137,9 +147,11 @@ impl Proxy {
                     self.starved = false; // nobody is waiting any more
                     return;
                 }
-                Err(errno) if is_exhaustion(errno) => self.pause(errno),
-                // The client left while it was waiting: so to the next one (accept(2)).
-                Err(errno) => debug!("A client was not accepted: {}", errno.desc()),
+                // The trouble of one client, which left while it waited (accept(2)).
+                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                    debug!("A client left before it was accepted: {}", errno.desc());
+                }
+                Err(errno) => self.pause_accepting(errno),
             }
             if self.paused.is_some() {
                 return;
@@ -176,12 +188,12 @@ impl Proxy {
             // It waits, connected, as others wait in the backlog.
             Err(errno) if is_exhaustion(errno) => {
                 self.held.push(client);
-                self.pause(errno);
+                self.pause_accepting(errno);
             }
             Err(errno) => {
                 let name = &self.upstream.name;
                 self.unreachable
-                    .add(|| format!("Cannot reach upstream {name}: {}", errno.desc()));
+                    .add(|| format!("cannot reach upstream {name}: {}", errno.desc()));
                 info!("Client disconnected");
                 self.descriptors_are_free();
             }
@@ -190,10 +202,12 @@ impl Proxy {
 
     /// A listener that cannot accept stays readable, and would wake us at once, for
     /// ever: stop asking for it.
-    fn pause(&mut self, errno: Errno) {
+    fn pause_accepting(&mut self, errno: Errno) {
         if !self.starved {
-            self.exhausted
-                .add(|| format!("New clients have to wait: {}", errno.desc()));
+            let (why, connected) = (errno.desc(), self.pairs.len());
+            self.exhausted.add(|| {
+                format!("cannot accept a client: {why} ({connected} connected, others wait)")
+            });
         }
         self.starved = true;
         self.paused = Some(Instant::now() + PAUSE);
@@ -275,7 +289,7 @@ impl Proxy {
         if self.paused.is_some_and(|until| until <= Instant::now()) {
             self.paused = None;
             self.watch_listener(EpollFlags::EPOLLIN);
-            self.admit_clients(); // the held ones have no event of their own
+            self.accept_clients(); // the held ones have no event of their own
         }
         self.unreachable.say();
         self.exhausted.say();

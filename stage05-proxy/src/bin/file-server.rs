@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let signals = receive_signals().context("cannot set up signals")?;
+    let signals = catch_signals().context("cannot catch signals")?;
     // Made and removed: better to learn now that it cannot be than from a client.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<()> {
 
 /// SIGINT and SIGTERM become readable on a descriptor (signalfd(2)): they do not end
 /// us before the temporary file is removed.
-fn receive_signals() -> nix::Result<SignalFd> {
+fn catch_signals() -> nix::Result<SignalFd> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)
