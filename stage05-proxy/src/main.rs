@@ -5,9 +5,7 @@
 //! `pair.rs` one client with its upstream, `flow.rs` one direction between them.
 
 mod cli;
-mod console;
 mod flow;
-mod listen;
 mod pair;
 mod proxy;
 mod repeated;
@@ -23,9 +21,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::SockFlag;
+use stage05_proxy::console;
+use stage05_proxy::listen::open_listener;
 
 use cli::Args;
-use listen::open_listener;
 use proxy::Proxy;
 use upstream::Upstream;
 

@@ -12,8 +12,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
+use stage05_proxy::console::Messages;
 
-use crate::console::Messages;
 use crate::flow::CHUNK;
 use crate::pair::{Pair, Side};
 use crate::repeated::Repeated;

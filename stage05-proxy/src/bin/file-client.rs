@@ -18,14 +18,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
     recv, send, shutdown, socket,
 };
-
-#[path = "../console.rs"]
-#[allow(dead_code)] // only the proxy prints messages
-mod console;
-#[path = "../transfer.rs"]
-mod transfer;
-
-use transfer::{CHUNK, reset_on_close, words};
+use stage05_proxy::console;
+use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Sends a file to file-server.
 ///
