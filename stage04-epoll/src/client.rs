@@ -8,12 +8,13 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::reverse::{Lines, reverse};
+use crate::lines::Lines;
+use crate::reverse::reverse;
 
-/// A client that owes us the reading of more answers than this, in bytes, is not
-/// read from: TCP makes it wait in turn (backpressure). One read may overshoot it.
+/// While more answers than this wait for a client, in bytes, nothing is read from
+/// it, and TCP makes it wait in turn: backpressure. One read may overshoot it.
 const MAX_OWED: usize = 64 * 1024;
-/// What an idle client may keep of the memory that a burst needed, in bytes.
+/// Memory up to this size is kept for the next answers, in bytes.
 const KEPT_CAPACITY: usize = 4096;
 
 pub struct Client {
@@ -115,8 +116,8 @@ impl Client {
                 self.owed.clear();
             }
         }
-        if self.owed.is_empty() {
-            self.owed.shrink_to(KEPT_CAPACITY);
+        if self.owed.is_empty() && self.owed.capacity() > KEPT_CAPACITY {
+            self.owed = Vec::new(); // an idle client keeps no memory of a burst
         }
     }
 }
