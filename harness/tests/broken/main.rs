@@ -73,7 +73,13 @@ fn test(case: &'static Case) -> Test {
 
 fn program(broken: &str) -> Result<Program, Failed> {
     let this = std::env::current_exe()?;
-    Ok(Program::announced(&this).argument("serve").argument(broken))
+    let program = Program::announced(&this).argument("serve").argument(broken);
+    // A stage's other binaries are broken in their own ways, by name.
+    let command = program.command.clone();
+    let companions = ["multi-client", "udp-client"];
+    Ok(companions.iter().fold(program, |program, name| {
+        program.companion_command(name, command.clone())
+    }))
 }
 
 fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
