@@ -48,6 +48,7 @@ fn open_connection(address: SocketAddr) -> nix::Result<OwnedFd> {
 fn wait_until_connected(socket: &OwnedFd) -> nix::Result<()> {
     let mut asked = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
     while let Err(Errno::EINTR) = poll(&mut asked, PollTimeout::NONE) {}
+    // Writable means decided, and not yet connected (connect(2), EINPROGRESS).
     match getsockopt(socket, SocketError)? {
         0 => Ok(()),
         error => Err(Errno::from_raw(error)),

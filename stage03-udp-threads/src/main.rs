@@ -192,7 +192,7 @@ impl Server {
         }
     }
 
-    /// One `sendto`: a datagram goes out whole or not at all.
+    /// One `sendto`, which any thread may call: a datagram goes out whole or not at all.
     fn send(&self, answer: &[u8], client: &SockaddrStorage) -> nix::Result<usize> {
         sendto(self.socket.as_raw_fd(), answer, client, MsgFlags::empty())
     }

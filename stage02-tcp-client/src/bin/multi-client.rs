@@ -148,12 +148,16 @@ fn receive_line(socket: &OwnedFd, lines: &mut Lines) -> Result<Vec<u8>> {
     }
 }
 
-/// Waits until the child has ended, and tells whether it was content.
+/// Waits until the child has ended. A process that nobody waits for stays as a zombie
+/// (waitpid(2)).
 fn has_succeeded(child: Pid) -> bool {
     loop {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(_, status)) => return status == 0,
-            Ok(WaitStatus::Signaled(..)) => return false,
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                error!("process {child} was ended by {signal}");
+                return false;
+            }
             Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet
             Err(_) => return false,
         }
