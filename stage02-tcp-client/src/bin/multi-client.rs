@@ -155,7 +155,7 @@ fn has_succeeded(child: Pid) -> bool {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(_, status)) => return status == 0,
             Ok(WaitStatus::Signaled(_, signal, _)) => {
-                error!("process {child} was ended by {signal}");
+                error!("process {child} was ended by {signal:?}");
                 return false;
             }
             Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet
