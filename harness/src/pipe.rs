@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::check::{Failure, Outcome, Verdict};
-use crate::data::{show, show_difference};
+use crate::data::show;
 use crate::peer::PATIENCE;
 use crate::trace::Trace;
 
@@ -70,13 +70,8 @@ impl Stdout {
                 what: format!("after {count} bytes, {}", failure.what),
                 ..failure
             })?;
-            let rest = &expected[count..];
-            if !rest.starts_with(&chunk[..more]) {
-                let window = &rest[..rest.len().min(more + 30)];
-                let difference = show_difference(window, &chunk[..more]);
-                let what =
-                    format!("its output is wrong after the first {count} bytes: {difference}");
-                return Err(Failure::new(Outcome::WrongData, what));
+            if !expected[count..].starts_with(&chunk[..more]) {
+                return Err(wrong(expected, count, &chunk[..more]));
             }
             count += more;
             if more == 0 {
@@ -110,4 +105,18 @@ impl Stdout {
         let result = (&self.file).read(chunk);
         result.map_err(|error| Failure::grader("read its stdout", error))
     }
+}
+
+/// `chunk` came after the first `count` bytes, and is not what was `expected` there.
+fn wrong(expected: &[u8], count: usize, chunk: &[u8]) -> Failure {
+    let right = expected[count..].iter().zip(chunk);
+    let right = right.take_while(|(a, b)| a == b).count();
+    let from = count + right;
+    let to = expected.len().min(from + 30);
+    let rest = &chunk[right..chunk.len().min(right + 30)];
+    let what = format!("its output is wrong after the first {from} bytes");
+    let failure = Failure::new(Outcome::WrongData, what);
+    failure
+        .expected(show(&expected[from..to]))
+        .received(show(rest))
 }

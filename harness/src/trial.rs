@@ -199,6 +199,7 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         (Ok(()), None) => return Ok(()),
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
+        (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
         (Err(failure), Some(crash)) => {
             let what = format!("{}; seen from outside: {failure}", crash.what);
             Failure { what, ..crash }

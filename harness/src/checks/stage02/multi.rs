@@ -2,6 +2,7 @@
 
 use super::{CLIENT, expect_failed};
 use crate::check::{Check, Failure, Need, Outcome, Verdict};
+use crate::data::show;
 use crate::peer::Peer;
 use crate::process::Input;
 use crate::trial::{Launch, Running, Trial};
@@ -45,15 +46,15 @@ fn answered(client: &Running, answer: &str) -> Verdict<Vec<usize>> {
         let parts = rest.and_then(|rest| rest.split_once("] "));
         let number = parts.and_then(|(number, _)| number.parse().ok());
         match (number, parts) {
-            (Some(number), Some((_, text))) if text.ends_with(answer) && has_one(text, answer) => {
-                numbers.push(number);
-            }
+            (Some(number), Some((_, text))) if is_answer(text, answer) => numbers.push(number),
             _ => {
                 let what = "a line of its output is not the whole line of one client";
                 let failure = Failure::new(Outcome::WrongData, what);
                 return Err(failure
-                    .expected(format!("`[Client N] [SERVER MESSAGE] {answer}`"))
-                    .received(format!("`{line}`")));
+                    .expected(show(
+                        format!("[Client N] [SERVER MESSAGE] {answer}").as_bytes(),
+                    ))
+                    .received(show(line.as_bytes())));
             }
         }
     }
@@ -61,7 +62,7 @@ fn answered(client: &Running, answer: &str) -> Verdict<Vec<usize>> {
     Ok(numbers)
 }
 
-fn has_one(text: &str, answer: &str) -> bool {
+fn is_answer(text: &str, answer: &str) -> bool {
     text.strip_prefix("[SERVER MESSAGE] ").unwrap_or(text) == answer
 }
 
