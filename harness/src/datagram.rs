@@ -131,6 +131,15 @@ impl DatagramServer {
         address.map_err(|error| Failure::grader("getsockname", error))
     }
 
+    /// From now on nobody can reach it: the kernel answers that there is no such port.
+    pub fn refuse_all(&self) -> Verdict {
+        // Connected to itself, it is the port of no other sender.
+        let result = self.socket.connect(self.address()?);
+        result.map_err(|error| Failure::grader("connect a UDP socket", error))?;
+        self.trace.step("nobody receives there");
+        Ok(())
+    }
+
     /// The next datagram and its sender, or `None` when none came within `patience`.
     pub fn receive(&self, patience: Duration) -> Verdict<Option<(Vec<u8>, SocketAddr)>> {
         let left = self.deadline.saturating_duration_since(Instant::now());

@@ -306,6 +306,12 @@ impl Process {
         Some(status)
     }
 
+    /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
+    pub fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+
     pub fn figures(&self) -> Verdict<Figures> {
         read_figures(self.pid()).ok_or_else(|| match self.status() {
             Some(status) => ended(&self.name, status),

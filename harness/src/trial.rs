@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -294,10 +295,19 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Runs it as this user; only root may.
-    pub fn user(mut self, id: u32) -> Self {
+    /// Runs it as this user; only root may. The user gets a copy of the program, in a
+    /// folder that it may enter: it may have no way to where the program stands.
+    pub fn user(mut self, id: u32) -> Verdict<Self> {
+        let copy = self.trial.directory().join("program");
+        std::fs::copy(&self.command[0], &copy)
+            .and_then(|_| {
+                let open = PermissionsExt::from_mode(0o755);
+                std::fs::set_permissions(self.trial.directory(), open)
+            })
+            .map_err(|error| Failure::grader("copy the program", error))?;
+        self.command[0] = copy.into();
         self.setup.user = Some(id);
-        self
+        Ok(self)
     }
 
     pub fn environment(mut self, name: &str, value: &str) -> Self {
