@@ -310,12 +310,12 @@ pub fn run(name: &str, options: &[String]) -> bool {
     true
 }
 
-fn option<'o>(options: &'o [String], name: &str) -> Option<&'o str> {
+pub fn option<'o>(options: &'o [String], name: &str) -> Option<&'o str> {
     let at = options.iter().position(|option| option == name)?;
     options.get(at + 1).map(String::as_str)
 }
 
-fn address(options: &[String]) -> String {
+pub fn address(options: &[String]) -> String {
     let host = option(options, "--host").unwrap_or("127.0.0.1");
     let port = option(options, "--port").unwrap_or("8080");
     match host.contains(':') {

@@ -7,9 +7,9 @@ use std::net::Ipv6Addr;
 
 use nix::sys::signal::Signal;
 
-use super::UDP;
+use super::{ANSWER, UDP};
 use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
-use crate::data::{Pattern, show};
+use crate::data::{Pattern, show, show_difference};
 use crate::datagram::DatagramPeer;
 use crate::peer::PATIENCE;
 use crate::process::Sink;
@@ -23,8 +23,8 @@ pub const REVERSES_A_DATAGRAM: Check = Check {
 pub fn reverses_a_datagram(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.datagram("the client")?;
-    client.ask(b"abcd\n", b"dcba\n", PATIENCE)?;
-    client.ask(b"hello network\n", b"krowten olleh\n", PATIENCE)
+    client.ask(b"abcd\n", b"dcba\n", ANSWER)?;
+    client.ask(b"hello network\n", b"krowten olleh\n", ANSWER)
 }
 
 /// So many clients, each with a socket of its own.
@@ -55,7 +55,7 @@ fn own_answers(trial: &Trial) -> Verdict {
         for (number, client) in (100..).zip(&clients) {
             let text = format!("client {number} round {round}");
             let answer: String = text.chars().rev().chain(['\n']).collect();
-            client.expect(answer.as_bytes(), PATIENCE)?;
+            client.expect(answer.as_bytes(), ANSWER)?;
         }
     }
     Ok(())
@@ -83,7 +83,7 @@ pub fn exact_lengths(trial: &Trial, options: &[&str]) -> Verdict {
         let text = Pattern::new(length as u64).bytes(length);
         let text: Vec<u8> = text.iter().map(|byte| b'a' + byte % 26).collect();
         let answer: Vec<u8> = text.iter().rev().copied().collect();
-        client.ask(&text, &answer, PATIENCE)?;
+        client.ask(&text, &answer, ANSWER)?;
     }
     Ok(())
 }
@@ -100,8 +100,8 @@ pub const EMPTY: Check = Check {
 fn empty_datagram(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.datagram("the client")?;
-    client.ask(b"", b"", PATIENCE)?;
-    client.ask(b"hello\n", b"olleh\n", PATIENCE)
+    client.ask(b"", b"", ANSWER)?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
 }
 
 pub const LINE_ENDINGS: Check = Check {
@@ -126,7 +126,7 @@ fn line_endings(trial: &Trial) -> Verdict {
     ];
     cases
         .iter()
-        .try_for_each(|(text, answer)| client.ask(text, answer, PATIENCE))
+        .try_for_each(|(text, answer)| client.ask(text, answer, ANSWER))
 }
 
 pub const ANY_BYTES: Check = Check {
@@ -142,11 +142,11 @@ pub const ANY_BYTES: Check = Check {
 fn any_bytes(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.datagram("the client")?;
-    client.ask(b"ab\0cd\n", b"dc\0ba\n", PATIENCE)?;
-    client.ask(b"\0", b"\0", PATIENCE)?;
-    client.ask(b"a\xff\xfeb\n", b"b\xfe\xffa\n", PATIENCE)?;
-    client.ask(b"\xc3\xa9\xff\n", b"\xff\xa9\xc3\n", PATIENCE)?;
-    client.ask("añ🦀\n".as_bytes(), "🦀ña\n".as_bytes(), PATIENCE)
+    client.ask(b"ab\0cd\n", b"dc\0ba\n", ANSWER)?;
+    client.ask(b"\0", b"\0", ANSWER)?;
+    client.ask(b"a\xff\xfeb\n", b"b\xfe\xffa\n", ANSWER)?;
+    client.ask(b"\xc3\xa9\xff\n", b"\xff\xa9\xc3\n", ANSWER)?;
+    client.ask("añ🦀\n".as_bytes(), "🦀ña\n".as_bytes(), ANSWER)
 }
 
 pub const CLIENTS_GONE: Check = Check {
@@ -168,7 +168,7 @@ fn clients_gone(trial: &Trial) -> Verdict {
     // Two rounds: the error of one answer may come with the next call.
     for _ in 0..2 {
         let client = server.datagram("the next client")?;
-        client.ask(b"hello\n", b"olleh\n", PATIENCE)?;
+        client.ask(b"hello\n", b"olleh\n", ANSWER)?;
     }
     server.expect_running()
 }
@@ -192,7 +192,7 @@ fn shown_whole(trial: &Trial) -> Verdict {
             client.send(format!("{}\n", text(number)).as_bytes())?;
         }
         for client in &clients {
-            client.receive(PATIENCE)?;
+            client.receive(ANSWER)?;
         }
         trial.step(format!("round {round} is over"));
     }
@@ -212,7 +212,8 @@ fn shown_whole(trial: &Trial) -> Verdict {
     let pairs = lines.iter().zip(&wanted);
     let broken = pairs.into_iter().find(|(line, wanted)| line != wanted);
     if let Some((line, wanted)) = broken {
-        let what = "a line on its stdout is not one whole message";
+        let difference = show_difference(wanted.as_bytes(), line.as_bytes());
+        let what = format!("a line on its stdout is not one whole message: {difference}");
         let failure = Failure::new(Outcome::WrongData, what);
         return Err(failure
             .expected(show(wanted.as_bytes()))
@@ -237,7 +238,7 @@ fn shown_escaped(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.datagram("the client")?;
     client.send(b"\x1b[2J\0\x07\xff\nforged\n")?;
-    client.receive(PATIENCE)?;
+    client.receive(ANSWER)?;
     let deadline = trial.deadline().min(std::time::Instant::now() + PATIENCE);
     let whole = |stdout: &[u8]| stdout.ends_with(b"\n");
     server.process.wait_for_stdout(deadline, whole);
@@ -267,7 +268,7 @@ fn stdout_gone(trial: &Trial) -> Verdict {
     let server = trial.launch().stdout(Sink::Closed).start()?;
     let client = server.datagram("the client")?;
     for _ in 0..3 {
-        client.ask(b"hello\n", b"olleh\n", PATIENCE)?;
+        client.ask(b"hello\n", b"olleh\n", ANSWER)?;
     }
     server.expect_running()
 }
@@ -293,7 +294,7 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
     server.signal(Signal::SIGCONT);
     clients
         .iter()
-        .try_for_each(|client| client.expect(b"olleh\n", PATIENCE))?;
+        .try_for_each(|client| client.expect(b"olleh\n", ANSWER))?;
     server.expect_running()
 }
 
@@ -318,7 +319,7 @@ fn port_in_use(trial: &Trial) -> Verdict {
         format!("the message does not say `{wanted}`: `{}`", log.trim_end())
     })?;
     let client = first.datagram("the client of the first server")?;
-    client.ask(b"hello\n", b"olleh\n", PATIENCE)
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
 }
 
 pub const USAGE: Check = Check {
@@ -366,5 +367,5 @@ fn ipv6(trial: &Trial) -> Verdict {
         format!("told to use ::1 it listens on {}", server.address())
     })?;
     let client = server.datagram("the client")?;
-    client.ask(b"hello\n", b"olleh\n", PATIENCE)
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
 }

@@ -46,6 +46,9 @@ pub const CHECKS: &[Check] = &[
     client::STDOUT_READER_GONE,
 ];
 
+/// How long an answer may take: over loopback far more than any living server needs.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// What the checks of this stage have in common.
 const UDP: Check = Check {
     stage: Stage::Stage03,

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::Resource;
 
-use super::UDP;
 use super::answers::{crowd, exact_lengths};
+use super::{ANSWER, UDP};
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::datagram::unread;
-use crate::peer::PATIENCE;
 use crate::trial::{Server, Trial};
 
 pub const BOUNDED_IN_A_FLOOD: Check = Check {
@@ -59,7 +58,7 @@ fn answers_after_all_is_read(trial: &Trial, server: &Server) -> Verdict {
     })?;
     server.expect_running()?;
     let client = server.datagram("the client after the flood")?;
-    client.ask(b"hello\n", b"olleh\n", PATIENCE)
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
 }
 
 pub const NO_MORE_THREADS: Check = Check {
@@ -107,7 +106,7 @@ pub const IDLE: Check = Check {
 fn idle(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.datagram("the client")?;
-    client.ask(b"hello\n", b"olleh\n", PATIENCE)?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)?;
     server.expect_idle(Duration::from_millis(500), 0.2)
 }
 
@@ -137,7 +136,7 @@ fn all_answered(server: &Server) -> Verdict {
         .try_for_each(|client| client.send(b"hello\n"))?;
     clients
         .iter()
-        .try_for_each(|client| client.expect(b"olleh\n", PATIENCE))
+        .try_for_each(|client| client.expect(b"olleh\n", ANSWER))
 }
 
 pub const PER_DATAGRAM: Check = Check {
