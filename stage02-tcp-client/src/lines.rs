@@ -5,6 +5,9 @@
 /// that no peer makes us remember more than that.
 pub const MAX_LINE: usize = 64 * 1024;
 
+/// Memory up to this size is kept for the next line, in bytes.
+const KEPT_CAPACITY: usize = 4096;
+
 /// Finds the lines in a stream of bytes. TCP keeps the order of the bytes, not
 /// the cuts between two sends: a line may come in pieces, or with many others.
 #[derive(Default)]
@@ -17,11 +20,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes in what one read brought.
+    /// Takes in what one read brought. Ask for lines until there is none, then push more.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.taken);
-        self.searched -= self.taken;
-        self.taken = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -34,8 +34,19 @@ impl Lines {
         } else if limit == self.taken + MAX_LINE {
             Some(self.take(limit))
         } else {
-            self.searched = limit;
+            self.keep_unfinished();
             None
+        }
+    }
+
+    /// Forgets the lines handed out. Memory that a big read needed goes back, or
+    /// each idle client would keep some.
+    fn keep_unfinished(&mut self) {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        self.searched = self.bytes.len();
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_CAPACITY {
+            self.bytes = Vec::new();
         }
     }
 

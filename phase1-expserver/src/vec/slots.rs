@@ -1,0 +1,250 @@
+//! [`Slots`], an arena: it owns values and hands out a [`Key`] for each.
+//!
+//! A generation does not last for ever: a slot that is vacated 20,000 times a second runs through
+//! all 2^28 within hours, and starting over would let an old key find a new occupant. Such a slot
+//! is **retired** instead: it stays vacant and costs the size of one slot.
+
+use std::fmt;
+use std::mem;
+
+use super::XpsVec;
+use super::key::{Key, LAST_GENERATION};
+
+/// Stands for "no slot" in the list of vacant slots, so it is no valid index.
+const NONE: u32 = u32::MAX;
+
+/// A smaller table is not worth shrinking.
+const KEPT_SLOTS: usize = 64;
+
+enum State<T> {
+    Occupied(T),
+    /// The neighbours in the list of vacant slots, or [`NONE`] at its ends.
+    Vacant {
+        before: u32,
+        after: u32,
+    },
+    Retired,
+}
+
+struct Slot<T> {
+    /// Of the occupant; in a vacant slot, of the next one.
+    generation: u32,
+    state: State<T>,
+}
+
+/// An arena of values, each found by the [`Key`] that [`insert`](Slots::insert) returned.
+///
+/// Everything is O(1) but iteration, which visits each slot of the storage, vacant ones included;
+/// `insert` and `remove` are so on average over many, as the storage grows and shrinks.
+///
+/// **Shrinking.** While fewer than a quarter of the slots are occupied, vacant slots at the end of
+/// the storage are removed and, when enough are, their memory is freed. Values cannot move, as
+/// their keys say where they are: one that stays in a high slot keeps the storage. Therefore new
+/// values go to the lower half of the storage first, and after a peak the upper half empties.
+///
+/// **Generations survive that**: when removed slots come back, they start at the table's floor, a
+/// generation that no removed slot has ever used. One hot slot must not use up the generations of
+/// all that are still to come: so a slot that has gone through half of its own is never removed,
+/// even if that keeps the storage at its size. Nor is a retired one.
+pub struct Slots<T> {
+    slots: XpsVec<Slot<T>>,
+    occupied: usize,
+    /// The ends of the list of vacant slots, [`NONE`] if it is empty. Linked both ways, because a
+    /// slot is taken out of the middle when it is removed from the storage.
+    first_vacant: u32,
+    last_vacant: u32,
+    /// The generation at which a new slot starts.
+    floor: u32,
+    /// The generation after which a slot is retired.
+    last_generation: u32,
+}
+
+impl<T> Slots<T> {
+    /// An empty arena. Does not allocate.
+    pub const fn new() -> Self {
+        Slots::with_last_generation(LAST_GENERATION)
+    }
+
+    const fn with_last_generation(last_generation: u32) -> Self {
+        Slots {
+            slots: XpsVec::new(),
+            occupied: 0,
+            first_vacant: NONE,
+            last_vacant: NONE,
+            floor: 0,
+            last_generation,
+        }
+    }
+
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.occupied
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.occupied == 0
+    }
+
+    /// Takes in `value` and returns its key.
+    ///
+    /// # Panics
+    /// If 2^32 - 1 slots are in use, or the capacity overflows (see [`XpsVec`]).
+    pub fn insert(&mut self, value: T) -> Key<T> {
+        let state = State::Occupied(value);
+        let index = self.first_vacant;
+        let key = if index == NONE {
+            let index = u32::try_from(self.slots.len()).unwrap_or(NONE);
+            assert!(index != NONE, "Slots: no index left");
+            self.slots.push(Slot {
+                generation: self.floor,
+                state,
+            });
+            Key::new(index, self.floor)
+        } else {
+            self.unlink(index);
+            let slot = self.slot_mut(index);
+            slot.state = state;
+            Key::new(index, slot.generation)
+        };
+        self.occupied += 1;
+        key
+    }
+
+    /// Whether the value that `key` names is still here.
+    pub fn contains(&self, key: Key<T>) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The value that `key` names, if it is still here.
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        let slot = self.slots.get(key.index as usize)?;
+        match &slot.state {
+            State::Occupied(value) if slot.generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value that `key` names, if it is still here.
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        match &mut slot.state {
+            State::Occupied(value) if slot.generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Removes and returns the value that `key` names. The key finds nothing from then on.
+    pub fn remove(&mut self, key: Key<T>) -> Option<T> {
+        if !self.contains(key) {
+            return None;
+        }
+        let last_generation = self.last_generation;
+        let slot = self.slot_mut(key.index);
+        let was = mem::replace(&mut slot.state, State::Retired);
+        if slot.generation < last_generation {
+            slot.generation += 1;
+            self.link(key.index);
+        }
+        self.occupied -= 1;
+        self.shrink();
+        match was {
+            State::Occupied(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// All values with their keys, in no particular order. O(slots in the storage).
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (Key<T>, &T)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| match &slot.state {
+            State::Occupied(value) => Some((Key::new(index as u32, slot.generation), value)),
+            _ => None,
+        })
+    }
+
+    /// All values with their keys, to be changed in place. O(slots in the storage).
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (Key<T>, &mut T)> {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.filter_map(|(index, slot)| match &mut slot.state {
+            State::Occupied(value) => Some((Key::new(index as u32, slot.generation), value)),
+            _ => None,
+        })
+    }
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Slots::new()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Slots<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// The storage: which slots are vacant, and which of them can go.
+impl<T> Slots<T> {
+    fn slot_mut(&mut self, index: u32) -> &mut Slot<T> {
+        &mut self.slots[index as usize]
+    }
+
+    /// Puts a slot on the list of vacant ones: in front, where the next value goes, if it is in the
+    /// lower half of the storage; else at the back, to be used when nothing lower is left.
+    fn link(&mut self, index: u32) {
+        let (before, after) = if (index as usize) < self.slots.len() / 2 {
+            (NONE, self.first_vacant)
+        } else {
+            (self.last_vacant, NONE)
+        };
+        self.slot_mut(index).state = State::Vacant { before, after };
+        self.join(before, index);
+        self.join(index, after);
+    }
+
+    /// Takes a slot off the list of vacant ones.
+    fn unlink(&mut self, index: u32) {
+        if let State::Vacant { before, after } = self.slot_mut(index).state {
+            self.join(before, after);
+        }
+    }
+
+    /// Makes two vacant slots neighbours in the list. No slot has the index [`NONE`]: there the
+    /// list ends.
+    fn join(&mut self, left: u32, right: u32) {
+        let slot = self.slots.get_mut(left as usize);
+        match slot.map(|slot| &mut slot.state) {
+            Some(State::Vacant { after, .. }) => *after = right,
+            _ => self.first_vacant = right,
+        }
+        let slot = self.slots.get_mut(right as usize);
+        match slot.map(|slot| &mut slot.state) {
+            Some(State::Vacant { before, .. }) => *before = left,
+            _ => self.last_vacant = left,
+        }
+    }
+
+    /// Removes vacant slots from the end of the storage while it is mostly empty. Each had been
+    /// added by an insert, which so pays for its removal.
+    fn shrink(&mut self) {
+        while self.slots.len() > KEPT_SLOTS && self.occupied < self.slots.len() / 4 {
+            let Some(slot) = self.slots.last() else { break };
+            let worn = slot.generation > self.last_generation / 2;
+            if worn || !matches!(slot.state, State::Vacant { .. }) {
+                break;
+            }
+            self.floor = self.floor.max(slot.generation);
+            self.unlink(self.slots.len() as u32 - 1);
+            self.slots.pop();
+        }
+        // Not sooner: a table that grows and shrinks around one size would copy it all the time.
+        if self.slots.len() < self.slots.capacity() / 4 {
+            self.slots.compact();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
