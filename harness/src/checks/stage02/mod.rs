@@ -22,6 +22,7 @@ pub const CHECKS: &[Check] = &[
     pipes::LINES_FASTER_THAN_ANSWERS,
     pipes::LARGE_FILE,
     pipes::SLOW_SERVER,
+    pipes::ANSWERS_IN_BULK,
     pipes::LATE_READER,
     pipes::LAST_LINE_WITHOUT_NEWLINE,
     pipes::ANY_BYTES,

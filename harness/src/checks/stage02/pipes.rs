@@ -144,8 +144,25 @@ impl Late {
     }
 }
 
+pub const ANSWERS_IN_BULK: Check = Check {
+    id: "stage02/answers-in-bulk",
+    title: "Answers are taken while the socket takes no lines",
+    why: "a server that answers many lines at once reads nothing meanwhile: if the client waits \
+          in `send`, both wait for ever",
+    hint: "send without blocking (MSG_DONTWAIT), or only as much as there is room for",
+    points: 3,
+    timeout: Duration::from_secs(60),
+    body: |trial| through_a_server(trial, 2 * BULK, Late::Nobody, BULK),
+    ..CLIENT
+};
+
 /// A file of lines goes through the client to a line server and back.
 fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
+    through_a_server(trial, size, late, 1)
+}
+
+/// The server answers when it has read at least `batch` bytes.
+fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Verdict {
     let server = trial.upstream()?;
     let text = lines(2, size);
     let file = trial.directory().join("lines");
@@ -161,7 +178,7 @@ fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
     let output = client.stdout()?;
     let _service = server.serve(move |_, connection| {
         late.delay(Late::Server);
-        answer_lines(connection)
+        answer_lines(connection, batch)
     });
     late.delay(Late::Reader);
     output.expect_all(&answers)?;
@@ -169,15 +186,15 @@ fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
 }
 
 /// A blocking line server, as in stage 1: while its answers are not taken it does not read.
-fn answer_lines(connection: &Peer) -> Verdict {
+fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
     let (mut unanswered, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
         let count = connection.receive(&mut chunk)?;
         unanswered.extend_from_slice(&chunk[..count]);
         let whole = match unanswered.iter().rposition(|&byte| byte == b'\n') {
             _ if count == 0 => unanswered.len(),
-            Some(at) => at + 1,
-            None => 0,
+            Some(at) if unanswered.len() >= batch => at + 1,
+            _ => 0,
         };
         let rest = unanswered.split_off(whole);
         connection.send(&reversed(&unanswered))?;
