@@ -16,6 +16,9 @@ use harness::program::Program;
 use harness::{checks, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
+/// Set this to read what each failed check tells a student.
+const SHOW: &str = "EXPSERVER_SHOW_FAILURES";
+
 /// A check, and a program that it must fail.
 struct Case {
     check: &'static str,
@@ -73,7 +76,13 @@ fn test(case: &'static Case) -> Test {
 
 fn program(broken: &str) -> Result<Program, Failed> {
     let this = std::env::current_exe()?;
-    Ok(Program::announced(&this).argument("serve").argument(broken))
+    let program = Program::announced(&this).argument("serve").argument(broken);
+    // A stage's other binaries are broken in their own ways, by name.
+    let command = program.command.clone();
+    let companions = ["multi-client", "udp-client"];
+    Ok(companions.iter().fold(program, |program, name| {
+        program.companion_command(name, command.clone())
+    }))
 }
 
 fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
@@ -86,6 +95,11 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
         Err(report) if report.failure.outcome == Outcome::NotStarted => {
             Err(format!("the broken program did not start: {}", report.failure).into())
         }
-        Err(_) => Ok(()),
+        Err(report) => {
+            if std::env::var_os(SHOW).is_some() {
+                println!("{}", suite::explain(check, &report));
+            }
+            Ok(())
+        }
     }
 }
