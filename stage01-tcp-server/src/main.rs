@@ -5,6 +5,7 @@
 //! Each line that the client sends is answered with the line reversed.
 
 mod cli;
+mod lines;
 mod reverse;
 mod show;
 
@@ -24,7 +25,8 @@ use nix::sys::socket::{
 };
 
 use cli::Args;
-use reverse::{Lines, reverse};
+use lines::Lines;
+use reverse::reverse;
 use show::show_message;
 
 fn main() -> ExitCode {

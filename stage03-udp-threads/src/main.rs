@@ -1,1 +1,199 @@
-fn main() {}
+//! Stage 3: a UDP server with threads.
+//!
+//! UDP has no connections: `socket` and `bind`, then `recvfrom` brings one datagram
+//! and the address that it came from, and `sendto` answers there. Several threads may
+//! wait on the one socket; the kernel gives each datagram to one of them.
+
+mod failures;
+
+use std::collections::VecDeque;
+use std::io::{Write, stdout};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::thread::{self, Builder, ScopedJoinHandle};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use log::{error, info, warn};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
+    sendto, socket,
+};
+use stage03_udp_threads::MAX_DATAGRAM;
+use stage03_udp_threads::cli::{self, Args};
+use stage03_udp_threads::reverse::reverse;
+use stage03_udp_threads::show::show_message;
+
+use failures::Failures;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::start_logger(args.verbose, args.quiet);
+    if let Err(error) = run(&args) {
+        error!("{error:#}");
+    }
+    ExitCode::FAILURE // a server ends by a signal only, or because it failed
+}
+
+fn run(args: &Args) -> Result<()> {
+    let server = Server {
+        socket: open_socket(args)?,
+        quiet: args.quiet,
+        failed_threads: Failures::default(),
+        failed_answers: Failures::default(),
+    };
+    if args.per_datagram {
+        return server.thread_per_datagram(args.max_threads as usize);
+    }
+    let cpus = || thread::available_parallelism().map_or(1, usize::from);
+    server.share_socket(args.threads.map_or_else(cpus, |threads| threads as usize));
+    Ok(())
+}
+
+/// Opens a socket that datagrams can be sent to, on the first address of `--host`
+/// that can be had (a name may have several).
+fn open_socket(args: &Args) -> Result<OwnedFd> {
+    let (host, port) = (args.host.as_str(), args.port);
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve --host {host}"))?;
+    let mut failure = anyhow!("--host {host} has no address");
+    for address in addresses {
+        match bind_to(address) {
+            Ok(socket) => return Ok(socket),
+            Err(errno) => failure = cannot_listen(address, errno),
+        }
+    }
+    Err(failure)
+}
+
+fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // No SO_REUSEADDR here: for UDP it lets a second server take the port, and the
+    // datagrams with it (socket(7)).
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+
+    let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    let port = bound
+        .to_string()
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    info!("Server listening on port {port} ({bound})");
+    Ok(socket)
+}
+
+fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EADDRINUSE => " (`ss -lunp` shows who has the port)",
+        Errno::EACCES => " (ports below 1024 are for root)",
+        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
+}
+
+struct Server {
+    socket: OwnedFd,
+    quiet: bool,
+    failed_threads: Failures,
+    failed_answers: Failures,
+}
+
+impl Server {
+    /// The first design: a few threads, each with a loop of its own. This thread is
+    /// one of them, so there is one even where no other can be started.
+    fn share_socket(&self, threads: usize) {
+        let work = || {
+            if let Err(error) = self.work() {
+                error!("{error:#}");
+            }
+        };
+        thread::scope(|scope| {
+            for number in 2..=threads {
+                // `thread::spawn` would panic where the builder returns an error.
+                if let Err(error) = Builder::new().spawn_scoped(scope, work) {
+                    warn!("cannot start thread {number} of {threads}: {error}");
+                    break;
+                }
+            }
+            work();
+        });
+    }
+
+    fn work(&self) -> Result<()> {
+        let mut buffer = vec![0; MAX_DATAGRAM];
+        loop {
+            let (count, client) = self.receive(&mut buffer)?;
+            self.answer(&buffer[..count], &client);
+        }
+    }
+
+    /// The second design: a thread for each datagram. It costs the start of a thread
+    /// for every answer, and without a bound a flood would start thousands.
+    fn thread_per_datagram(&self, max_threads: usize) -> Result<()> {
+        thread::scope(|scope| {
+            let mut buffer = vec![0; MAX_DATAGRAM];
+            let mut running: VecDeque<ScopedJoinHandle<()>> = VecDeque::new();
+            loop {
+                // Oldest first: collect those that have ended; when all are busy, wait.
+                while let Some(oldest) = running.front()
+                    && (oldest.is_finished() || running.len() == max_threads)
+                {
+                    let _ = running.pop_front().map(ScopedJoinHandle::join);
+                }
+                let (count, client) = self.receive(&mut buffer)?;
+                let datagram = buffer[..count].to_vec(); // the thread's own: ours is used again
+                let answer = move || self.answer(&datagram, &client);
+                match Builder::new().spawn_scoped(scope, answer) {
+                    Ok(thread) => running.push_back(thread),
+                    Err(error) => {
+                        let failure = format!("cannot start a thread, answering without: {error}");
+                        self.failed_threads.warn(failure);
+                        self.answer(&buffer[..count], &client);
+                    }
+                }
+            }
+        })
+    }
+
+    /// One `recvfrom`: the next datagram, whole, and where it came from.
+    fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SockaddrStorage)> {
+        loop {
+            match recvfrom(self.socket.as_raw_fd(), buffer) {
+                Ok((count, Some(client))) => return Ok((count, client)),
+                Ok((_, None)) | Err(Errno::EINTR) => continue,
+                Err(errno) => bail!("cannot receive datagrams: {}", errno.desc()),
+            }
+        }
+    }
+
+    fn answer(&self, datagram: &[u8], client: &SockaddrStorage) {
+        if !self.quiet {
+            let mut shown = String::new();
+            show_message(datagram, &mut shown);
+            // One write for the whole line, so that no other thread's gets into it.
+            let _ = stdout().write_all(shown.as_bytes()); // gone? then nobody looks
+        }
+        let mut answer = Vec::with_capacity(datagram.len());
+        reverse(datagram, &mut answer);
+        while let Err(errno) = self.send(&answer, client) {
+            if errno != Errno::EINTR {
+                let failure = format!("cannot answer {client}: {}", errno.desc());
+                return self.failed_answers.warn(failure);
+            }
+        }
+    }
+
+    /// One `sendto`, which any thread may call: a datagram goes out whole or not at all.
+    fn send(&self, answer: &[u8], client: &SockaddrStorage) -> nix::Result<usize> {
+        sendto(self.socket.as_raw_fd(), answer, client, MsgFlags::empty())
+    }
+}

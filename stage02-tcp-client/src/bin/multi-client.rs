@@ -1,0 +1,165 @@
+//! Stage 2, the experiment: many clients at once, each a process of its own.
+//!
+//! `fork(2)` makes the children, `waitpid(2)` collects how they ended. A child may
+//! send a line and then wait for its answer, for it sends one line at a time.
+
+use std::io::{Write, stderr, stdout};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{ExitCode, exit};
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use log::{debug, error, info};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use stage02_tcp_client::cli::{self, MultiArgs};
+use stage02_tcp_client::connect::connect_to;
+use stage02_tcp_client::lines::Lines;
+use stage02_tcp_client::reverse::{reverse, split_ending};
+use stage02_tcp_client::show::{show_message, show_text};
+
+fn main() -> ExitCode {
+    let args = MultiArgs::parse();
+    cli::start_logger(args.verbose, args.quiet);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &MultiArgs) -> Result<()> {
+    let children: Vec<Option<Pid>> = (1..=args.clients)
+        .map(|number| fork_client(number, args))
+        .collect();
+    let mut failed = Vec::new();
+    for (number, child) in (1..).zip(children) {
+        if !child.is_some_and(has_succeeded) {
+            failed.push(format!("Client {number}"));
+        }
+    }
+    if !failed.is_empty() {
+        let (count, names) = (failed.len(), failed.join(", "));
+        bail!("{count} of {} clients failed: {names}", args.clients);
+    }
+    info!("All {} clients got the right answers", args.clients);
+    Ok(())
+}
+
+/// Starts one client, if the system allows one more process.
+fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
+    // SAFETY: this process has one thread, so nothing in its copy is left half done.
+    #[allow(unsafe_code)]
+    let forked = unsafe { fork() };
+    match forked {
+        // From here on there are two processes. The child ends here.
+        Ok(ForkResult::Child) => exit(be_client(number, args)),
+        Ok(ForkResult::Parent { child }) => {
+            debug!("Client {number} is process {child}");
+            Some(child)
+        }
+        Err(errno) => {
+            let hint = match errno {
+                Errno::EAGAIN => " (`ulimit -u` shows how many processes you may have)",
+                _ => "",
+            };
+            error!("cannot fork client {number}: {}{hint}", errno.desc());
+            None
+        }
+    }
+}
+
+/// The whole life of a child; its exit status.
+fn be_client(number: u32, args: &MultiArgs) -> i32 {
+    match exchange(number, args) {
+        Ok(()) => 0,
+        Err(error) => {
+            say(stderr(), number, &format!("{error:#}\n"));
+            1
+        }
+    }
+}
+
+/// Connects, sends each line and checks its answer.
+fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
+    let socket = connect_to(&args.server)?;
+    let line = format!("{}\n", args.text);
+    let mut expected = Vec::new();
+    reverse(line.as_bytes(), &mut expected);
+
+    let mut lines = Lines::default();
+    for message in 1..=args.messages {
+        send_all(&socket, line.as_bytes())?;
+        let answer = receive_line(&socket, &mut lines)?;
+        if answer != expected {
+            let (got, expected) = (escaped(&answer), escaped(&expected));
+            bail!("Wrong answer to message {message}: got {got}, expected {expected}");
+        }
+        if !args.quiet {
+            let mut shown = String::new();
+            show_message(&answer, &mut shown);
+            say(stdout(), number, &shown);
+        }
+    }
+    Ok(())
+}
+
+fn escaped(line: &[u8]) -> String {
+    let mut shown = String::new();
+    show_text(split_ending(line).0, &mut shown);
+    shown
+}
+
+/// One write for the whole line: the processes share the terminal, and the kernel
+/// keeps the bytes of one write together (for a pipe up to 4096, pipe(7)).
+fn say(mut output: impl Write, number: u32, line: &str) {
+    let _ = output.write_all(format!("[Client {number}] {line}").as_bytes()); // gone? so be it
+}
+
+/// Sends all of `bytes`: one `send` may take only a part of them.
+fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => continue,
+            Err(errno) => bail!("Server closed the connection ({})", errno.desc()),
+        }
+    }
+    Ok(())
+}
+
+/// Receives until a whole line is there: an answer may come in pieces.
+fn receive_line(socket: &OwnedFd, lines: &mut Lines) -> Result<Vec<u8>> {
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        if let Some(line) = lines.next_line() {
+            return Ok(line.to_vec());
+        }
+        match recv(socket.as_raw_fd(), &mut chunk, MsgFlags::empty()) {
+            Ok(0) => bail!("Server closed the connection"),
+            Ok(count) => lines.push(&chunk[..count]),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => bail!("Server closed the connection ({})", errno.desc()),
+        }
+    }
+}
+
+/// Waits until the child has ended. A process that nobody waits for stays as a zombie
+/// (waitpid(2)).
+fn has_succeeded(child: Pid) -> bool {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, status)) => return status == 0,
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                error!("process {child} was ended by {signal:?}");
+                return false;
+            }
+            Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet
+            Err(_) => return false,
+        }
+    }
+}

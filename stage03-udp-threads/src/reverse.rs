@@ -1,0 +1,73 @@
+//! The protocol of these servers: each line is answered with the same line
+//! reversed. Bytes in, bytes out, no sockets, so that it can be tested alone.
+
+/// Appends `line` to `answer` reversed. Its ending, `\n` or `\r\n`, stays last.
+pub fn reverse(line: &[u8], answer: &mut Vec<u8>) {
+    let (text, ending) = split_ending(line);
+    match std::str::from_utf8(text) {
+        // By character: the bytes of `é` must keep their order.
+        Ok(text) if !text.is_ascii() => {
+            for character in text.chars().rev() {
+                answer.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        // ASCII, or bytes that mean nothing to us: one by one.
+        _ => answer.extend(text.iter().rev()),
+    }
+    answer.extend_from_slice(ending);
+}
+
+/// A line as `(text, ending)`. A `\r` that no `\n` follows belongs to the text.
+pub fn split_ending(line: &[u8]) -> (&[u8], &[u8]) {
+    let ending = match line {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
+    };
+    line.split_at(line.len() - ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reversed(line: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        reverse(line, &mut answer);
+        answer
+    }
+
+    #[test]
+    fn the_ending_stays_at_the_end() {
+        assert_eq!(reversed(b"hello\n"), b"olleh\n");
+        assert_eq!(reversed(b"hello\r\n"), b"olleh\r\n");
+        assert_eq!(reversed(b"hello"), b"olleh");
+        assert_eq!(reversed(b"\n"), b"\n");
+        assert_eq!(reversed(b"\r\n"), b"\r\n");
+        assert_eq!(reversed(b""), b"");
+    }
+
+    #[test]
+    fn a_lone_carriage_return_is_text() {
+        assert_eq!(reversed(b"ab\rc\n"), b"c\rba\n");
+        assert_eq!(reversed(b"ab\r"), b"\rba");
+        assert_eq!(reversed(b"ab\r\r\n"), b"\rba\r\n");
+    }
+
+    #[test]
+    fn utf8_by_character_anything_else_by_byte() {
+        assert_eq!(reversed("añ€🦀\n".as_bytes()), "🦀€ña\n".as_bytes());
+        assert_eq!(reversed(b"a\xffb\0c\n"), b"c\0b\xffa\n");
+        // One stray byte, and the bytes of `é` are just bytes too.
+        assert_eq!(reversed(b"\xc3\xa9\xff\n"), b"\xff\xa9\xc3\n");
+    }
+
+    proptest! {
+        #[test]
+        fn twice_reversed_is_as_before(text in "[^\r\n]*") {
+            let line = text + "\n";
+            prop_assert_eq!(reversed(&reversed(line.as_bytes())), line.into_bytes());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The event loop. Only this file talks to epoll.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use log::{debug, info, warn};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{SockFlag, accept4};
+
+use crate::client::Client;
+use crate::console::Messages;
+use crate::show::show_message;
+
+/// A token comes back with each event and says whose it is. A client's token is
+/// the number of its descriptor; these two are no descriptors.
+const LISTENER: u64 = u64::MAX;
+const SIGNALS: u64 = u64::MAX - 1;
+
+/// Clients accepted in one turn, so that a rush of new ones does not make the
+/// others wait. Those left in the queue make the listener ready again.
+const ACCEPTS_PER_TURN: usize = 64;
+/// How long no one is accepted after descriptors ran out, unless a client leaves.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest sleep, in milliseconds, while there is work that no event announces.
+const TICK: u8 = 20;
+
+pub struct Server {
+    epoll: Epoll,
+    listener: OwnedFd,
+    signals: SignalFd,
+    /// By descriptor. `epoll_wait` reports a descriptor once per call and a client
+    /// is removed only while its own event is handled: so no later event of the
+    /// batch is meant for it, even when a new client gets the same number.
+    clients: HashMap<RawFd, Client>,
+    /// One buffer for all: between two events nothing is in it.
+    chunk: Vec<u8>,
+    quiet: bool,
+    messages: Messages,
+    /// stdout has not taken all of them.
+    messages_wait: bool,
+    /// Set while the listener is not watched, see [`Server::pause_accepting`].
+    accept_again: Option<Instant>,
+    /// The log has it that clients cannot be accepted: once is enough.
+    warned: bool,
+}
+
+impl Server {
+    pub fn new(listener: OwnedFd, signals: SignalFd, quiet: bool) -> nix::Result<Server> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        Ok(Server {
+            epoll,
+            listener,
+            signals,
+            clients: HashMap::new(),
+            chunk: vec![0; 16 * 1024],
+            quiet,
+            messages: Messages::default(),
+            messages_wait: false,
+            accept_again: None,
+            warned: false,
+        })
+    }
+
+    /// The event loop: sleeps until something is ready, deals with it, until a
+    /// signal ends it.
+    pub fn run(&mut self) -> Result<()> {
+        let mut events = [EpollEvent::empty(); 256];
+        let mut stopping = false;
+        while !stopping {
+            debug!("Epoll wait");
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0, // stopped and continued (signal(7))
+                Err(errno) => bail!("cannot wait for events: {}", errno.desc()),
+            };
+            for event in &events[..count] {
+                match event.data() {
+                    LISTENER => self.accept_clients(),
+                    SIGNALS => stopping |= self.signalled(),
+                    client => self.serve(client as RawFd, event.events()),
+                }
+            }
+            self.messages_wait = !self.messages.flush();
+            if self.accept_again.is_some_and(|at| at <= Instant::now()) {
+                self.resume_accepting();
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to sleep when nothing happens: for ever, or until the next look at
+    /// what no event tells of.
+    fn timeout(&self) -> EpollTimeout {
+        if self.messages_wait || self.accept_again.is_some() {
+            EpollTimeout::from(TICK)
+        } else {
+            EpollTimeout::NONE
+        }
+    }
+
+    fn accept_clients(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.accept_client() {
+                Ok(()) => info!("Client connected to server"),
+                Err(Errno::EAGAIN) => {
+                    self.warned = false; // there is room again, and nobody waits
+                    return;
+                }
+                // The trouble of one client, which left while it waited (accept(2)).
+                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                    debug!("A client left before it was accepted: {}", errno.desc());
+                }
+                Err(errno) => return self.pause_accepting(errno),
+            }
+        }
+    }
+
+    fn accept_client(&mut self) -> nix::Result<()> {
+        // A socket does not inherit NONBLOCK from its listener: ask for it.
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = accept4(self.listener.as_raw_fd(), flags)?;
+        // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+        #[allow(unsafe_code)]
+        let client = Client::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        let event = EpollEvent::new(client.watched, fd as u64);
+        self.epoll.add(&client, event)?;
+        self.clients.insert(fd, client);
+        Ok(())
+    }
+
+    /// Descriptors ran out, or memory. The clients in the queue keep the listener
+    /// ready, so it would wake us again and again for nothing: stop watching it, for
+    /// a second or until a client leaves.
+    fn pause_accepting(&mut self, errno: Errno) {
+        if !self.warned {
+            let connected = self.clients.len();
+            let why = errno.desc();
+            warn!("cannot accept a client: {why} ({connected} connected, others wait)");
+            self.warned = true;
+        }
+        self.watch_listener(EpollFlags::empty());
+        self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.accept_again.take().is_some() {
+            self.watch_listener(EpollFlags::EPOLLIN);
+        }
+    }
+
+    fn watch_listener(&self, interest: EpollFlags) {
+        let mut event = EpollEvent::new(interest, LISTENER);
+        let _ = self.epoll.modify(&self.listener, &mut event); // it is there: cannot fail
+    }
+
+    fn signalled(&self) -> bool {
+        let Ok(Some(info)) = self.signals.read_signal() else {
+            return false;
+        };
+        let signal = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
+        info!("Server ends on {signal}, clients: {}", self.clients.len());
+        true
+    }
+
+    /// Lets the client act, then waits for what it needs next. As a rule that is what
+    /// it was before: a message costs one `recv` and one `send`, no `epoll_ctl`.
+    fn serve(&mut self, fd: RawFd, ready: EpollFlags) {
+        let Some(client) = self.clients.get_mut(&fd) else {
+            return;
+        };
+        client.serve(ready, &mut self.chunk, |line| {
+            if !self.quiet {
+                self.messages.add(|shown| show_message(line, shown));
+            }
+        });
+
+        let interest = client.interest();
+        if interest.is_empty() {
+            self.clients.remove(&fd); // closes it, and epoll forgets it (epoll(7))
+            self.messages.flush(); // its last words come first
+            info!("Client disconnected");
+            self.resume_accepting();
+        } else if interest != client.watched {
+            let mut event = EpollEvent::new(interest, fd as u64);
+            let _ = self.epoll.modify(&*client, &mut event); // it is there: cannot fail
+            client.watched = interest;
+        }
+    }
+}
