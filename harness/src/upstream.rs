@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket};
+use nix::sys::socket::{
+    AddressFamily, Backlog, Shutdown, SockFlag, SockType, SockaddrStorage, bind, listen, shutdown,
+    socket,
+};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::peer::{PATIENCE, Peer};
@@ -29,6 +32,28 @@ impl Upstream {
         let address = listener
             .local_addr()
             .map_err(|error| Failure::grader("getsockname", error))?;
+        Self::new(listener, address, trace, deadline)
+    }
+
+    /// Begins to listen where nobody listened, with a queue of this length.
+    pub fn appear(nobody: Nobody, backlog: i32, trace: &Trace, deadline: Instant) -> Verdict<Self> {
+        Backlog::new(backlog)
+            .and_then(|backlog| listen(&nobody.bound, backlog))
+            .map_err(|errno| Failure::grader(format!("listen on {}", nobody.address), errno))?;
+        Self::new(
+            TcpListener::from(nobody.bound),
+            nobody.address,
+            trace,
+            deadline,
+        )
+    }
+
+    fn new(
+        listener: TcpListener,
+        address: SocketAddr,
+        trace: &Trace,
+        deadline: Instant,
+    ) -> Verdict<Self> {
         let set = listener.set_nonblocking(true);
         set.map_err(|error| Failure::grader("O_NONBLOCK", error))?;
         trace.step(format!("the check itself listens on {address}"));
@@ -37,6 +62,19 @@ impl Upstream {
             address,
             trace: trace.clone(),
             deadline,
+        })
+    }
+
+    /// Stops to listen: whoever connects now is refused. The address stays ours
+    /// (`shutdown(2)` of a listening socket).
+    pub fn disappear(self) -> Verdict<Nobody> {
+        shutdown(self.listener.as_raw_fd(), Shutdown::Read)
+            .map_err(|errno| Failure::grader("stop listening", errno))?;
+        self.trace
+            .step(format!("nobody listens on {} any more", self.address));
+        Ok(Nobody {
+            bound: self.listener.into(),
+            address: self.address,
         })
     }
 
@@ -96,7 +134,7 @@ impl Upstream {
 /// An address that is taken, so that nobody else comes to listen there, and where
 /// every connection is refused.
 pub struct Nobody {
-    _bound: OwnedFd,
+    bound: OwnedFd,
     address: SocketAddr,
 }
 
@@ -117,7 +155,7 @@ impl Nobody {
             .local_addr()
             .map_err(|error| Failure::grader("getsockname", error))?;
         Ok(Self {
-            _bound: socket.into(),
+            bound: socket.into(),
             address,
         })
     }
