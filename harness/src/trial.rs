@@ -346,8 +346,9 @@ impl<'t> Launch<'t> {
             self.roles = vec!["reverse".to_owned()];
         }
         let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
-        if ports == Ports::Announced {
-            self = self.told_where_to_listen();
+        if ports == Ports::Announced && roles.is_empty() {
+            let port = self.port.to_string();
+            self = self.options(["--port".to_owned(), port]);
         }
         let process = self.run()?.process;
         let addresses = match ports {
@@ -367,20 +368,14 @@ impl<'t> Launch<'t> {
         })
     }
 
-    fn told_where_to_listen(mut self) -> Self {
-        if self.roles.is_empty() {
-            let port = self.port.to_string();
-            return self.options(["--port".to_owned(), port]);
+    /// Starts a program that is no server, or one that shall not come to be one.
+    pub fn run(mut self) -> Verdict<Running> {
+        if self.ports == Ports::Announced {
+            for role in std::mem::take(&mut self.roles) {
+                let listener = format!("127.0.0.1:{}={role}", self.port);
+                self = self.options(["--listen".to_owned(), listener]);
+            }
         }
-        for role in std::mem::take(&mut self.roles) {
-            let listener = format!("127.0.0.1:{}={role}", self.port);
-            self = self.options(["--listen".to_owned(), listener]);
-        }
-        self
-    }
-
-    /// Starts a program that is no server.
-    pub fn run(self) -> Verdict<Running> {
         let announced =
             |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
         let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
