@@ -34,6 +34,8 @@ fn at_the_descriptor_limit(trial: &Trial, limit: u64, count: usize, fit: usize) 
     let upstream = trial.upstream()?.serve(super::echo);
     let launch = launch(trial, upstream.address());
     let server = launch.limit(Resource::RLIMIT_NOFILE, limit).start()?;
+    let other = server.connect("a client from before")?;
+    echo_ping(&other)?;
     let before = server.figures()?;
     let mut clients = connect_many(&server, count)?;
     clients[..fit].iter().try_for_each(echo_ping)?;
@@ -52,7 +54,8 @@ fn at_the_descriptor_limit(trial: &Trial, limit: u64, count: usize, fit: usize) 
         clients.iter().take(fit).try_for_each(answered_or_closed)?;
     }
     (0..3).try_for_each(|_| expect_echo(&server))?;
-    server.expect_no_leak(&before)
+    server.expect_no_leak(&before)?;
+    echo_ping(&other)
 }
 
 fn answered_or_closed(client: &Peer) -> Verdict {

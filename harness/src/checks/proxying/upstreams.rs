@@ -85,7 +85,8 @@ pub const COMES_BACK: Check = Check {
 };
 
 fn comes_back(trial: &Trial) -> Verdict {
-    let (server, mut upstream) = start(trial)?;
+    let mut upstream = trial.upstream_at(trial.nobody()?, 128)?;
+    let server = proxy(trial, upstream.address())?;
     for _ in 0..3 {
         let ends = join(&server, &upstream, "a client")?;
         ends.ping()?;
