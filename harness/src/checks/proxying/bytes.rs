@@ -1,5 +1,6 @@
 //! The bytes: all of them, unchanged, in order, and without a heap of them in between.
 
+use std::thread;
 use std::time::Duration;
 
 use super::{Ends, PROXY, join, start};
@@ -55,7 +56,7 @@ fn at_once(trial: &Trial) -> Verdict {
 
 pub const LARGE_ANSWER: Check = Check {
     id: "stage05/large-transfers",
-    title: "5 MB arrive in full, from the upstream and from the client",
+    title: "8 MB arrive in full, from the upstream and from the client, also when they are read late",
     why: "one `send` may take only a part of the bytes: the rest is still owed",
     hint: "look at what `send` returns, and go on from there",
     points: 3,
@@ -67,9 +68,20 @@ fn large_answer(trial: &Trial) -> Verdict {
     let (server, upstream) = start(trial)?;
     let ends = join(&server, &upstream, "the client")?;
     ends.ping()?;
-    transfer(&ends.upstream, &ends.client, 5_000_000)?;
-    transfer(&ends.client, &ends.upstream, 5_000_000)?;
+    transfer_to_a_late_reader(&ends.upstream, &ends.client)?;
+    transfer_to_a_late_reader(&ends.client, &ends.upstream)?;
     ends.ping()
+}
+
+fn transfer_to_a_late_reader(from: &Peer, to: &Peer) -> Verdict {
+    let (pattern, length) = (Pattern::new(8), 8_000_000);
+    both(
+        || from.send_pattern(pattern, length),
+        || {
+            thread::sleep(Duration::from_millis(300)); // so that buffers are full
+            to.expect_pattern(pattern, length)
+        },
+    )
 }
 
 /// Sends so many bytes at one end, and receives them at the other.
@@ -98,35 +110,18 @@ fn both_ways_at_once(trial: &Trial) -> Verdict {
     let Ends { client, upstream } = join(&server, &upstream, "the client")?;
     let (up, down) = (Pattern::new(1), Pattern::new(2));
     let length = trial.size(24 << 20, 512 << 20);
+    let send = |peer: &Peer, pattern| {
+        peer.send_pattern(pattern, length)?;
+        peer.half_close()
+    };
+    let receive = |peer: &Peer, pattern| {
+        thread::sleep(Duration::from_millis(300)); // so that both directions are full
+        peer.expect_pattern(pattern, length)?;
+        peer.expect_end()
+    };
     both(
-        || {
-            both(
-                || {
-                    client
-                        .send_pattern(up, length)
-                        .and_then(|()| client.half_close())
-                },
-                || {
-                    upstream
-                        .expect_pattern(up, length)
-                        .and_then(|()| upstream.expect_end())
-                },
-            )
-        },
-        || {
-            both(
-                || {
-                    upstream
-                        .send_pattern(down, length)
-                        .and_then(|()| upstream.half_close())
-                },
-                || {
-                    client
-                        .expect_pattern(down, length)
-                        .and_then(|()| client.expect_end())
-                },
-            )
-        },
+        || both(|| send(&client, up), || receive(&upstream, up)),
+        || both(|| send(&upstream, down), || receive(&client, down)),
     )
 }
 

@@ -7,6 +7,7 @@ use super::upstreams::fill_the_queue;
 use super::{Ends, PROXY, join, proxy, start};
 use crate::check::{Check, Failure, Outcome, Tier, Verdict};
 use crate::data::Pattern;
+use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
 /// How long the CPU time of an idle proxy is measured, and how much of it is fine.
@@ -85,23 +86,33 @@ fn dead_ends(trial: &Trial) -> Verdict {
     let closed = join(&server, &upstream, "the client that closes")?;
     let sent = closed.client.send_until_stuck(pattern.period(), 64 << 20)?;
     closed.client.close();
-    // By a reset: what the proxy has not read is lost, the rest arrives.
+    // By a reset: what the proxy has not read is lost, what it has sent arrives.
     let reset = join(&server, &upstream, "the client that resets")?;
     reset.client.send_until_stuck(pattern.period(), 64 << 20)?;
+    let reset_owed = owed(&reset.upstream)?;
     reset.client.reset()?;
     // The same from the other side.
     let down = join(&server, &upstream, "a client that does not read")?;
     down.upstream.send_until_stuck(pattern.period(), 64 << 20)?;
+    let down_owed = owed(&down.client)?;
     down.upstream.reset()?;
     server.expect_idle(WINDOW, IDLE)?;
 
     closed.upstream.expect_pattern(pattern, sent)?;
     closed.upstream.expect_end()?;
-    for peer in [&reset.upstream, &down.client] {
+    for (peer, count) in [(&reset.upstream, reset_owed), (&down.client, down_owed)] {
+        peer.expect_pattern(pattern, count)?;
         peer.expect_gone()?;
     }
     drop((closed.upstream, reset.upstream, down.client));
     server.expect_no_leak(&before)
+}
+
+/// The bytes that the proxy has sent to this end, which has not read them.
+fn owed(peer: &Peer) -> Verdict<u64> {
+    let found = peer.on_the_way();
+    let found = found.ok_or_else(|| Failure::grader("the queues of a connection", "not there"))?;
+    Ok(found.to_us)
 }
 
 pub const THOUSANDS_IDLE: Check = Check {

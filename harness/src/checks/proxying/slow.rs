@@ -111,7 +111,7 @@ fn stuck_pair_is_cheap(trial: &Trial) -> Verdict {
 /// A pair in which the upstream sends and the client does not read.
 pub fn stuck_pair(server: &Server, upstream: &Upstream) -> Verdict<(Peer, Peer)> {
     let ends = join(server, upstream, "a client that does not read")?;
-    ends.upstream.send_until_stuck(STREAM.period(), 64 << 20)?;
+    ends.upstream.send_until_stuck(STREAM.period(), 24 << 20)?;
     Ok((ends.client, ends.upstream))
 }
 

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::bytes::transfer;
 use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start};
-use crate::check::{Check, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
@@ -232,7 +232,15 @@ pub const NAME_WITH_SEVERAL_ADDRESSES: Check = Check {
 
 fn name_with_several_addresses(trial: &Trial) -> Verdict {
     let upstream = trial.upstream()?; // IPv4 only
-    let server = proxy(trial, format!("localhost:{}", upstream.address().port()))?;
+    let name = format!("localhost:{}", upstream.address().port());
+    let server = proxy(trial, &name).map_err(|failure| Failure {
+        outcome: Outcome::Behaviour,
+        what: format!(
+            "with the upstream `{name}` it does not start: {}",
+            failure.what
+        ),
+        ..failure
+    })?;
     expect_alive(&server, &upstream)?;
     expect_alive(&server, &upstream)
 }
