@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo};
+use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo, stop};
 use crate::check::{Check, Failure, Outcome, Tier, Verdict};
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
@@ -131,7 +131,7 @@ fn bytes_before_a_reset(trial: &Trial) -> Verdict {
             _ => (ends.upstream, ends.client),
         };
         // A proxy that is stopped finds the bytes and the reset together.
-        server.signal(Signal::SIGSTOP);
+        stop(trial, &server)?;
         resets.send_pattern(pattern, length)?;
         resets.reset()?;
         server.signal(Signal::SIGCONT);
