@@ -5,6 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::data::show;
 use crate::peer::PATIENCE;
 use crate::process::Sink;
 use crate::trial::{Running, Server, Trial};
@@ -172,11 +173,17 @@ fn expect_stdout(server: &Server, expected: &str) -> Verdict {
     if printed == expected.as_bytes() {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "stdout holds something else");
-    let (expected, received) = (expected.escape_debug(), printed.escape_ascii());
-    Err(failure
-        .expected(expected.to_string())
-        .received(received.to_string()))
+    let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
+    };
+    let (expected, printed) = (lines(expected.as_bytes()), lines(&printed));
+    let same = expected.iter().zip(&printed).take_while(|(a, b)| a == b);
+    let at = same.count();
+    let line = |lines: &[Vec<u8>]| lines.get(at).map_or("nothing".to_owned(), |it| show(it));
+    let what = format!("line {} of stdout is something else", at + 1);
+    let failure = Failure::new(Outcome::WrongData, what);
+    Err(failure.expected(line(&expected)).received(line(&printed)))
 }
 
 pub const LOG_LINES: Check = Check {

@@ -15,7 +15,7 @@ mod udp;
 
 use std::process::ExitCode;
 
-use harness::check::{Check, Outcome};
+use harness::check::{Check, Outcome, Stage};
 use harness::program::Program;
 use harness::{checks, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.extend(event_loop_checks().map(control));
     tests.push(Test::test(
         "every check fails some broken program",
         move || {
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
     ));
     let mut arguments = Arguments::from_args();
     // Most of the time a check waits for what a broken program does not do.
-    arguments.test_threads.get_or_insert(12);
+    arguments.test_threads.get_or_insert(8);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
 
@@ -94,6 +95,20 @@ fn test(case: &'static Case) -> Test {
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
     Test::test(name, move || catch(check, case.broken)).with_ignored_flag(missing.is_some())
+}
+
+/// The checks of stage 4 that the broken event loops fail, each once.
+fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
+    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    checks::of(Stage::Stage04).filter(fails)
+}
+
+/// A broken event loop fails for its fault alone: without it, it passes.
+fn control(check: &'static Check) -> Test {
+    let sound = event_loop::NOT_BROKEN;
+    Test::test(format!("{} passes {sound}", check.id), move || {
+        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    })
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {

@@ -33,20 +33,18 @@ pub const CASES: &[Case] = &[
         "stage04/usage-error",
         "ends-with-status-1-on-a-typing-error",
     ),
-    case("stage01/backlog", "logs-nothing-but-its-address"),
-    case(
-        "stage04/raises-its-descriptor-limit",
-        "logs-nothing-but-its-address",
-    ),
+    case("stage01/backlog", "ignores-its-options"),
+    case("stage04/raises-its-descriptor-limit", "ignores-its-options"),
 ];
 
 /// Serves in the way `name` is broken; false when there is no such way.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let listener = match name {
-        "prints-what-it-gets" | "prints-although-quiet" | "logs-nothing-but-its-address" => {
-            listen(options)
-        }
-        "panics-when-it-cannot-listen" => listen(options),
+        "prints-what-it-gets"
+        | "prints-although-quiet"
+        | "logs-nothing-but-its-address"
+        | "ignores-its-options"
+        | "panics-when-it-cannot-listen" => listen(options),
         "does-not-say-why" => says_not_why(options),
         "always-takes-127.0.0.1" => listen(&[]),
         "knows-no-names" => knows_no_names(options),
