@@ -1,6 +1,7 @@
 //! One run of one check: what it starts, how long it has, what it has done so far.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -64,6 +65,11 @@ impl<'p> Trial<'p> {
         self.deadline
     }
 
+    /// The stage whose contract is checked.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// A folder for this run alone, where the programs run too.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -114,12 +120,18 @@ impl<'p> Trial<'p> {
         Ok(nobody)
     }
 
+    /// A server of the check's own that appears where nobody was.
+    pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
+        Upstream::appear(nobody, backlog, &self.trace, self.deadline)
+    }
+
     /// The same as [`Trial::upstream`] for UDP.
     pub fn datagram_upstream(&self) -> Verdict<DatagramServer> {
         DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
     }
 
-    fn upstream_address(&self) -> SocketAddr {
+    /// Where the program expects its server; port 0 when it can be told.
+    pub fn upstream_address(&self) -> SocketAddr {
         let port = match self.program.ports {
             Ports::Announced => 0,
             Ports::Fixed => match self.stage {
@@ -265,7 +277,7 @@ pub struct Launch<'t> {
     trial: &'t Trial<'t>,
     command: Vec<OsString>,
     ports: Ports,
-    listeners: usize,
+    roles: Vec<String>,
     port: u16,
     setup: Setup,
 }
@@ -280,7 +292,7 @@ impl<'t> Launch<'t> {
             trial,
             command,
             ports,
-            listeners: 1,
+            roles: Vec::new(),
             port: 0,
             setup,
         }
@@ -294,7 +306,7 @@ impl<'t> Launch<'t> {
     }
 
     /// Tells a proxy or a client where its server is; one with fixed ports knows.
-    pub fn towards(self, option: &str, upstream: SocketAddr) -> Self {
+    pub fn towards(self, option: &str, upstream: impl Display) -> Self {
         match self.ports {
             Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
             Ports::Fixed => self,
@@ -312,17 +324,10 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// The modular server with a listener for each role.
+    /// The modular server with a listener for each role, in this order.
     pub fn roles(mut self, roles: &[String]) -> Self {
-        self.listeners = roles.len();
-        match self.ports {
-            Ports::Announced => self.options(
-                roles
-                    .iter()
-                    .flat_map(|role| ["--listen".to_owned(), format!("127.0.0.1:0={role}")]),
-            ),
-            Ports::Fixed => self,
-        }
+        self.roles = roles.to_vec();
+        self
     }
 
     pub fn input(mut self, input: Input) -> Self {
@@ -383,16 +388,25 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server and waits until it accepts connections. Without a word about
+    /// roles the modular server reverses lines.
     pub fn start(mut self) -> Verdict<Server> {
-        if self.ports == Ports::Announced && self.trial.stage != Stage::Phase1 {
-            let port = self.port.to_string();
-            self.command.extend(["--port".into(), port.into()]);
+        let modular = self.trial.stage == Stage::Phase1;
+        if modular && self.roles.is_empty() {
+            self.roles = vec!["reverse".to_owned()];
         }
-        let (trial, ports, listeners) = (self.trial, self.ports, self.listeners);
+        let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
+        if ports == Ports::Announced && roles.is_empty() {
+            let port = self.port.to_string();
+            self = self.options(["--port".to_owned(), port]);
+        }
         let process = self.run()?.process;
         let addresses = match ports {
-            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Announced => wait_for_announcement(trial, &process, roles.len().max(1))?,
+            Ports::Fixed if modular => {
+                wait_for_listeners(trial, &process)?;
+                roles.iter().map(|role| course_address(role)).collect()
+            }
             Ports::Fixed => wait_for_listeners(trial, &process)?,
         };
         let (trace, deadline) = (trial.trace.clone(), trial.deadline);
@@ -404,8 +418,14 @@ impl<'t> Launch<'t> {
         })
     }
 
-    /// Starts a program that is no server.
-    pub fn run(self) -> Verdict<Running> {
+    /// Starts a program that is no server, or one that shall not come to be one.
+    pub fn run(mut self) -> Verdict<Running> {
+        if self.ports == Ports::Announced {
+            for role in std::mem::take(&mut self.roles) {
+                let listener = format!("127.0.0.1:{}={role}", self.port);
+                self = self.options(["--listen".to_owned(), listener]);
+            }
+        }
         let announced =
             |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
         let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
@@ -443,6 +463,18 @@ fn wait_for_announcement(
     }
     let what = "it did not log where it listens: `Server listening on port 8080 (127.0.0.1:8080)`";
     Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+}
+
+/// Where the course's modular server has a listener of this role.
+fn course_address(role: &str) -> SocketAddr {
+    let ports = course_ports(Stage::Phase1);
+    let port = match role.split(':').next() {
+        Some("proxy") => ports[0],
+        Some("file") => ports[1],
+        Some("reverse") => ports[2],
+        _ => ports[3],
+    };
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Looks into the kernel's table: to connect would use up the only client of stage 1.

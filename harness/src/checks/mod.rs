@@ -1,9 +1,10 @@
 //! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
-//! that the servers of the line protocol share.
+//! that the servers of the line protocol share, [`proxying`] those of the proxies.
 
 use crate::check::{Check, Stage};
 
 mod netcat;
+mod proxying;
 mod reversing;
 mod stage01;
 mod stage02;

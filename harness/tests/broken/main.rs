@@ -6,9 +6,11 @@
 
 mod client;
 mod event_loop;
+mod files;
 mod lines;
 mod program;
 mod proxy;
+mod proxy_loop;
 mod udp;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             client::CASES,
             udp::CASES,
             proxy::CASES,
+            files::CASES,
         ]
         .into_iter()
         .flatten()
@@ -79,7 +82,8 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
         || program::serve(name, options)
         || client::run(name, options)
         || udp::serve(name, options)
-        || proxy::serve(name, options);
+        || proxy::serve(name, options)
+        || files::run(name, options);
     if !found {
         eprintln!("there is no broken program `{name}`");
     }
@@ -112,7 +116,7 @@ fn program(broken: &str) -> Result<Program, Failed> {
     let program = Program::announced(&this).argument("serve").argument(broken);
     // A stage's other binaries are broken in their own ways, by name.
     let command = program.command.clone();
-    let companions = ["multi-client", "udp-client"];
+    let companions = ["multi-client", "udp-client", "file-server", "file-client"];
     Ok(companions.iter().fold(program, |program, name| {
         program.companion_command(name, command.clone())
     }))
