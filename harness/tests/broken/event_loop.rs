@@ -277,7 +277,13 @@ impl Server {
         };
         let reading = !client.ended && client.may_be_read(fault);
         if reading && ready != EpollFlags::EPOLLOUT {
-            while client.receive(fault) && fault == "reads-one-client-until-it-is-empty" {}
+            let greedy = fault == "reads-one-client-until-it-is-empty";
+            while client.receive(fault) && greedy {}
+            // A sender in full flow is faster, however the machine schedules the two.
+            while greedy && client.owed.len() > 1000 && !client.ended && !client.dead {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                client.receive(fault);
+            }
         }
         client.send(fault);
         let closes_early = client.ended && fault == "closes-at-the-end-of-the-input";
