@@ -1,0 +1,160 @@
+//! Where clients come from: [`Listener`], a listening TCP socket.
+//!
+//! Owns the descriptor and knows, as a plain number, what its clients are to be served with.
+//! Opened at start-up, asked by the core for one client after the other. It never waits, and knows
+//! no epoll, roles or pipes.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use anyhow::{Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{ReuseAddr, ReusePort, TcpNoDelay};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept4, bind, getsockname,
+    listen, setsockopt, socket,
+};
+
+pub struct Listener {
+    fd: OwnedFd,
+    /// Which of the configured services its clients get.
+    pub role: u16,
+    /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`]: the edge that told of them
+    /// does not come again when the server was out of descriptors meanwhile.
+    pub pending: bool,
+    /// Whether the core has it in its queue.
+    pub queued: bool,
+    address: SocketAddr,
+}
+
+/// What one try to accept a client has brought.
+#[derive(Debug)]
+pub enum Accept {
+    Client(OwnedFd),
+    /// Nobody is waiting any more. The next to come makes an event.
+    WouldBlock,
+    /// One client left while it was waiting: go on with the next.
+    Passed(Errno),
+    /// Out of descriptors or memory. Clients wait, and no event will tell: try again when a
+    /// descriptor has been closed, or a second later.
+    NoDescriptor(Errno),
+}
+
+impl Listener {
+    /// Opens a socket bound to `at`; port 0 takes a free one. With `reuse_port` several sockets may
+    /// be bound to the same port, if all of them say so, and the kernel deals clients out to them.
+    ///
+    /// # Errors
+    /// Says which address cannot be had, and why.
+    pub fn bind(at: SocketAddr, reuse_port: bool, role: u16) -> Result<Self> {
+        let fd = open(at, reuse_port).map_err(|errno| cannot_listen(at, errno))?;
+        let address = local_address(&fd).map_err(|errno| cannot_listen(at, errno))?;
+        Ok(Listener {
+            fd,
+            role,
+            pending: false,
+            queued: false,
+            address,
+        })
+    }
+
+    /// From here on clients can connect; at most `backlog` of them wait to be accepted.
+    ///
+    /// # Errors
+    /// Says which address cannot be had, and why.
+    pub fn listen(&self, backlog: i32) -> Result<()> {
+        listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
+            .map_err(|errno| cannot_listen(self.address, errno))
+    }
+
+    /// The address it is bound to, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes one client out of the backlog (`accept(2)`).
+    pub fn accept(&mut self) -> Accept {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let accepted = loop {
+            match accept4(self.fd.as_raw_fd(), flags) {
+                Err(Errno::EINTR) => continue,
+                accepted => break accepted,
+            }
+        };
+        match accepted {
+            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            #[allow(unsafe_code)]
+            Ok(client) => Accept::Client(unsafe { OwnedFd::from_raw_fd(client) }),
+            Err(Errno::EAGAIN) => {
+                self.pending = false;
+                Accept::WouldBlock
+            }
+            Err(errno) => {
+                self.pending = true;
+                refused(errno)
+            }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Which failures of accept are one client's: its own, and those of the network on the way to it,
+/// which Linux reports here (`accept(2)`). All others would only repeat themselves at once.
+fn refused(errno: Errno) -> Accept {
+    match errno {
+        Errno::ECONNABORTED
+        | Errno::EPERM // a rule of the firewall
+        | Errno::EPROTO
+        | Errno::ENOPROTOOPT
+        | Errno::EOPNOTSUPP
+        | Errno::ENETDOWN
+        | Errno::ENETUNREACH
+        | Errno::EHOSTDOWN
+        | Errno::EHOSTUNREACH
+        | Errno::ENONET => Accept::Passed(errno),
+        _ => Accept::NoDescriptor(errno),
+    }
+}
+
+fn open(at: SocketAddr, reuse_port: bool) -> nix::Result<OwnedFd> {
+    let family = match at {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    // Without it the port stays taken for a minute after a client was served: the old connection
+    // is in TIME_WAIT (tcp(7)).
+    setsockopt(&fd, ReuseAddr, &true)?;
+    if reuse_port {
+        setsockopt(&fd, ReusePort, &true)?;
+    }
+    // Answers go out at once. Accepted sockets inherit it, which spares a call for each client.
+    setsockopt(&fd, TcpNoDelay, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
+    Ok(fd)
+}
+
+fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
+        (Some(address), _) => Ok(SocketAddr::V4((*address).into())),
+        (_, Some(address)) => Ok(SocketAddr::V6((*address).into())),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
+        Errno::EACCES => " (ports below 1024 are for root)",
+        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
+}
