@@ -8,6 +8,7 @@
 //! | [`program`]  | a program under test: how it is started, where it listens            |
 //! | [`process`]  | a running one: its output, its figures from `/proc`, its end         |
 //! | [`peer`]     | one end of a TCP connection that a check drives, with deadlines      |
+//! | [`queues`]   | the bytes of a connection that nobody has read yet                   |
 //! | [`datagram`] | the same for UDP                                                     |
 //! | [`upstream`] | a server that a check plays, behind a proxy or before a client       |
 //! | [`data`]     | the bytes that are sent, and how they are shown in a failure         |
@@ -25,6 +26,7 @@ pub mod datagram;
 pub mod peer;
 pub mod process;
 pub mod program;
+pub mod queues;
 pub mod suite;
 pub mod trace;
 pub mod trial;

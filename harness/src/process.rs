@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{PipeReader, Read};
+use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -52,7 +53,8 @@ pub struct Setup {
     pub input: Input,
     pub stdout: Sink,
     pub stderr: Sink,
-    pub limits: Vec<(Resource, u64)>,
+    /// Soft and hard (`setrlimit(2)`).
+    pub limits: Vec<(Resource, u64, u64)>,
     pub user: Option<u32>,
     pub environment: Vec<(String, String)>,
     pub directory: PathBuf,
@@ -268,6 +270,34 @@ impl Process {
         Some(status)
     }
 
+    /// `R` for running, `S` for asleep, `T` for stopped (`proc(5)`).
+    pub fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+
+    /// The IPv4 addresses on which it listens for TCP connections (`proc(5)`).
+    pub fn listening_addresses(&self) -> Vec<SocketAddr> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        let sockets: Vec<String> = descriptors
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect();
+        let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+        let listener = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (*fields.get(1)?, *fields.get(3)?, fields.get(9)?);
+            let ours = state == "0A" && sockets.contains(&format!("socket:[{inode}]"));
+            let (address, port) = local.split_once(':').filter(|_| ours)?;
+            let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+            let port = u16::from_str_radix(port, 16).ok()?;
+            Some(SocketAddr::from((address, port)))
+        };
+        table.lines().filter_map(listener).collect()
+    }
+
     pub fn figures(&self) -> Verdict<Figures> {
         read_figures(self.pid()).ok_or_else(|| match self.status() {
             Some(status) => ended(&self.name, status),
@@ -316,10 +346,10 @@ fn display(command: &[impl AsRef<OsStr>]) -> String {
 
 /// The program gets its limits, and dies with the thread that started it: a test
 /// run that is interrupted leaves no servers behind.
-fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64)>) {
+fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64, u64)>) {
     let prepare = move || {
-        for &(resource, limit) in &limits {
-            setrlimit(resource, limit, limit)?;
+        for &(resource, soft, hard) in &limits {
+            setrlimit(resource, soft, hard)?;
         }
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(())

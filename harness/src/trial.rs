@@ -12,7 +12,7 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::check::{Check, Failure, Outcome, Stage, Verdict};
+use crate::check::{Check, Failure, Outcome, Stage, Verdict, ensure};
 use crate::datagram::DatagramPeer;
 use crate::peer::{PATIENCE, Peer};
 use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
@@ -22,6 +22,9 @@ use crate::upstream::Upstream;
 
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
+
+/// By how much a server may grow while it is put under strain, in bytes.
+pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
 
 pub struct Trial<'p> {
     program: &'p Program,
@@ -141,6 +144,24 @@ impl<'p> Trial<'p> {
         })
     }
 
+    /// The sockets of a program that crashes are closed a moment before it has ended:
+    /// then what was seen of them waits for its reason.
+    fn crash_behind(&self, failure: &Failure) -> Option<Failure> {
+        let may_be_a_crash = matches!(
+            failure.outcome,
+            Outcome::Reset | Outcome::ShortData | Outcome::Behaviour
+        );
+        let moment = if may_be_a_crash { 300 } else { 0 };
+        let deadline = Instant::now() + Duration::from_millis(moment);
+        loop {
+            let crash = self.crash();
+            if crash.is_some() || Instant::now() >= deadline {
+                return crash;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// The last lines of every program's log, for a failure.
     fn logs(&self) -> String {
         let processes = self
@@ -177,10 +198,15 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         story: String::new(),
     })?;
     let verdict = (check.body)(&trial);
-    let failure = match (verdict, trial.crash()) {
+    let crash = match &verdict {
+        Ok(()) => trial.crash(),
+        Err(failure) => trial.crash_behind(failure),
+    };
+    let failure = match (verdict, crash) {
         (Ok(()), None) => return Ok(()),
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
+        (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
         (Err(failure), Some(crash)) => {
             let what = format!("{}; seen from outside: {failure}", crash.what);
             Failure { what, ..crash }
@@ -197,6 +223,7 @@ pub struct Launch<'t> {
     command: Vec<OsString>,
     ports: Ports,
     listeners: usize,
+    port: u16,
     setup: Setup,
 }
 
@@ -211,6 +238,7 @@ impl<'t> Launch<'t> {
             command,
             ports,
             listeners: 1,
+            port: 0,
             setup,
         }
     }
@@ -259,8 +287,19 @@ impl<'t> Launch<'t> {
     }
 
     /// A limit of the process (`setrlimit(2)`), soft and hard.
-    pub fn limit(mut self, resource: Resource, limit: u64) -> Self {
-        self.setup.limits.push((resource, limit));
+    pub fn limit(self, resource: Resource, limit: u64) -> Self {
+        self.limits(resource, limit, limit)
+    }
+
+    /// A soft limit, which the process may raise up to the hard one.
+    pub fn limits(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.setup.limits.push((resource, soft, hard));
+        self
+    }
+
+    /// The port to listen on, where [`Launch::start`] would take a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
         self
     }
 
@@ -280,7 +319,8 @@ impl<'t> Launch<'t> {
     /// Starts a server and waits until it accepts connections.
     pub fn start(mut self) -> Verdict<Server> {
         if self.ports == Ports::Announced && self.trial.stage != Stage::Phase1 {
-            self.command.extend(["--port".into(), "0".into()]);
+            let port = self.port.to_string();
+            self.command.extend(["--port".into(), port.into()]);
         }
         let (trial, ports, listeners) = (self.trial, self.ports, self.listeners);
         let process = self.run()?.process;
@@ -402,6 +442,29 @@ impl Running {
     pub fn expect_exit(&self, code: i32) -> Verdict {
         expect_code(&self.process, self.wait()?, code)
     }
+
+    /// A server that does not say where it listens: the kernel knows.
+    pub fn into_server_found_by_the_kernel(self) -> Verdict<Server> {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.status() {
+                return Err(ended(&self.process.name, status));
+            }
+            let addresses = self.process.listening_addresses();
+            if !addresses.is_empty() {
+                self.trace.step(format!("it listens on {addresses:?}"));
+                return Ok(Server {
+                    process: self.process,
+                    addresses,
+                    trace: self.trace,
+                    deadline: self.deadline,
+                });
+            }
+            thread::sleep(LOOK);
+        }
+        let what = format!("`{}` does not listen on any port", self.process.name);
+        Err(Failure::new(Outcome::NotStarted, what))
+    }
 }
 
 /// A server under test that listens.
@@ -470,6 +533,38 @@ impl Server {
             wait_for_end(&self.process, &self.trace, deadline)?,
             code,
         )
+    }
+
+    /// Its descriptors come back to what they were, and it has not grown by more than
+    /// [`MOST_GROWTH`].
+    pub fn expect_no_leak(&self, before: &Figures) -> Verdict {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        while self.figures()?.descriptors > before.descriptors {
+            if Instant::now() >= deadline {
+                let open = self.figures()?.descriptors;
+                let what = format!("it has {open} descriptors open and no clients any more");
+                let failure = Failure::new(Outcome::Resources, what);
+                return Err(failure.expected(format!("{} as before", before.descriptors)));
+            }
+            thread::sleep(LOOK);
+        }
+        self.trace
+            .step("its descriptors are back to what they were");
+        self.expect_little_growth(before)
+    }
+
+    /// Its memory has not grown by more than [`MOST_GROWTH`].
+    pub fn expect_little_growth(&self, before: &Figures) -> Verdict {
+        let growth = self.figures()?.rss.saturating_sub(before.rss);
+        self.trace
+            .step(format!("its memory has grown by {} KiB", growth / 1024));
+        ensure(growth < MOST_GROWTH, Outcome::Resources, || {
+            format!(
+                "its memory has grown by {} KiB; at most {} KiB are fine",
+                growth / 1024,
+                MOST_GROWTH / 1024
+            )
+        })
     }
 
     /// Measures for `window` how much CPU time it uses: at most `share` of it.

@@ -1,14 +1,16 @@
-//! The checks, stage by stage. [`reversing`] holds those that every server of the
-//! line protocol shares.
+//! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
+//! that the servers of the line protocol share.
 
 use crate::check::{Check, Stage};
 
+mod netcat;
 mod reversing;
 mod stage01;
 mod stage02;
 mod stage03;
 mod stage04;
 mod stage05;
+mod terminal;
 
 /// Every check there is.
 pub fn all() -> impl Iterator<Item = &'static Check> {

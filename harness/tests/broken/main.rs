@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
 
 mod client;
+mod event_loop;
 mod lines;
+mod program;
 mod proxy;
 mod udp;
 
@@ -22,6 +24,10 @@ struct Case {
     broken: &'static str,
 }
 
+const fn case(check: &'static str, broken: &'static str) -> Case {
+    Case { check, broken }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [command, name, options @ ..] = arguments.as_slice()
@@ -31,9 +37,16 @@ fn main() -> ExitCode {
     }
     suite::raise_descriptor_limit();
     let cases = || {
-        [lines::CASES, client::CASES, udp::CASES, proxy::CASES]
-            .into_iter()
-            .flatten()
+        [
+            lines::CASES,
+            event_loop::CASES,
+            program::CASES,
+            client::CASES,
+            udp::CASES,
+            proxy::CASES,
+        ]
+        .into_iter()
+        .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
     tests.push(Test::test(
@@ -49,12 +62,17 @@ fn main() -> ExitCode {
             }
         },
     ));
-    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of the time a check waits for what a broken program does not do.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, tests).exit_code()
 }
 
 /// Becomes the broken program `name`.
 fn serve(name: &str, options: &[String]) -> ExitCode {
     let found = lines::serve(name, options)
+        || event_loop::serve(name, options)
+        || program::serve(name, options)
         || client::run(name, options)
         || udp::serve(name, options)
         || proxy::serve(name, options);
@@ -86,6 +104,12 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
         Err(report) if report.failure.outcome == Outcome::NotStarted => {
             Err(format!("the broken program did not start: {}", report.failure).into())
         }
-        Err(_) => Ok(()),
+        Err(report) => {
+            // To read what a student would.
+            if std::env::var_os("EXPSERVER_SHOW_FAILURES").is_some() {
+                println!("=== {broken}\n{}", suite::explain(check, &report));
+            }
+            Ok(())
+        }
     }
 }
