@@ -7,6 +7,7 @@
 //! | [`trial`]    | one run of one check: what it starts, its deadline, its trace        |
 //! | [`program`]  | a program under test: how it is started, where it listens            |
 //! | [`process`]  | a running one: its output, its figures from `/proc`, its end         |
+//! | [`pipe`]     | the ends of a program's stdin and stdout that a check holds          |
 //! | [`peer`]     | one end of a TCP connection that a check drives, with deadlines      |
 //! | [`queues`]   | the bytes of a connection that nobody has read yet                   |
 //! | [`datagram`] | the same for UDP                                                     |
@@ -24,6 +25,7 @@ pub mod checks;
 pub mod data;
 pub mod datagram;
 pub mod peer;
+pub mod pipe;
 pub mod process;
 pub mod program;
 pub mod queues;

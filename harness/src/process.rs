@@ -1,16 +1,19 @@
 //! A running program: its output, its figures, its end.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{PipeReader, Read};
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -32,6 +35,8 @@ pub enum Sink {
     Unread,
     /// A pipe whose reading end is closed once the program has said where it listens.
     Closed,
+    /// A pipe that the check itself reads ([`Process::take_stdout`]); stdout only.
+    Handed,
 }
 
 /// What a program reads.
@@ -45,6 +50,8 @@ pub enum Input {
     File(PathBuf),
     /// A pipe, which [`Process::take_stdin`] hands out.
     Pipe,
+    /// A terminal, which is stdout too. [`Process::take_stdin`] hands out its keyboard.
+    Terminal,
 }
 
 /// How a program is started.
@@ -73,7 +80,7 @@ struct Captured {
     total: u64,
     ended: bool,
     /// The pipe of a [`Sink::Unread`]: open as long as this is.
-    unread: Option<PipeReader>,
+    unread: Option<File>,
 }
 
 impl Capture {
@@ -81,15 +88,22 @@ impl Capture {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of a stream that somebody else reads.
+    fn of_nothing() -> Self {
+        let capture = Self::default();
+        capture.lock().ended = true;
+        capture
+    }
+
     /// Starts to read `pipe`. `enough` ends it early for the sinks that are not read.
-    fn start(pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
+    fn start(pipe: File, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
         let capture = Arc::new(Self::default());
         let shared = Arc::clone(&capture);
         thread::spawn(move || shared.read(pipe, sink, enough));
         capture
     }
 
-    fn read(&self, mut pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) {
+    fn read(&self, mut pipe: File, sink: Sink, enough: fn(&[u8]) -> bool) {
         let mut chunk = [0; 64 * 1024];
         while sink == Sink::Captured || !enough(&self.lock().bytes) {
             let count = match pipe.read(&mut chunk) {
@@ -145,7 +159,9 @@ pub struct Process {
     pub name: String,
     pid: Pid,
     child: Mutex<Child>,
-    stdin: Mutex<Option<ChildStdin>>,
+    stdin: Mutex<Option<File>>,
+    /// The reading end of a [`Sink::Handed`].
+    handed: Mutex<Option<File>>,
     stdout: Arc<Capture>,
     stderr: Arc<Capture>,
 }
@@ -163,8 +179,16 @@ impl Process {
             Failure::new(Outcome::NotStarted, format!("cannot start `{name}`: {why}"))
         };
         let (program, arguments) = command.split_first().ok_or_else(|| cannot(&"no command"))?;
-        let (stdout, stdout_end) = std::io::pipe().map_err(|error| cannot(&error))?;
-        let (stderr, stderr_end) = std::io::pipe().map_err(|error| cannot(&error))?;
+        let terminal = match setup.input {
+            Input::Terminal => Some(Terminal::open().map_err(|error| cannot(&error))?),
+            _ => None,
+        };
+        let (stdout, stdout_end) = match &terminal {
+            Some(terminal) => terminal.as_stdout(),
+            None => pipe(),
+        }
+        .map_err(|error| cannot(&error))?;
+        let (stderr, stderr_end) = pipe().map_err(|error| cannot(&error))?;
 
         let mut command = Command::new(program);
         command
@@ -177,7 +201,11 @@ impl Process {
             .stdin(match &setup.input {
                 Input::Nothing => Stdio::null(),
                 Input::Bytes(_) | Input::Pipe => Stdio::piped(),
-                Input::File(path) => fs::File::open(path).map_err(|error| cannot(&error))?.into(),
+                Input::File(path) => File::open(path).map_err(|error| cannot(&error))?.into(),
+                Input::Terminal => stdout_end
+                    .try_clone()
+                    .map_err(|error| cannot(&error))?
+                    .into(),
             })
             .stdout(stdout_end)
             .stderr(stderr_end)
@@ -189,18 +217,24 @@ impl Process {
 
         let mut child = command.spawn().map_err(|error| cannot(&error))?;
         drop(command); // it holds the writing ends of the pipes
-        let mut stdin = child.stdin.take();
+        let stdin = child.stdin.take().map(|pipe| OwnedFd::from(pipe).into());
+        let mut stdin: Option<File> = terminal.map(|terminal| terminal.keyboard).or(stdin);
         if let Input::Bytes(bytes) = setup.input
             && let Some(mut pipe) = stdin.take()
         {
             // A program may end before it has read all: that is its own affair.
             thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
         }
+        let (stdout, handed) = match setup.stdout {
+            Sink::Handed => (Arc::new(Capture::of_nothing()), Some(stdout)),
+            sink => (Capture::start(stdout, sink, |_| true), None),
+        };
         Ok(Self {
             pid: Pid::from_raw(child.id() as i32),
             child: Mutex::new(child),
             stdin: Mutex::new(stdin),
-            stdout: Capture::start(stdout, setup.stdout, |_| true),
+            handed: Mutex::new(handed),
+            stdout,
             stderr: Capture::start(stderr, setup.stderr, announced),
             name,
         })
@@ -214,12 +248,16 @@ impl Process {
         let _ = kill(self.pid, signal); // gone: then the check sees that
     }
 
-    /// The writing end of [`Input::Pipe`].
-    pub fn take_stdin(&self) -> Option<ChildStdin> {
-        self.stdin
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    /// The writing end of [`Input::Pipe`], the keyboard of [`Input::Terminal`].
+    pub fn take_stdin(&self) -> Option<File> {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        stdin.take()
+    }
+
+    /// The reading end of [`Sink::Handed`].
+    pub fn take_stdout(&self) -> Option<File> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.take()
     }
 
     /// What it has printed to stdout so far.
@@ -299,9 +337,12 @@ impl Process {
     }
 
     pub fn figures(&self) -> Verdict<Figures> {
-        read_figures(self.pid()).ok_or_else(|| match self.status() {
-            Some(status) => ended(&self.name, status),
-            None => Failure::grader("read /proc of the program", "no figures"),
+        read_figures(self.pid()).ok_or_else(|| {
+            // A process that is just ending has none, and no status yet.
+            match self.wait(Instant::now() + Duration::from_secs(1)) {
+                Some(status) => ended(&self.name, status),
+                None => Failure::grader("read /proc of the program", "no figures"),
+            }
         })
     }
 }
@@ -313,6 +354,40 @@ impl Drop for Process {
         // given to anybody else.
         let _ = killpg(self.pid, Signal::SIGKILL);
         let _ = child.wait();
+    }
+}
+
+/// Reading end, writing end.
+fn pipe() -> std::io::Result<(File, OwnedFd)> {
+    let (reader, writer) = std::io::pipe()?;
+    Ok((File::from(OwnedFd::from(reader)), writer.into()))
+}
+
+/// A pseudo-terminal (`pty(7)`): what is written to `keyboard` was typed, what is read
+/// from it is on the screen.
+struct Terminal {
+    keyboard: File,
+    program_side: OwnedFd,
+}
+
+impl Terminal {
+    /// By hand, for openpty(3) would leave both ends open in every program that
+    /// another thread is just starting.
+    fn open() -> std::io::Result<Self> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname_r(&master)?;
+        let program_side = nix::fcntl::open(name.as_str(), flags, nix::sys::stat::Mode::empty())?;
+        Ok(Self {
+            keyboard: OwnedFd::from(master).into(),
+            program_side,
+        })
+    }
+
+    fn as_stdout(&self) -> std::io::Result<(File, OwnedFd)> {
+        Ok((self.keyboard.try_clone()?, self.program_side.try_clone()?))
     }
 }
 

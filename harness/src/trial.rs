@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,12 +14,14 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::check::{Check, Failure, Outcome, Stage, Verdict, ensure};
-use crate::datagram::DatagramPeer;
+use crate::data::{show, show_difference};
+use crate::datagram::{DatagramPeer, DatagramServer};
 use crate::peer::{PATIENCE, Peer};
+use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
 use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_ports};
 use crate::trace::Trace;
-use crate::upstream::Upstream;
+use crate::upstream::{Nobody, Upstream};
 
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
@@ -87,9 +90,10 @@ impl<'p> Trial<'p> {
 
     /// Another binary of the stage.
     pub fn launch_companion(&self, name: &str) -> Verdict<Launch<'_>> {
-        let path = self.program.find_companion(name);
-        let path = path.ok_or_else(|| Failure::grader(name, "this stage has no such binary"))?;
-        Ok(Launch::new(self, vec![path.into()], Ports::Announced))
+        let command = self.program.find_companion(name);
+        let command =
+            command.ok_or_else(|| Failure::grader(name, "this stage has no such binary"))?;
+        Ok(Launch::new(self, command.to_vec(), Ports::Announced))
     }
 
     /// An outside tool (`curl`), with its arguments.
@@ -100,15 +104,30 @@ impl<'p> Trial<'p> {
 
     /// A server of the check's own, where the program under test expects it.
     pub fn upstream(&self) -> Verdict<Upstream> {
+        Upstream::listen(self.upstream_address(), &self.trace, self.deadline)
+    }
+
+    /// An address where the program expects a server, and where nobody listens.
+    pub fn nobody(&self) -> Verdict<Nobody> {
+        let nobody = Nobody::at(self.upstream_address())?;
+        self.step(format!("nobody listens on {}", nobody.address()));
+        Ok(nobody)
+    }
+
+    /// The same as [`Trial::upstream`] for UDP.
+    pub fn datagram_upstream(&self) -> Verdict<DatagramServer> {
+        DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
+    }
+
+    fn upstream_address(&self) -> SocketAddr {
         let port = match self.program.ports {
             Ports::Announced => 0,
             Ports::Fixed => match self.stage {
-                Stage::Stage02 => 8080,
+                Stage::Stage02 | Stage::Stage03 => 8080,
                 _ => COURSE_UPSTREAM_PORT,
             },
         };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        Upstream::listen(address, &self.trace, self.deadline)
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     /// Waits until `condition` holds, for a state that has no event to wait for.
@@ -258,6 +277,17 @@ impl<'t> Launch<'t> {
         }
     }
 
+    /// Makes a client talk to this server; one with fixed ports knows.
+    pub fn client_of(self, server: SocketAddr) -> Self {
+        let (host, port) = (server.ip().to_string(), server.port().to_string());
+        match self.ports {
+            Ports::Announced => {
+                self.options(["--host".to_owned(), host, "--port".to_owned(), port])
+            }
+            Ports::Fixed => self,
+        }
+    }
+
     /// The modular server with a listener for each role.
     pub fn roles(mut self, roles: &[String]) -> Self {
         self.listeners = roles.len();
@@ -303,10 +333,19 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Runs it as this user; only root may.
-    pub fn user(mut self, id: u32) -> Self {
+    /// Runs it as this user; only root may. The user gets a copy of the program, in a
+    /// folder that it may enter: it may have no way to where the program stands.
+    pub fn user(mut self, id: u32) -> Verdict<Self> {
+        let copy = self.trial.directory().join("program");
+        std::fs::copy(&self.command[0], &copy)
+            .and_then(|_| {
+                let open = PermissionsExt::from_mode(0o755);
+                std::fs::set_permissions(self.trial.directory(), open)
+            })
+            .map_err(|error| Failure::grader("copy the program", error))?;
+        self.command[0] = copy.into();
         self.setup.user = Some(id);
-        self
+        Ok(self)
     }
 
     pub fn environment(mut self, name: &str, value: &str) -> Self {
@@ -465,6 +504,53 @@ impl Running {
         let what = format!("`{}` does not listen on any port", self.process.name);
         Err(Failure::new(Outcome::NotStarted, what))
     }
+
+    /// What the check writes to it: its pipe, or its keyboard on a terminal.
+    pub fn stdin(&self) -> Verdict<Stdin> {
+        let file = self.process.take_stdin();
+        let file = file.ok_or_else(|| Failure::grader("its stdin", "not a pipe, or taken"))?;
+        Ok(Stdin::new(file, &self.trace))
+    }
+
+    /// What it prints, when [`Sink::Handed`] leaves the reading to the check.
+    pub fn stdout(&self) -> Verdict<Stdout> {
+        let file = self.process.take_stdout();
+        let file = file.ok_or_else(|| Failure::grader("its stdout", "not handed, or taken"))?;
+        Ok(Stdout::new(file, &self.trace, self.deadline))
+    }
+
+    /// Waits until what it has printed to stdout is as `wanted`.
+    pub fn expect_printed(&self, what: &str, wanted: impl Fn(&[u8]) -> bool) -> Verdict {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        if self.process.wait_for_stdout(deadline, wanted) {
+            self.trace.step(format!("it prints {what}"));
+            return Ok(());
+        }
+        let failure = match self.process.status() {
+            Some(status) => ended(&self.process.name, status),
+            None => Failure::new(Outcome::Timeout, "it does not print what it should"),
+        };
+        let printed = show(&self.process.stdout());
+        Err(failure.expected(what).received(printed))
+    }
+
+    /// What it has printed to stdout up to its end is just this.
+    pub fn expect_stdout(&self, expected: &[u8]) -> Verdict {
+        let printed = self.process.stdout();
+        if printed == expected {
+            self.trace
+                .step(format!("it has printed {}", show(expected)));
+            return Ok(());
+        }
+        let what = show_difference(expected, &printed);
+        let failure = Failure::new(Outcome::WrongData, format!("its output is wrong: {what}"));
+        Err(failure.expected(show(expected)).received(show(&printed)))
+    }
+
+    /// See [`Server::expect_idle`].
+    pub fn expect_idle(&self, window: Duration, share: f64) -> Verdict {
+        expect_idle(&self.process, &self.trace, window, share)
+    }
 }
 
 /// A server under test that listens.
@@ -569,19 +655,21 @@ impl Server {
 
     /// Measures for `window` how much CPU time it uses: at most `share` of it.
     pub fn expect_idle(&self, window: Duration, share: f64) -> Verdict {
-        let before = self.figures()?.cpu;
-        thread::sleep(window); // the measurement itself, not a wait for an event
-        let used = self.figures()?.cpu - before;
-        self.trace.step(format!(
-            "the server used {used:?} of CPU time in {window:?}"
-        ));
-        let most = window.mul_f64(share);
-        if used <= most {
-            return Ok(());
-        }
-        let what = format!("it used {used:?} of CPU time in {window:?} with nothing to do");
-        Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
+        expect_idle(&self.process, &self.trace, window, share)
     }
+}
+
+fn expect_idle(process: &Process, trace: &Trace, window: Duration, share: f64) -> Verdict {
+    let before = process.figures()?.cpu;
+    thread::sleep(window); // the measurement itself, not a wait for an event
+    let used = process.figures()?.cpu - before;
+    trace.step(format!("it used {used:?} of CPU time in {window:?}"));
+    let most = window.mul_f64(share);
+    if used <= most {
+        return Ok(());
+    }
+    let what = format!("it used {used:?} of CPU time in {window:?} with nothing to do");
+    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
 }
 
 fn wait_for_end(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<ExitStatus> {

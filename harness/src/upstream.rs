@@ -1,10 +1,13 @@
 //! A server that a check plays: behind a proxy under test, or before a client.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::peer::{PATIENCE, Peer};
@@ -46,7 +49,7 @@ impl Upstream {
         let deadline = self.deadline.min(Instant::now() + PATIENCE);
         loop {
             if let Ok((stream, _)) = self.listener.accept() {
-                self.trace.step(format!("{name} was accepted"));
+                self.trace.step(format!("{name} accepts a connection"));
                 return blocking(name, stream, &self.trace, self.deadline);
             }
             if Instant::now() >= deadline {
@@ -87,6 +90,40 @@ impl Upstream {
             stop,
             accepting: Some(accepting),
         }
+    }
+}
+
+/// An address that is taken, so that nobody else comes to listen there, and where
+/// every connection is refused.
+pub struct Nobody {
+    _bound: OwnedFd,
+    address: SocketAddr,
+}
+
+impl Nobody {
+    pub fn at(address: SocketAddr) -> Verdict<Self> {
+        let cannot = |errno| Failure::grader(format!("bind {address}"), errno);
+        let family = if address.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
+        let bound = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        let bound = bound.map_err(cannot)?;
+        bind(bound.as_raw_fd(), &SockaddrStorage::from(address)).map_err(cannot)?;
+        // Bound, but never told to listen; std's names for an address need a listener's type.
+        let socket = TcpListener::from(bound);
+        let address = socket
+            .local_addr()
+            .map_err(|error| Failure::grader("getsockname", error))?;
+        Ok(Self {
+            _bound: socket.into(),
+            address,
+        })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

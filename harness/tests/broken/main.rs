@@ -18,6 +18,9 @@ use harness::program::Program;
 use harness::{checks, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
+/// Set this to read what each failed check tells a student.
+const SHOW: &str = "EXPSERVER_SHOW_FAILURES";
+
 /// A check, and a program that it must fail.
 struct Case {
     check: &'static str,
@@ -91,7 +94,13 @@ fn test(case: &'static Case) -> Test {
 
 fn program(broken: &str) -> Result<Program, Failed> {
     let this = std::env::current_exe()?;
-    Ok(Program::announced(&this).argument("serve").argument(broken))
+    let program = Program::announced(&this).argument("serve").argument(broken);
+    // A stage's other binaries are broken in their own ways, by name.
+    let command = program.command.clone();
+    let companions = ["multi-client", "udp-client"];
+    Ok(companions.iter().fold(program, |program, name| {
+        program.companion_command(name, command.clone())
+    }))
 }
 
 fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
@@ -105,8 +114,7 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
             Err(format!("the broken program did not start: {}", report.failure).into())
         }
         Err(report) => {
-            // To read what a student would.
-            if std::env::var_os("EXPSERVER_SHOW_FAILURES").is_some() {
+            if std::env::var_os(SHOW).is_some() {
                 println!("=== {broken}\n{}", suite::explain(check, &report));
             }
             Ok(())

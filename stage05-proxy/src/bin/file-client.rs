@@ -1,0 +1,186 @@
+//! Practice problem: sends a file over TCP. The stream itself says where the file
+//! ends, so the two ways in which a connection ends must mean different things:
+//! orderly (a FIN) is a whole file, a reset is one that was cut off.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write, stderr};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use log::{error, info};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
+    recv, send, shutdown, socket,
+};
+
+#[path = "../console.rs"]
+#[allow(dead_code)] // only the proxy prints messages
+mod console;
+#[path = "../transfer.rs"]
+mod transfer;
+
+use transfer::{CHUNK, reset_on_close, words};
+
+/// Sends a file to file-server.
+///
+/// Exit status 0 means that the server has the whole file, 1 that it has not.
+#[derive(Parser)]
+struct Args {
+    /// The file to send
+    file: PathBuf,
+    /// The server's address: an IPv4 or IPv6 address, or a name
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// The server's port
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    console::start_logger(0, false);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let (mut file, size) = open_file(&args.file)?;
+    let server = connect_to(&args.host, args.port)?;
+    // From here on closing the socket, or dying, resets the connection: the server
+    // will not take a part for the whole.
+    reset_on_close(&server, true).context("cannot set SO_LINGER")?;
+    let sent = send_file(&mut file, size, &server, &args.file)?;
+    reset_on_close(&server, false).context("cannot set SO_LINGER")?;
+    finish(&server)?;
+    info!("Sent {sent} bytes, the server has them");
+    Ok(())
+}
+
+fn open_file(path: &Path) -> Result<(File, u64)> {
+    let cannot = |error| anyhow!("cannot read {}: {}", path.display(), words(&error));
+    let file = File::open(path).map_err(cannot)?;
+    let about = file.metadata().map_err(cannot)?;
+    if about.is_dir() {
+        return Err(cannot(Errno::EISDIR.into())); // open alone would not tell
+    }
+    Ok((file, about.len()))
+}
+
+/// Connects to the first address of the host that answers.
+fn connect_to(host: &str, port: u16) -> Result<OwnedFd> {
+    let addresses = (host, port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve --host {host}"))?;
+    let mut failure = anyhow!("--host {host} has no address");
+    for address in addresses {
+        match connect_one(address) {
+            Ok(server) => return Ok(server),
+            Err(errno) => {
+                let hint = match errno {
+                    Errno::ECONNREFUSED => " (is file-server running there?)",
+                    _ => "",
+                };
+                failure = anyhow!("cannot connect to {address}: {}{hint}", errno.desc());
+            }
+        }
+    }
+    Err(failure)
+}
+
+fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
+    let address = SockaddrStorage::from(address);
+    let family = address.family().unwrap_or(AddressFamily::Inet);
+    let server = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(server.as_raw_fd(), &address)?;
+    Ok(server)
+}
+
+/// Sends the file up to its end: how many bytes that were.
+fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Result<u64> {
+    let mut chunk = vec![0; CHUNK];
+    let mut progress = Progress::new(size);
+    let mut sent = 0;
+    loop {
+        let count = match file.read(&mut chunk) {
+            Ok(0) => return Ok(sent),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => bail!("cannot read {}: {}", path.display(), words(&error)),
+        };
+        if let Err(errno) = send_all(server, &chunk[..count]) {
+            bail!("the server does not take the file: {}", errno.desc());
+        }
+        sent += count as u64;
+        progress.show(sent);
+    }
+}
+
+/// Sends all of `bytes`: one `send` may take only a part of them.
+fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        match send(server.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Says that the file is complete, and waits for the server to say so too: bytes that
+/// `send` took may still be on their way, and the server's disk may be full.
+fn finish(server: &OwnedFd) -> Result<()> {
+    let mut ended = shutdown(server.as_raw_fd(), Shutdown::Write).map(|()| 1);
+    let mut ignored = [0; 1024];
+    loop {
+        match ended {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => bail!("the server does not have the file: {}", errno.desc()),
+        }
+        ended = recv(server.as_raw_fd(), &mut ignored, MsgFlags::empty());
+    }
+}
+
+/// One line on the terminal, written over itself a few times a second.
+struct Progress {
+    size: u64,
+    next: Instant,
+    on: bool,
+}
+
+impl Progress {
+    fn new(size: u64) -> Progress {
+        let next = Instant::now() + Duration::from_millis(200);
+        let on = size > 0 && stderr().is_terminal();
+        Progress { size, next, on }
+    }
+
+    fn show(&mut self, sent: u64) {
+        if !self.on || self.next > Instant::now() {
+            return;
+        }
+        self.next = Instant::now() + Duration::from_millis(200);
+        let percent = (u128::from(sent) * 100 / u128::from(self.size)).min(100);
+        let _ = write!(stderr(), "\r{percent:3} %  {sent} of {} bytes ", self.size);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.on {
+            let _ = write!(stderr(), "\r\x1b[K"); // an empty line for what comes next
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Practice problem: receives a file over TCP. What arrives goes into a temporary
+//! file, which takes the name of the real one when it is complete: nobody ever sees
+//! half a file, and a transfer that fails leaves the old one as it was.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Parser;
+use log::{error, info};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
+
+#[path = "../console.rs"]
+#[allow(dead_code)] // only the proxy prints messages
+mod console;
+#[path = "../listen.rs"]
+mod listen;
+#[path = "../transfer.rs"]
+mod transfer;
+
+use transfer::{CHUNK, reset_on_close, words};
+
+/// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
+///
+/// A connection that ends orderly has brought a whole file; after a reset the old file
+/// stays. A `nc` that is killed ends orderly, so what it has sent counts as the file.
+#[derive(Parser)]
+struct Args {
+    /// Address to listen on: an IPv4 or IPv6 address, or a name
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// The file to write; an old one is replaced
+    #[arg(long, default_value = "t2.txt")]
+    out: PathBuf,
+    /// Serve one client after the other instead of ending after the first
+    #[arg(long)]
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    console::start_logger(0, false);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let signals = receive_signals().context("cannot set up signals")?;
+    // Made and removed: better to learn now that it cannot be than from a client.
+    drop(Partial::create(&args.out)?);
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let listener = listen::open_listener(&args.host, args.port, 5, flags)?;
+    loop {
+        let Some(client) = accept_client(&listener, &signals)? else {
+            return Ok(()); // a signal, and no transfer was under way
+        };
+        info!("Client connected to server");
+        match receive_file(&client, &signals, &args.out) {
+            Ok(Some(size)) => info!("Received {size} bytes into {}", args.out.display()),
+            Ok(None) => return Err(refuse(&client, anyhow!("interrupted"), &args.out)),
+            Err(error) if args.keep => error!("{:#}", refuse(&client, error, &args.out)),
+            Err(error) => return Err(refuse(&client, error, &args.out)),
+        }
+        if !args.keep {
+            return Ok(());
+        }
+    }
+}
+
+/// SIGINT and SIGTERM become readable on a descriptor (signalfd(2)): they do not end
+/// us before the temporary file is removed.
+fn receive_signals() -> nix::Result<SignalFd> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    signals.thread_block()?;
+    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)
+}
+
+/// Waits for a client; `None` when a signal came.
+fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedFd>> {
+    while wait_for(listener, signals)? {
+        match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            #[allow(unsafe_code)]
+            Ok(client) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(client) })),
+            // The client left while it was waiting: so to the next one (accept(2)).
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => continue,
+            Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
+        }
+    }
+    Ok(None)
+}
+
+/// Receives until the client ends the stream: how many bytes came. `None` when a
+/// signal came first.
+fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Option<u64>> {
+    let mut part = Partial::create(out)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut total = 0;
+    while wait_for(client, signals)? {
+        match recv(client.as_raw_fd(), &mut chunk, MsgFlags::empty()) {
+            Ok(0) => {
+                part.put_in_place(out)?;
+                return Ok(Some(total));
+            }
+            Ok(count) => {
+                part.write(&chunk[..count])?;
+                total += count as u64;
+            }
+            Err(Errno::EINTR) => continue,
+            Err(errno) => bail!("cut off after {total} bytes: {}", errno.desc()),
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until the socket is readable; false when a signal came.
+fn wait_for(socket: &OwnedFd, signals: &SignalFd) -> Result<bool> {
+    let mut asked = [socket.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    loop {
+        match poll(&mut asked, PollTimeout::NONE) {
+            Ok(_) => return Ok(asked[1].any() != Some(true)),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => bail!("cannot wait for a client: {}", errno.desc()),
+        }
+    }
+}
+
+/// Lets the client see a reset, so that it does not take the transfer for done.
+fn refuse(client: &OwnedFd, error: anyhow::Error, out: &Path) -> anyhow::Error {
+    let _ = reset_on_close(client, true); // fails when the client is gone: no matter
+    error.context(format!(
+        "transfer failed, {} was not touched",
+        out.display()
+    ))
+}
+
+/// The temporary file, in the folder of the real one: a rename cannot go from one
+/// file system to another. Removed when it is dropped before it is complete.
+struct Partial {
+    path: PathBuf,
+    file: File,
+    complete: bool,
+}
+
+impl Partial {
+    fn create(out: &Path) -> Result<Partial> {
+        // The rename would replace a device or a pipe, not write to it.
+        if out.exists() && !out.is_file() {
+            bail!("cannot replace {}: not a regular file", out.display());
+        }
+        let Some(name) = out.file_name() else {
+            bail!("cannot write {}: not the name of a file", out.display());
+        };
+        let name = format!(".{}.{}.part", name.to_string_lossy(), process::id());
+        let path = out.with_file_name(name);
+        let file = File::create_new(&path)
+            .map_err(|error| anyhow!("cannot create {}: {}", path.display(), words(&error)))?;
+        let complete = false;
+        Ok(Partial {
+            path,
+            file,
+            complete,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| anyhow!("cannot write {}: {}", self.path.display(), words(&error)))
+    }
+
+    /// Gives the file its name. On the disk before that: after a power cut the name
+    /// stands for the old file or for the new one, never for an empty one.
+    fn put_in_place(mut self, out: &Path) -> Result<()> {
+        self.file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.path, out))
+            .map_err(|error| anyhow!("cannot write {}: {}", out.display(), words(&error)))?;
+        self.complete = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.complete {
+            let _ = fs::remove_file(&self.path); // there is nobody to tell
+        }
+    }
+}

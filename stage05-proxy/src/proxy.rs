@@ -1,0 +1,300 @@
+//! The loop: one thread, one epoll set, and whoever is ready is served. It is
+//! level-triggered, as in stage 4: what is not done now is reported again.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use log::{debug, info, warn};
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::{SockFlag, accept4};
+
+use crate::console::Messages;
+use crate::flow::CHUNK;
+use crate::pair::{Pair, Side};
+use crate::repeated::Repeated;
+use crate::show::{request_line, show_message, show_totals};
+use crate::upstream::Upstream;
+
+/// The tokens that come back with epoll's events. Those of a pair are its number,
+/// which is not given twice, doubled, and the side: an event for a pair that ended
+/// earlier in the same batch finds nothing, never another pair.
+const LISTENER: u64 = 0;
+const SIGNALS: u64 = 1;
+
+fn tokens(number: u64) -> [u64; 2] {
+    Side::BOTH.map(|side| number * 2 + side as u64)
+}
+
+/// After so many new clients it is the turn of those that we have.
+const MAX_ACCEPTS: usize = 64;
+/// How long no client is accepted after descriptors ran out, unless one leaves.
+const PAUSE: Duration = Duration::from_secs(1);
+/// When to offer stdout again what it did not take.
+const FLUSH_AGAIN: Duration = Duration::from_millis(100);
+
+pub struct Proxy {
+    epoll: Epoll,
+    listener: OwnedFd,
+    upstream: Upstream,
+    pairs: HashMap<u64, Pair>,
+    last_number: u64,
+    /// Until when the upstream may answer the pair of this number. All get the same
+    /// time, so the next to be given up is in front.
+    deadlines: VecDeque<(Instant, u64)>,
+    /// Accepted, but there was no descriptor for their connection to the upstream.
+    held: Vec<OwnedFd>,
+    /// Descriptors have run out: no client is accepted until then.
+    paused: Option<Instant>,
+    /// They ran out, and since then some client has been waiting.
+    starved: bool,
+    unreachable: Repeated,
+    exhausted: Repeated,
+    quiet: bool,
+    messages: Messages,
+    all_written: bool,
+    /// What one `recv` brings. One for all pairs: it is passed on before the next.
+    chunk: Vec<u8>,
+}
+
+impl Proxy {
+    pub fn new(listener: OwnedFd, upstream: Upstream, quiet: bool) -> nix::Result<Proxy> {
+        Ok(Proxy {
+            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            listener,
+            upstream,
+            pairs: HashMap::new(),
+            last_number: 0,
+            deadlines: VecDeque::new(),
+            held: Vec::new(),
+            paused: None,
+            starved: false,
+            unreachable: Repeated::new(),
+            exhausted: Repeated::new(),
+            quiet,
+            messages: Messages::default(),
+            all_written: true,
+            chunk: vec![0; CHUNK],
+        })
+    }
+
+    /// Serves until a signal asks to stop.
+    pub fn run(&mut self, signals: &SignalFd) -> Result<()> {
+        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
+        self.epoll.add(&self.listener, readable(LISTENER))?;
+        self.epoll.add(signals, readable(SIGNALS))?;
+        let mut events = [EpollEvent::empty(); 256];
+        loop {
+            let count = match self.epoll.wait(&mut events, self.timeout()) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => 0, // stopped and continued (signal(7))
+                Err(errno) => bail!("cannot wait for events: {}", errno.desc()),
+            };
+            debug!("Epoll wait: {count} events");
+            for event in &events[..count] {
+                match event.data() {
+                    LISTENER => self.admit_clients(),
+                    SIGNALS => {
+                        self.messages.flush();
+                        return Ok(());
+                    }
+                    token => self.serve(token, event.events()),
+                }
+            }
+            self.do_what_is_due();
+        }
+    }
+
+    /// How long to wait: until the next thing is due, for ever when nothing is.
+    fn timeout(&self) -> EpollTimeout {
+        let now = Instant::now();
+        let due = [
+            self.deadlines.front().map(|&(deadline, _)| deadline),
+            self.paused,
+            self.unreachable.due(),
+            self.exhausted.due(),
+            (!self.all_written).then(|| now + FLUSH_AGAIN),
+        ];
+        let Some(next) = due.into_iter().flatten().min() else {
+            return EpollTimeout::NONE;
+        };
+        // Whole milliseconds, rounded up: else the last part of one would be a spin.
+        let wait = next.saturating_duration_since(now) + Duration::from_millis(1);
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+    }
+
+    fn admit_clients(&mut self) {
+        for _ in 0..MAX_ACCEPTS {
+            match self.next_client() {
+                Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
+                Err(Errno::EAGAIN) => {
+                    self.starved = false; // nobody is waiting any more
+                    return;
+                }
+                Err(errno) if is_exhaustion(errno) => self.pause(errno),
+                // The client left while it was waiting: so to the next one (accept(2)).
+                Err(errno) => debug!("A client was not accepted: {}", errno.desc()),
+            }
+            if self.paused.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn next_client(&mut self) -> nix::Result<OwnedFd> {
+        if let Some(client) = self.held.pop() {
+            return Ok(client);
+        }
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let client = accept4(self.listener.as_raw_fd(), flags)?;
+        info!("Client connected to server");
+        // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+        #[allow(unsafe_code)]
+        Ok(unsafe { OwnedFd::from_raw_fd(client) })
+    }
+
+    /// Begins to connect a client to the upstream, to its address number `from` or a
+    /// later one; `failure` is that of the address before.
+    fn connect(&mut self, client: OwnedFd, from: usize, failure: Errno) {
+        match self.upstream.begin(from, failure) {
+            Ok(attempt) => {
+                self.last_number += 1;
+                let deadline = Instant::now() + self.upstream.patience;
+                self.deadlines.push_back((deadline, self.last_number));
+                let pair = Pair::new(client, attempt);
+                self.pairs.insert(self.last_number, pair);
+                self.settle(self.last_number);
+            }
+            // It waits, connected, as others wait in the backlog.
+            Err(errno) if is_exhaustion(errno) => {
+                self.held.push(client);
+                self.pause(errno);
+            }
+            Err(errno) => {
+                let name = &self.upstream.name;
+                self.unreachable
+                    .add(|| format!("Cannot reach upstream {name}: {}", errno.desc()));
+                info!("Client disconnected");
+                self.descriptors_are_free();
+            }
+        }
+    }
+
+    /// A listener that cannot accept stays readable, and would wake us at once, for
+    /// ever: stop asking for it.
+    fn pause(&mut self, errno: Errno) {
+        if !self.starved {
+            self.exhausted
+                .add(|| format!("New clients have to wait: {}", errno.desc()));
+        }
+        self.starved = true;
+        self.paused = Some(Instant::now() + PAUSE);
+        self.watch_listener(EpollFlags::empty());
+    }
+
+    fn watch_listener(&self, interest: EpollFlags) {
+        let mut event = EpollEvent::new(interest, LISTENER);
+        if let Err(errno) = self.epoll.modify(&self.listener, &mut event) {
+            warn!("Cannot watch the listener: {}", errno.desc());
+        }
+    }
+
+    /// Lets a pair do what an event on one of its sides has made possible.
+    fn serve(&mut self, token: u64, events: EpollFlags) {
+        let (number, side) = (token / 2, Side::BOTH[(token % 2) as usize]);
+        let Some(pair) = self.pairs.get_mut(&number) else {
+            return; // it ended earlier in this batch
+        };
+        if pair.connecting().is_some() {
+            if let Err(errno) = pair.finish_connect() {
+                return self.connect_failed(number, errno);
+            }
+        } else if let Some(count) = pair.serve(side, events, &mut self.chunk)
+            && !self.quiet
+            && let Some(line) = request_line(&self.chunk[..count])
+        {
+            self.messages.add(|shown| show_message(line, shown));
+            pair.request_shown = true;
+        }
+        self.settle(number);
+    }
+
+    /// The address that was tried is no good: on to the next, as a new pair.
+    fn connect_failed(&mut self, number: u64, failure: Errno) {
+        if let Some(pair) = self.pairs.remove(&number) {
+            let next = pair.connecting().map_or(0, |address| address + 1);
+            self.connect(pair.into_client(), next, failure);
+        }
+    }
+
+    /// Something was done for a pair: either it is over now, or epoll is told what it
+    /// wants next.
+    fn settle(&mut self, number: u64) {
+        let Some(pair) = self.pairs.get_mut(&number) else {
+            return;
+        };
+        if pair.is_over() {
+            return self.close(number);
+        }
+        if let Err(errno) = pair.watch(&self.epoll, tokens(number)) {
+            warn!("Cannot watch a connection: {}", errno.desc());
+            self.close(number);
+        }
+    }
+
+    /// Closes both sockets of a pair, which takes them out of the epoll set as well.
+    fn close(&mut self, number: u64) {
+        let Some(pair) = self.pairs.remove(&number) else {
+            return;
+        };
+        info!("Client disconnected");
+        if !self.quiet && !pair.request_shown {
+            let totals = Side::BOTH.map(|side| pair.total(side));
+            self.messages.add(|shown| show_totals(totals, shown));
+        }
+        self.descriptors_are_free();
+    }
+
+    fn descriptors_are_free(&mut self) {
+        if self.paused.is_some() {
+            self.paused = Some(Instant::now()); // the pause ends with this batch
+        }
+    }
+
+    fn do_what_is_due(&mut self) {
+        self.give_up_late_connects();
+        if self.paused.is_some_and(|until| until <= Instant::now()) {
+            self.paused = None;
+            self.watch_listener(EpollFlags::EPOLLIN);
+            self.admit_clients(); // the held ones have no event of their own
+        }
+        self.unreachable.say();
+        self.exhausted.say();
+        self.all_written = self.messages.flush();
+    }
+
+    fn give_up_late_connects(&mut self) {
+        while let Some(&(deadline, number)) = self.deadlines.front() {
+            let pair = self.pairs.get(&number);
+            let pending = pair.is_some_and(|pair| pair.connecting().is_some());
+            if pending && deadline > Instant::now() {
+                return;
+            }
+            self.deadlines.pop_front();
+            if pending {
+                self.connect_failed(number, Errno::ETIMEDOUT);
+            }
+        }
+    }
+}
+
+/// There is nothing left of something that all clients share: accept(2), socket(2).
+fn is_exhaustion(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
+    )
+}
