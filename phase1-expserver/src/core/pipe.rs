@@ -42,7 +42,7 @@ impl Tools {
 pub enum Progress {
     /// So many bytes went through. 0 (a signal came first) is no reason to wait.
     Moved(usize),
-    /// Nothing more for now, and `ready()` is false from here on, until it is known better.
+    /// Nothing more for now; it is not readable, or writable, until it is known better.
     Blocked,
     /// The last byte has been read. From sources only.
     Eof,
@@ -53,7 +53,7 @@ pub type Outcome = Result<Progress, Errno>;
 /// Where bytes come from.
 pub trait Source {
     /// Whether a read may bring something. True until a read has shown that it does not.
-    fn ready(&self) -> bool;
+    fn readable(&self) -> bool;
     /// One bounded read, to the end of `into`.
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome;
     /// Nobody will take its bytes any more.
@@ -63,7 +63,7 @@ pub trait Source {
 /// Where bytes go to.
 pub trait Sink {
     /// Whether it may take bytes. True until a write has shown that it does not.
-    fn ready(&self) -> bool;
+    fn writable(&self) -> bool;
     /// Whether it is known that it will never take a byte again. Asked even when there is none for
     /// it: a peer that is gone must not be served until there happens to be something to send.
     fn gone(&self) -> bool;
@@ -86,67 +86,41 @@ pub enum State {
     Failed,
 }
 
-/// Which end of a direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    Source,
-    Sink,
-}
-
 /// What can happen to one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The source has said that it is at its end.
-    Eof,
-    /// The source has failed, after its last byte.
-    Reset,
+    /// The source has said its last byte: in order, or because it has failed after it.
+    SourceEnded,
     /// Nothing is held any more.
     Emptied,
-    /// The sink has failed.
+    /// The sink has failed, or nobody waits for it any longer.
     SinkGone,
-    /// The upstream that was to be this end cannot be reached.
-    ConnectFailed(Side),
-    /// The client was given its time to take the last bytes.
-    LingerOver,
-    /// No byte has moved for too long.
-    Idle,
-    /// The server has been asked to stop.
-    Drain,
-    /// The time for stopping in order is over.
-    Cutoff,
 }
 
 /// What is to be done after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     None,
-    /// Tell the sink that it has got all bytes (the pipe does).
+    /// Tell the sink that it has got all bytes.
     ShutSink,
-    /// Tell the source that its bytes are not wanted any more (the session does).
+    /// Tell the source that its bytes are not wanted any more.
     StopSource,
-    /// Let the source take silence for its end (the session does).
-    LastCall,
-    /// Nothing is owed in this direction: its ends may be closed (the session does).
-    Release,
 }
 
-/// How a direction ends: the table of the chapter on closing, as code.
+/// How a direction ends. What that means for the two ends together is the session's to judge.
 pub fn rule(state: State, event: Event) -> (State, Action) {
     use Event::*;
     use State::*;
     match (event, state) {
-        // The end of the source: what it said before is still delivered.
-        (Eof | Reset | ConnectFailed(Side::Source), Open) => (Draining, Action::None),
+        // What the source said before its end is still delivered.
+        (SourceEnded, Open) => (Draining, Action::None),
         (Emptied, Draining) => (Shut, Action::ShutSink),
-        // The end of the sink: nobody to deliver to. When it has got all, that is no loss.
-        (SinkGone | ConnectFailed(Side::Sink), Open | Draining) => (Failed, Action::StopSource),
-        // A direction that is over is kept only for the client's last bytes to be thrown away.
-        (Eof | Reset | LingerOver, Shut | Failed) => (state, Action::Release),
-        // The end by the clock: whatever is left is lost.
-        (Idle | Cutoff, Open | Draining) => (Failed, Action::Release),
-        (Idle | Cutoff, Shut | Failed) => (state, Action::Release),
-        (Drain, Open) => (Open, Action::LastCall),
-        _ => (state, Action::None),
+        // Nobody to deliver to.
+        (SinkGone, Open | Draining) => (Failed, Action::StopSource),
+        // It was over already, or still goes on.
+        (SourceEnded, Draining | Shut | Failed)
+        | (Emptied, Open | Shut | Failed)
+        | (SinkGone, Shut | Failed) => (state, Action::None),
     }
 }
 
@@ -185,14 +159,14 @@ impl Pipe {
     /// Whether [`fill`](Pipe::fill) has something to do. Computed, never remembered: room, bytes
     /// and the end of a direction come about in steps for which there is no event.
     pub fn can_fill(&self, source: &impl Source) -> bool {
-        self.state == State::Open && self.held() < self.threshold && source.ready()
+        self.state == State::Open && self.held() < self.threshold && source.readable()
     }
 
     /// Whether [`drain`](Pipe::drain) has something to do.
     pub fn can_drain(&self, sink: &impl Sink) -> bool {
         let owed = self.held() > 0;
         let ended = self.state == State::Draining && !owed;
-        !self.settled() && (ended || sink.gone() || owed && sink.ready())
+        !self.settled() && (ended || sink.gone() || owed && sink.writable())
     }
 
     /// One read, if there is room. Returns how many bytes came.
@@ -203,10 +177,10 @@ impl Pipe {
         match source.read_into(&mut self.held, tools) {
             Ok(Progress::Moved(count)) => return count,
             Ok(Progress::Blocked) => {}
-            Ok(Progress::Eof) => _ = self.on(Event::Eof, tools),
+            Ok(Progress::Eof) => _ = self.on(Event::SourceEnded, tools),
             Err(errno) => {
                 debug!("The source failed: {}", errno.desc());
-                self.on(Event::Reset, tools);
+                self.on(Event::SourceEnded, tools);
             }
         }
         0
@@ -233,7 +207,7 @@ impl Pipe {
         if sink.gone() {
             return Err(Errno::EPIPE);
         }
-        while self.held() > 0 && sink.ready() {
+        while self.held() > 0 && sink.writable() {
             match sink.write_from(&mut self.held, tools)? {
                 Progress::Moved(1..) => {}
                 // 0 bytes: again in the next turn, so that this one is bounded.
@@ -243,20 +217,8 @@ impl Pipe {
         Ok(())
     }
 
-    /// One read whose bytes are forgotten: nobody wants them, but a socket that is closed with
-    /// bytes unread resets the connection, and that destroys what the other side has not read yet.
-    /// For a pipe that is settled.
-    pub fn discard(&mut self, source: &mut impl Source, tools: &mut Tools) -> Outcome {
-        if !source.ready() {
-            return Ok(Progress::Blocked);
-        }
-        let outcome = source.read_into(&mut self.held, tools);
-        self.held.clear(&mut tools.chunks);
-        outcome
-    }
-
-    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped. What is left to do
-    /// is the caller's.
+    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped. The action is left
+    /// to the caller.
     pub fn on(&mut self, event: Event, tools: &mut Tools) -> Action {
         let (state, action) = rule(self.state, event);
         self.state = state;
@@ -266,3 +228,6 @@ impl Pipe {
         action
     }
 }
+
+#[cfg(test)]
+mod tests;

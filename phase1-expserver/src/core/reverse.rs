@@ -63,7 +63,7 @@ impl Framer {
 }
 
 impl Sink for Framer {
-    fn ready(&self) -> bool {
+    fn writable(&self) -> bool {
         self.answers.len() < MAX_ANSWERS
     }
 
@@ -74,7 +74,7 @@ impl Sink for Framer {
     fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
         let bytes = from.front();
         let mut rest = bytes;
-        while !rest.is_empty() && Sink::ready(self) {
+        while !rest.is_empty() && self.writable() {
             let (line, complete) = first_line(rest, MAX_LINE - self.line.len());
             rest = &rest[line.len()..];
             if complete && self.line.is_empty() {
@@ -103,7 +103,7 @@ impl Sink for Framer {
 }
 
 impl Source for Framer {
-    fn ready(&self) -> bool {
+    fn readable(&self) -> bool {
         !self.answers.is_empty() || matches!(self.input, Input::Ended)
     }
 
@@ -165,3 +165,6 @@ pub fn split_ending(line: &[u8]) -> (&[u8], &[u8]) {
     };
     line.split_at(line.len() - ending)
 }
+
+#[cfg(test)]
+mod tests;

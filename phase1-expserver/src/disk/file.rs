@@ -11,7 +11,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use log::warn;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlink};
@@ -21,10 +20,7 @@ use nix::sys::uio::pread;
 
 use crate::core::pipe::{Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
-use crate::utils::buffer::BufferList;
-
-/// A read into less room than this is not worth its system call.
-const LEAST_ROOM: usize = 4096;
+use crate::utils::buffer::{BufferList, LEAST_READ};
 
 /// How often a file is opened again after names on the way to it have been changed meanwhile.
 const TRIES: usize = 8;
@@ -35,13 +31,13 @@ pub struct PublicFolder {
 }
 
 impl PublicFolder {
+    /// Holds on to the folder that is at `path` now, whatever it is called later.
+    ///
     /// # Errors
-    /// Says which folder cannot be opened, and why.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Those of `open(2)`; ENOTDIR if it is not a folder.
+    pub fn open(path: &Path) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = open(path, flags, Mode::empty())
-            .map_err(|errno| anyhow::anyhow!(errno.desc()))
-            .with_context(|| format!("cannot open the public folder {}", path.display()))?;
+        let fd = open(path, flags, Mode::empty())?;
         Ok(PublicFolder { fd })
     }
 }
@@ -100,7 +96,10 @@ impl File {
     /// # Errors
     /// It is not a public file: a [`FileError`] says why.
     pub fn open(public: &PublicFolder, path: &Path) -> Result<Self, FileError> {
-        let fd = open_inside(public, path)?;
+        File::check(open_inside(public, path)?, path)
+    }
+
+    fn check(fd: OwnedFd, path: &Path) -> Result<Self, FileError> {
         let found = fstat(&fd)?;
         if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err(FileError::NotAFile);
@@ -193,7 +192,7 @@ fn canonical(fd: &OwnedFd) -> nix::Result<PathBuf> {
 }
 
 impl Source for File {
-    fn ready(&self) -> bool {
+    fn readable(&self) -> bool {
         true
     }
 
@@ -202,7 +201,7 @@ impl Source for File {
         if left == 0 {
             return Ok(Progress::Eof);
         }
-        let room = into.room(LEAST_ROOM, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut tools.chunks);
         let asked = room.len().min(left);
         let read = pread(&self.fd, &mut room[..asked], self.offset);
         into.commit(read.unwrap_or(0), &mut tools.chunks);

@@ -33,3 +33,25 @@ pub fn media_type(path: &Path) -> &'static str {
         _ => "application/octet-stream",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_extension_decides() {
+        let cases = [
+            ("sample.txt", "text/plain"),
+            ("INDEX.HTML", "text/html"),
+            ("a/b.c/photo.jpeg", "image/jpeg"),
+            ("archive.tar.gz", "application/gzip"),
+            ("folder.txt/name", "application/octet-stream"),
+            (".txt", "application/octet-stream"), // a hidden file, no extension
+            ("name.", "application/octet-stream"),
+            ("", "application/octet-stream"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(media_type(Path::new(name)), expected, "{name:?}");
+        }
+    }
+}

@@ -15,18 +15,33 @@
 //!   edge. Data and FIN may come as one event, and urgent data cuts a recv in the middle.
 //! - A send that takes less than offered has filled the socket.
 
+use std::mem::{self, offset_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::libc::{self, tcp_info};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, shutdown};
+use nix::{getsockopt_impl, sockopt_impl};
 
 use crate::core::event_loop::Readiness;
 use crate::core::pipe::{Outcome, Progress, Sink, Source, Tools};
-use crate::utils::buffer::BufferList;
+use crate::utils::buffer::{BufferList, LEAST_READ};
 
-/// A recv into less room than this is not worth its system call.
-const LEAST_ROOM: usize = 4096;
+// What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
+// each kernel knows more of it than the one before, and nix insists on all that it asks for.
+const UNACKED: usize = offset_of!(tcp_info, tcpi_unacked) / 4;
+const NOT_SENT: usize = offset_of!(tcp_info, tcpi_notsent_bytes) / 4;
 
+sockopt_impl!(
+    /// What the kernel knows about a TCP connection; nix has no name for it.
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    [u32; NOT_SENT + 1]
+);
+
+/// A connected socket.
 pub struct Connection {
     fd: OwnedFd,
     /// recv may bring something.
@@ -84,10 +99,29 @@ impl Connection {
         self.dead
     }
 
+    /// Whether the peer's kernel has acknowledged all that was sent, so that nothing on our side can
+    /// destroy it any more (`tcp(7)`, TCP_INFO).
+    pub fn is_delivered(&self) -> bool {
+        match getsockopt(&self.fd, TcpInfo) {
+            // Both: to a peer that takes nothing now, nothing is on its way.
+            Ok(info) => info[UNACKED] == 0 && info[NOT_SENT] == 0,
+            Err(_) => true, // no TCP: nothing to wait for
+        }
+    }
+
+    /// One read whose bytes are forgotten. Nobody wants them, but a socket that is closed with bytes
+    /// unread resets the connection, which destroys what the peer has not received yet.
+    pub fn discard(&mut self, tools: &mut Tools) -> Outcome {
+        let mut unwanted = BufferList::new();
+        let outcome = self.read_into(&mut unwanted, tools);
+        unwanted.clear(&mut tools.chunks);
+        outcome
+    }
+
     fn silence(&mut self) -> Progress {
         self.readable = false;
         // Once only: what comes later is there for who reads on (a lingering close does).
-        match std::mem::take(&mut self.last_call) {
+        match mem::take(&mut self.last_call) {
             true => Progress::Eof,
             false => Progress::Blocked,
         }
@@ -101,13 +135,13 @@ impl AsFd for Connection {
 }
 
 impl Source for Connection {
-    fn ready(&self) -> bool {
+    fn readable(&self) -> bool {
         // On last call a read is wanted in any case: it finds the silence, for which no event comes.
         !self.ended && (self.readable || self.last_call)
     }
 
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_ROOM, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut tools.chunks);
         let asked = room.len();
         let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
         into.commit(received.unwrap_or(0), &mut tools.chunks);
@@ -133,7 +167,7 @@ impl Source for Connection {
 }
 
 impl Sink for Connection {
-    fn ready(&self) -> bool {
+    fn writable(&self) -> bool {
         self.writable && !self.dead
     }
 
@@ -172,3 +206,6 @@ impl Sink for Connection {
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort, TcpNoDelay};
 use nix::sys::socket::{
@@ -15,6 +14,7 @@ use nix::sys::socket::{
     listen, setsockopt, socket,
 };
 
+/// A socket that clients connect to.
 pub struct Listener {
     fd: OwnedFd,
     /// Which of the configured services its clients get.
@@ -45,10 +45,10 @@ impl Listener {
     /// be bound to the same port, if all of them say so, and the kernel deals clients out to them.
     ///
     /// # Errors
-    /// Says which address cannot be had, and why.
-    pub fn bind(at: SocketAddr, reuse_port: bool, role: u16) -> Result<Self> {
-        let fd = open(at, reuse_port).map_err(|errno| cannot_listen(at, errno))?;
-        let address = local_address(&fd).map_err(|errno| cannot_listen(at, errno))?;
+    /// Those of `bind(2)`.
+    pub fn bind(at: SocketAddr, reuse_port: bool, role: u16) -> nix::Result<Self> {
+        let fd = open(at, reuse_port)?;
+        let address = local_address(&fd)?;
         Ok(Listener {
             fd,
             role,
@@ -61,10 +61,9 @@ impl Listener {
     /// From here on clients can connect; at most `backlog` of them wait to be accepted.
     ///
     /// # Errors
-    /// Says which address cannot be had, and why.
-    pub fn listen(&self, backlog: i32) -> Result<()> {
+    /// EADDRINUSE: two sockets may be bound to one port, as long as neither listens.
+    pub fn listen(&self, backlog: i32) -> nix::Result<()> {
         listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
-            .map_err(|errno| cannot_listen(self.address, errno))
     }
 
     /// The address it is bound to, with the real port.
@@ -149,12 +148,5 @@ fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
     }
 }
 
-fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
-    let hint = match errno {
-        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
-        Errno::EACCES => " (ports below 1024 are for root)",
-        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
-        _ => "",
-    };
-    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
-}
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,6 @@
 pub mod connection;
 pub mod listener;
 pub mod upstream;
+
+#[cfg(test)]
+mod rig;

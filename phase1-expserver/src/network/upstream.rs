@@ -18,6 +18,9 @@ use nix::sys::socket::{
 use crate::core::event_loop::Readiness;
 use crate::network::connection::Connection;
 
+/// What SO_ERROR holds when nothing has failed: 0, which nix takes for no errno it knows.
+const NO_ERROR: Errno = Errno::UnknownErrno;
+
 /// A connection on its way to the address before `next`.
 pub struct Attempt {
     fd: OwnedFd,
@@ -46,10 +49,10 @@ impl Attempt {
     /// All addresses have failed; or there is no descriptor (EMFILE, ENFILE), which would be the
     /// same for all of them.
     pub fn begin(addresses: &[SocketAddr], deadline: Instant) -> nix::Result<Self> {
-        Attempt::from(0, addresses, deadline, Errno::EADDRNOTAVAIL)
+        Attempt::start_with(0, addresses, deadline, Errno::EADDRNOTAVAIL)
     }
 
-    fn from(
+    fn start_with(
         first: usize,
         addresses: &[SocketAddr],
         deadline: Instant,
@@ -99,18 +102,19 @@ impl Attempt {
         if !self.is_decided() {
             return Ok(Settled::Waiting(self));
         }
-        let failure = match getsockopt(&self.fd, SocketError) {
-            Ok(0) => {
+        let failure = match getsockopt(&self.fd, SocketError).map(Errno::from_raw) {
+            // Reset by an upstream that had accepted already: connected, with an answer perhaps,
+            // and dead. To try the next one would be to ask twice.
+            Ok(NO_ERROR | Errno::ECONNRESET | Errno::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
                 return Ok(Settled::Connected(connection));
             }
-            Ok(code) => Errno::from_raw(code),
-            Err(errno) => errno,
+            Ok(errno) | Err(errno) => errno,
         };
         // Closed first: at the descriptor limit there is only this one for the next address.
         drop(self.fd);
-        Attempt::from(self.next, addresses, self.deadline, failure).map(Settled::Trying)
+        Attempt::start_with(self.next, addresses, self.deadline, failure).map(Settled::Trying)
     }
 }
 
@@ -136,3 +140,6 @@ fn start(address: SocketAddr) -> nix::Result<(OwnedFd, Readiness)> {
     }
     Ok((fd, seen))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ use crate::vec::XpsVec;
 /// The size of a chunk in bytes: what one read can bring.
 pub const CHUNK: usize = 64 * 1024;
 
+/// A read into less room than this is not worth its system call.
+pub const LEAST_READ: usize = 4096;
+
 /// How many unused bytes the pool keeps; what comes back beyond that is freed.
 const KEPT: usize = 4 * 1024 * 1024;
 

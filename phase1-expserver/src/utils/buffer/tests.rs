@@ -66,7 +66,7 @@ fn check(list: &BufferList, model: &[u8], pool: &ChunkPool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_list_is_a_queue_of_bytes(steps in vec_of(a_step(), 0..40)) {
