@@ -19,7 +19,9 @@ use crate::datagram::{DatagramPeer, DatagramServer};
 use crate::peer::{PATIENCE, Peer};
 use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
-use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_ports};
+use crate::program::{
+    COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_port_of, course_ports,
+};
 use crate::trace::Trace;
 use crate::upstream::{Nobody, Upstream};
 
@@ -54,6 +56,10 @@ impl<'p> Trial<'p> {
 
     pub fn step(&self, what: impl Into<String>) {
         self.trace.step(what);
+    }
+
+    pub fn ports(&self) -> Ports {
+        self.program.ports
     }
 
     pub fn trace(&self) -> &Trace {
@@ -241,7 +247,10 @@ pub struct Launch<'t> {
     trial: &'t Trial<'t>,
     command: Vec<OsString>,
     ports: Ports,
-    listeners: usize,
+    /// What the modular server shall do, one listener each; [`Launch::roles`].
+    roles: Vec<String>,
+    /// How many listeners the options ask for, where they do.
+    listeners: Option<usize>,
     port: u16,
     setup: Setup,
 }
@@ -256,7 +265,8 @@ impl<'t> Launch<'t> {
             trial,
             command,
             ports,
-            listeners: 1,
+            roles: vec!["reverse".to_owned()],
+            listeners: None,
             port: 0,
             setup,
         }
@@ -272,6 +282,7 @@ impl<'t> Launch<'t> {
     /// Tells a proxy or a client where its server is; one with fixed ports knows.
     pub fn towards(self, option: &str, upstream: SocketAddr) -> Self {
         match self.ports {
+            _ if self.trial.stage == Stage::Phase1 => self.roles(&[format!("proxy:{upstream}")]),
             Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
             Ports::Fixed => self,
         }
@@ -288,17 +299,33 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// The modular server with a listener for each role.
-    pub fn roles(mut self, roles: &[String]) -> Self {
-        self.listeners = roles.len();
+    /// The modular server with a listener for each role. Without, it reverses lines.
+    pub fn roles<S: AsRef<str>>(mut self, roles: &[S]) -> Self {
+        self.roles = roles.iter().map(|role| role.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The modular server as one of the course's stages, on the course's ports.
+    pub fn preset(self, stage: u8) -> Self {
+        let listeners = course_ports(Stage::Phase1).len();
         match self.ports {
-            Ports::Announced => self.options(
-                roles
-                    .iter()
-                    .flat_map(|role| ["--listen".to_owned(), format!("127.0.0.1:0={role}")]),
-            ),
-            Ports::Fixed => self,
+            Ports::Announced => self
+                .options(["--stage".to_owned(), stage.to_string()])
+                .listeners(listeners),
+            Ports::Fixed => self.listeners(listeners),
         }
+    }
+
+    /// The options ask for so many listeners: [`Launch::start`] adds none.
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = Some(count);
+        self
+    }
+
+    /// The working directory, where [`Trial::directory`] is not the right one.
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.setup.directory = directory.to_owned();
+        self
     }
 
     pub fn input(mut self, input: Input) -> Self {
@@ -357,16 +384,24 @@ impl<'t> Launch<'t> {
 
     /// Starts a server and waits until it accepts connections.
     pub fn start(mut self) -> Verdict<Server> {
-        if self.ports == Ports::Announced && self.trial.stage != Stage::Phase1 {
-            let port = self.port.to_string();
-            self.command.extend(["--port".into(), port.into()]);
+        let wanted = self.listeners.unwrap_or(self.roles.len());
+        if self.ports == Ports::Announced && self.listeners.is_none() {
+            self.add_listeners();
         }
-        let (trial, ports, listeners) = (self.trial, self.ports, self.listeners);
+        let (trial, ports) = (self.trial, self.ports);
+        let of_roles = match self.listeners {
+            None if trial.stage == Stage::Phase1 => std::mem::take(&mut self.roles),
+            _ => Vec::new(),
+        };
         let process = self.run()?.process;
-        let addresses = match ports {
-            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+        let mut addresses = match ports {
+            Ports::Announced => wait_for_announcement(trial, &process, wanted)?,
             Ports::Fixed => wait_for_listeners(trial, &process)?,
         };
+        if ports == Ports::Fixed && !of_roles.is_empty() {
+            let ports = of_roles.iter().map(|role| course_port_of(role));
+            addresses = ports.map(|p| (Ipv4Addr::LOCALHOST, p).into()).collect();
+        }
         let (trace, deadline) = (trial.trace.clone(), trial.deadline);
         Ok(Server {
             process,
@@ -374,6 +409,18 @@ impl<'t> Launch<'t> {
             trace,
             deadline,
         })
+    }
+
+    fn add_listeners(&mut self) {
+        let port = self.port.to_string();
+        if self.trial.stage != Stage::Phase1 {
+            self.command.extend(["--port".into(), port.into()]);
+            return;
+        }
+        for role in &self.roles {
+            let listener = format!("127.0.0.1:{port}={role}");
+            self.command.extend(["--listen".into(), listener.into()]);
+        }
     }
 
     /// Starts a program that is no server.

@@ -159,9 +159,18 @@ pub fn serve(name: &str, options: &[String]) -> bool {
 }
 
 /// The value of an option.
+/// What stands behind `name`. The modular server is told where to listen in one word.
 pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
-    let at = options.iter().position(|option| option == name)?;
-    options.get(at + 1).map(String::as_str)
+    let value = |name| {
+        let at = options.iter().position(|option| option == name)?;
+        options.get(at + 1).map(String::as_str)
+    };
+    let place = value("--listen").and_then(|service| service.split_once('='));
+    match (name, place.and_then(|(place, _)| place.rsplit_once(':'))) {
+        ("--host", Some((host, _))) => Some(host),
+        ("--port", Some((_, port))) => Some(port),
+        _ => value(name),
+    }
 }
 
 /// Listens where it is told and says so, as the servers under test do.
