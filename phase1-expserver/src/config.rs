@@ -27,7 +27,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// in order, a second Ctrl-C at once.
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Serve what this stage of the course serves, on the ports 8001 to 8004
+    /// Serve what this stage of the course serves, on the ports 8001 to 8004 [default: 13]
     #[arg(long, value_name = "6..=13", default_value_t = 13, hide_default_value = true,
           value_parser = clap::value_parser!(u8).range(6..=13), conflicts_with = "listen")]
     pub stage: u8,
@@ -35,7 +35,7 @@ pub struct Args {
     /// `8001=proxy:127.0.0.1:3000`, `0.0.0.0:8001=file:index.html`; port 0 takes a free one
     #[arg(long, value_name = "[HOST:]PORT=ROLE", value_parser = parse_service)]
     pub listen: Vec<Service>,
-    /// The folder that files are sent from
+    /// The folder that files are sent from [default: `public` in the folder of this program's source]
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/public"),
           hide_default_value = true)]
     pub public: PathBuf,
@@ -179,6 +179,13 @@ impl Config {
             },
             quiet: args.quiet,
         })
+    }
+}
+
+impl Config {
+    /// The role of the service with this index.
+    pub fn role(&self, service: u16) -> &Role {
+        &self.services[usize::from(service)].role
     }
 }
 

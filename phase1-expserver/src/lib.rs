@@ -12,11 +12,11 @@
 //!   - [`core::pipe`]: one direction: bytes from a source to a sink, and the rule of closing.
 //!   - [`core::reverse`]: the line framer of role `reverse`.
 //!   - [`core::spare`]: the descriptor kept in reserve.
-//! - [`network`]: sockets.
+//! - [`network`](mod@network): sockets.
 //!   - [`network::listener`]: where clients come from.
 //!   - [`network::connection`]: one socket as a source (recv) and a sink (send).
 //!   - [`network::upstream`]: a connection that is still to be made.
-//! - [`disk`]: files.
+//! - [`disk`](mod@disk): files.
 //!   - [`disk::file`]: a file of the public folder as a source.
 //!   - [`disk::mime`]: what kind of thing a file is, by its name.
 //! - [`utils`]: what is of use anywhere.

@@ -184,11 +184,6 @@ impl EventLoop {
             Wake::Bell(bell) => bell.read().unwrap_or(0) as usize,
         }
     }
-
-    /// How many timers are set.
-    pub fn timers(&self) -> usize {
-        self.timers.len()
-    }
 }
 
 #[cfg(test)]
@@ -278,7 +273,7 @@ mod tests {
             "{waits} waits: woken too early, again and again"
         );
         assert!(events.now() >= start + Duration::from_millis(30));
-        assert_eq!(events.timers(), 0);
+        assert_eq!(events.timers.len(), 0);
     }
 
     #[test]

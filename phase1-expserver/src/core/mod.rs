@@ -4,6 +4,9 @@
 //! destroys sessions. It turns tokens back into things, gives each session its turn and does what
 //! the session asks for. It never touches a byte. Started by [`workers`], one per thread.
 //!
+//! Its methods stand in three files: the turn here, how clients come in in `admission`, how the
+//! server ends in `ending`.
+//!
 //! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
 //! - [`token`]: what an event carries, and which thing that names.
 //! - [`session`]: what happens with one client.
@@ -12,6 +15,8 @@
 //! - [`spare`]: the descriptor kept in reserve.
 //! - [`workers`]: from a configuration to running cores, and the signals that end them.
 
+mod admission;
+mod ending;
 pub mod event_loop;
 pub mod pipe;
 pub mod reverse;
@@ -20,18 +25,17 @@ pub mod spare;
 pub mod token;
 pub mod workers;
 
-use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use log::{debug, info, warn};
+use anyhow::{Result, anyhow};
+use log::debug;
 use nix::errno::Errno;
 
 use crate::config::{Config, Role};
 use crate::disk::file::PublicFolder;
-use crate::network::connection::Connection;
-use crate::network::listener::{Accept, Listener};
+use crate::network::listener::Listener;
 use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
 use crate::vec::{Key, Slots, XpsVec};
@@ -41,10 +45,6 @@ use session::{End, Next, Session, Surroundings};
 use spare::Spare;
 use token::{Kind, Token};
 
-/// Clients accepted per listener and turn: a rush of new ones must not make the others wait.
-const ACCEPTS: usize = 64;
-/// How long no one is accepted after descriptors ran out, unless some become free.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// When to look again at a stdout that took nothing.
 const STDOUT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -60,7 +60,7 @@ pub enum Ended {
 enum Phase {
     Serving,
     Draining,
-    Over(Ended),
+    Forced,
 }
 
 /// See the [module](self).
@@ -74,6 +74,8 @@ pub struct Core {
     phase: Phase,
     /// When to try to accept again.
     retry: Option<Instant>,
+    /// When to write what stdout did not take, or warnings that were held back.
+    output: Option<Instant>,
     admitted: u64,
     buried: u64,
 }
@@ -92,11 +94,11 @@ impl Core {
                     .map_err(failed)?;
             }
         }
-        let sends_files = config
-            .services
-            .iter()
-            .any(|s| matches!(s.role, Role::File(_)));
-        let public = sends_files.then(|| PublicFolder::open(&config.public));
+        let mut spare = Spare::default();
+        spare.retake(); // if it fails, whoever accepts tries again
+        let mut services = config.services.iter();
+        let sends_files = services.any(|service| matches!(service.role, Role::File(_)));
+        let public = sends_files.then(|| open_public(&config.public));
         Ok(Core {
             events,
             listeners: table,
@@ -104,25 +106,18 @@ impl Core {
             dying: XpsVec::new(),
             around: Surroundings {
                 public: public.transpose()?,
-                spare: Spare::default(),
-                warnings: Repeats::default(),
+                spare,
+                warnings: Repeats::new(module_path!()),
                 tools: Tools::new(Transcript::new(!config.quiet)),
                 ending: false,
                 config,
             },
             phase: Phase::Serving,
             retry: None,
+            output: None,
             admitted: 0,
             buried: 0,
         })
-    }
-
-    /// Says what is served where: clients can connect now.
-    pub fn announce(&self) {
-        for (_, listener) in self.listeners.iter() {
-            let role = &self.around.config.services[usize::from(listener.role)].role;
-            info!("listening on tcp://{} ({role})", listener.address());
-        }
     }
 
     /// Serves until it is told to end, and has.
@@ -130,7 +125,7 @@ impl Core {
         loop {
             self.turn()?;
             match self.phase {
-                Phase::Over(ended) => return Ok(self.end(ended)),
+                Phase::Forced => return Ok(self.end(Ended::Forced)),
                 Phase::Draining if self.sessions.is_empty() => return Ok(self.end(Ended::Clean)),
                 _ => {}
             }
@@ -142,10 +137,8 @@ impl Core {
     /// is in proportion to what is ready, however many sessions there are.
     fn turn(&mut self) -> Result<()> {
         debug!("Epoll wait");
-        let waited = self.events.wait();
-        let count = waited
-            .map_err(|e| anyhow!(e.desc()))
-            .context("cannot wait for events")?;
+        let failed = |errno: Errno| anyhow!("cannot wait for events: {}", errno.desc());
+        let count = self.events.wait().map_err(failed)?;
         self.around.tools.now = self.events.now();
         for index in 0..count {
             let (token, seen) = self.events.event(index);
@@ -220,83 +213,10 @@ impl Core {
     }
 }
 
-// ---- a client comes ----------------------------------------------------------------------------
-
-impl Core {
-    /// Accepts those who wait, up to a limit.
-    fn accept(&mut self, key: Key<Listener>) {
-        if let Some(listener) = self.listeners.get_mut(key) {
-            listener.queued = false;
-        }
-        for _ in 0..ACCEPTS {
-            let Some(listener) = self.listeners.get_mut(key) else {
-                return;
-            };
-            if !self.around.spare.retake() {
-                listener.pending = true;
-                return self.pause_accepting(Errno::EMFILE);
-            }
-            let role = listener.role;
-            match listener.accept() {
-                Accept::Client(client) => self.admit(client, role),
-                Accept::WouldBlock => return,
-                Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
-                Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
-            }
-        }
-        self.queue_listener(key); // more may be waiting, and no edge will tell
-    }
-
-    /// Takes in a client. The only place where a session begins.
-    fn admit(&mut self, client: OwnedFd, role: u16) {
-        let session = Session::open(Connection::new(client), role, &mut self.around);
-        let key = self.sessions.insert(session);
-        self.admitted += 1;
-        debug!("Client connected to server");
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let token = Token::new(Kind::Client, key);
-        let next = match self.events.register(session.client_fd(), token) {
-            Ok(()) if session.peer_fd().is_some() => Next::Register,
-            Ok(()) if session.wants() => Next::Again,
-            Ok(()) => Next::Wait,
-            Err(errno) => {
-                let text = format!("cannot watch a client: {}", errno.desc());
-                self.around.warnings.warn(text, self.around.tools.now);
-                session.cut(&mut self.around.tools);
-                Next::Bury
-            }
-        };
-        self.follow(key, next);
-    }
-
-    /// Descriptors ran out, or memory. The clients wait in the kernel's queue, and no edge tells of
-    /// them again.
-    fn pause_accepting(&mut self, errno: Errno) {
-        let text = format!("cannot accept clients, they wait: {}", errno.desc());
-        self.around.warnings.warn(text, self.around.tools.now);
-        if self.retry.is_none() {
-            let at = self.around.tools.now + ACCEPT_PAUSE;
-            self.retry = Some(at);
-            self.events.arm(at, Token::plain(Kind::Retry));
-        }
-    }
-
-    fn resume_accepting(&mut self) {
-        let Some(at) = self.retry.take() else {
-            return;
-        };
-        self.events.disarm(at, Token::plain(Kind::Retry));
-        let pending = self
-            .listeners
-            .iter()
-            .filter(|(_, listener)| listener.pending);
-        let keys: XpsVec<_> = pending.map(|(key, _)| key).collect();
-        for key in keys {
-            self.queue_listener(key);
-        }
-    }
+fn open_public(path: &Path) -> Result<PublicFolder> {
+    let folder = path.display();
+    PublicFolder::open(path)
+        .map_err(|errno| anyhow!("cannot open the public folder {folder}: {}", errno.desc()))
 }
 
 // ---- its turns ---------------------------------------------------------------------------------
@@ -341,7 +261,7 @@ impl Core {
         if let Some(fd) = session.peer_fd()
             && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
         {
-            session.no_upstream(errno, &mut self.around);
+            session.no_peer(errno.desc(), &mut self.around);
         }
         if session.wants() {
             self.queue_session(key);
@@ -376,70 +296,18 @@ impl Core {
 
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
-        let Surroundings {
-            tools, warnings, ..
-        } = &mut self.around;
-        let output = Token::plain(Kind::Output);
-        if !tools.transcript.flush() {
-            self.events.arm(tools.now + STDOUT_PAUSE, output);
+        let (tools, warnings) = (&mut self.around.tools, &mut self.around.warnings);
+        let stdout = match tools.transcript.flush() {
+            true => None,
+            false => Some(tools.now + STDOUT_PAUSE),
+        };
+        warnings.flush(tools.now);
+        let next = [stdout, warnings.due()].into_iter().flatten().min();
+        if let Some(at) = next
+            && self.output.is_none_or(|set| set <= tools.now || at < set)
+        {
+            self.output = Some(at);
+            self.events.arm(at, Token::plain(Kind::Output));
         }
-        if let Some(due) = warnings.due() {
-            warnings.flush(tools.now);
-            self.events.arm(due, output);
-        }
-    }
-
-    /// Somebody wants the server to end. The first time in order, the second time at once.
-    fn ring(&mut self) {
-        for _ in 0..self.events.rings() {
-            match self.phase {
-                Phase::Serving => self.begin_drain(),
-                _ => self.phase = Phase::Over(Ended::Forced),
-            }
-        }
-    }
-
-    fn begin_drain(&mut self) {
-        info!(
-            "Server ends, {} clients are still served",
-            self.sessions.len()
-        );
-        self.phase = Phase::Draining;
-        self.around.ending = true;
-        self.listeners = Slots::new();
-        let until = self.around.tools.now + self.around.config.limits.drain;
-        self.events.arm(until, Token::plain(Kind::DrainOver));
-        let mut keys = XpsVec::new();
-        for (key, session) in self.sessions.iter_mut() {
-            session.last_call();
-            keys.push(key);
-        }
-        for key in keys {
-            self.queue_session(key);
-        }
-    }
-
-    fn cut_off(&mut self) {
-        let mut lost = 0;
-        for (key, session) in self.sessions.iter_mut() {
-            lost += usize::from(session.cut(&mut self.around.tools));
-            self.dying.push(key);
-        }
-        if lost > 0 {
-            warn!("{lost} clients cut off: they did not end in time");
-        }
-    }
-
-    /// The last words. In debug builds it is checked that nothing was forgotten.
-    fn end(mut self, ended: Ended) -> Ended {
-        self.around.tools.transcript.flush();
-        self.around.warnings.flush_all();
-        info!("Server has ended, {} clients were served", self.admitted);
-        if ended == Ended::Clean {
-            debug_assert_eq!(self.admitted, self.buried, "sessions");
-            debug_assert!(self.sessions.is_empty(), "sessions");
-            debug_assert_eq!(self.around.tools.chunks.lent(), 0, "chunks");
-        }
-        ended
     }
 }

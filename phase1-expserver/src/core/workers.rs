@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
-use log::debug;
+use log::{debug, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -29,25 +29,21 @@ pub fn serve(config: Config) -> Result<Ended> {
     raise_descriptor_limit();
     let signals = catch_signals().map_err(|e| anyhow!("cannot catch signals: {}", e.desc()))?;
     let shares = open_listeners(&config)?;
+    let places: Vec<_> = shares[0].iter().map(|l| (l.address(), l.role)).collect();
     let config = Arc::new(config);
 
     if config.workers == 1 {
         let listeners = shares.into_iter().flatten().collect();
         let core = Core::new(Arc::clone(&config), listeners, Wake::Signals(signals))?;
-        core.announce();
+        announce(&config, &places);
         return core.run();
     }
-    let mut cores = XpsVec::new();
-    let mut bells = XpsVec::new();
+    let mut workers = Workers::new()?;
     for listeners in shares {
-        let bell = Arc::new(new_bell()?);
-        bells.push(Arc::clone(&bell));
-        cores.push(Core::new(Arc::clone(&config), listeners, Wake::Bell(bell))?);
+        workers.start(&config, listeners)?;
     }
-    if let Some(core) = cores.first() {
-        core.announce(); // all have the same
-    }
-    run_workers(cores, &bells, &signals)
+    announce(&config, &places);
+    workers.watch(&signals)
 }
 
 /// A client costs one or two descriptors. Many systems let a process have 1024 of them until it
@@ -152,43 +148,74 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
 }
 
+/// Says what is served where: clients can connect now.
+fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
+    for &(address, role) in places {
+        info!("listening on tcp://{address} ({})", config.role(role));
+    }
+}
+
 // ---- several workers ---------------------------------------------------------------------------
 
-/// Runs each core on a thread of its own. This thread waits for signals and passes them on: each is
-/// read from a signalfd once, so the workers cannot all watch the same.
-fn run_workers(cores: XpsVec<Core>, bells: &[Arc<EventFd>], signals: &SignalFd) -> Result<Ended> {
-    let finished = Arc::new(new_bell()?);
-    let mut threads = XpsVec::new();
-    for (number, core) in (1..).zip(cores) {
-        threads.push(spawn(core, number, &finished)?);
-    }
-    let mut running = threads.len();
-    let mut ending = false;
-    while running > 0 {
-        wait_for_either(signals, &finished)?;
-        let ended = finished.read().unwrap_or(0) as usize;
-        running = running.saturating_sub(ended);
-        let mut rings = count_signals(signals);
-        if ended > 0 && !ending {
-            rings = rings.max(1); // it has failed: then the others end too, in order
-        }
-        ending |= rings > 0;
-        for bell in bells {
-            let _ = bell.write(rings as u64); // fails only if it was never read, 2^64 times
-        }
-    }
-    threads
-        .into_iter()
-        .map(join)
-        .try_fold(Ended::Clean, |worst, ended| Ok(worst.max(ended?)))
+/// Cores on threads of their own. The main thread waits for signals and passes them on: each is read
+/// from a signalfd once, so the workers cannot all watch the same.
+struct Workers {
+    threads: XpsVec<JoinHandle<Result<Ended>>>,
+    bells: XpsVec<Arc<EventFd>>,
+    /// Rung by each worker when it ends.
+    finished: Arc<EventFd>,
 }
 
-fn new_bell() -> Result<EventFd> {
-    EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
-        .map_err(|errno| anyhow!("cannot make an eventfd: {}", errno.desc()))
+impl Workers {
+    fn new() -> Result<Workers> {
+        Ok(Workers {
+            threads: XpsVec::new(),
+            bells: XpsVec::new(),
+            finished: Arc::new(new_bell()?),
+        })
+    }
+
+    fn start(&mut self, config: &Arc<Config>, listeners: XpsVec<Listener>) -> Result<()> {
+        let bell = Arc::new(new_bell()?);
+        let core = Core::new(Arc::clone(config), listeners, Wake::Bell(Arc::clone(&bell)))?;
+        let at_end = RingAtEnd(Arc::clone(&self.finished));
+        let work = move || {
+            let _at_end = at_end;
+            core.run()
+        };
+        let thread = thread::Builder::new().name(format!("worker {}", self.threads.len() + 1));
+        self.threads
+            .push(thread.spawn(work).context("cannot start a worker")?);
+        self.bells.push(bell);
+        Ok(())
+    }
+
+    /// Passes signals on until all have ended.
+    fn watch(self, signals: &SignalFd) -> Result<Ended> {
+        let mut running = self.threads.len();
+        let mut ending = false;
+        while running > 0 {
+            wait_for_either(signals, &self.finished)?;
+            let ended = self.finished.read().unwrap_or(0) as usize;
+            running = running.saturating_sub(ended);
+            let mut rings = count_signals(signals);
+            if ended > 0 && !ending {
+                rings = rings.max(1); // one has failed: the others end too, in order
+            }
+            ending |= rings > 0;
+            for bell in &self.bells {
+                let _ = bell.write(rings as u64); // fails only if it is full, after 2^64 rings
+            }
+        }
+        let worst = |worst: Ended, ended: Result<Ended>| Ok(worst.max(ended?));
+        self.threads
+            .into_iter()
+            .map(join)
+            .try_fold(Ended::Clean, worst)
+    }
 }
 
-/// Rings when it is dropped: a worker that panics ends as well.
+/// Rings when it is dropped: a worker that panics has ended as well.
 struct RingAtEnd(Arc<EventFd>);
 
 impl Drop for RingAtEnd {
@@ -197,26 +224,23 @@ impl Drop for RingAtEnd {
     }
 }
 
-fn spawn(core: Core, number: usize, finished: &Arc<EventFd>) -> Result<JoinHandle<Result<Ended>>> {
-    let at_end = RingAtEnd(Arc::clone(finished));
-    let work = move || {
-        let _at_end = at_end;
-        core.run()
-    };
-    let thread = thread::Builder::new().name(format!("worker {number}"));
-    thread.spawn(work).context("cannot start a worker")
-}
-
 fn join(thread: JoinHandle<Result<Ended>>) -> Result<Ended> {
     thread
         .join()
         .unwrap_or_else(|_| Err(anyhow!("a worker has panicked")))
 }
 
+fn new_bell() -> Result<EventFd> {
+    EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+        .map_err(|errno| anyhow!("cannot make an eventfd: {}", errno.desc()))
+}
+
 fn wait_for_either(signals: &SignalFd, finished: &EventFd) -> Result<()> {
-    let mut watched =
-        [signals.as_fd(), finished.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    match poll(&mut watched, PollTimeout::NONE) {
+    let watch = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    match poll(
+        &mut [watch(signals.as_fd()), watch(finished.as_fd())],
+        PollTimeout::NONE,
+    ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(anyhow!("cannot wait for signals: {}", errno.desc())),
     }

@@ -1,6 +1,6 @@
 //! Files to be sent. Nothing in here knows sockets.
 //!
-//! - [`file`]: a file in the public folder as a source.
+//! - [`file`](mod@file): a file in the public folder as a source.
 //! - [`mime`]: what kind of thing a file is, by its name.
 
 pub mod file;

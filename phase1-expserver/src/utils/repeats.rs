@@ -13,8 +13,9 @@ use crate::vec::XpsVec;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
-#[derive(Default)]
 pub struct Repeats {
+    /// In whose name: the target of the log lines.
+    target: &'static str,
     said: XpsVec<Said>,
 }
 
@@ -26,13 +27,18 @@ struct Said {
 }
 
 impl Repeats {
+    pub fn new(target: &'static str) -> Repeats {
+        let said = XpsVec::new();
+        Repeats { target, said }
+    }
+
     /// Says `text` as a warning, or counts it if the same was said less than a second ago. The text
     /// must not name what is different each time (the client's address), else it repeats nothing.
     pub fn warn(&mut self, text: String, now: Instant) {
         match self.said.iter_mut().find(|said| said.text == text) {
             Some(said) => said.more += 1,
             None => {
-                warn!("{text}");
+                warn!(target: self.target, "{text}");
                 let (at, more) = (now, 0);
                 self.said.push(Said { text, at, more });
             }
@@ -61,7 +67,7 @@ impl Repeats {
             } else if said.more == 0 {
                 self.said.swap_splice(index..index + 1); // quiet for a second: forget it
             } else {
-                warn!("{} ({} times more)", said.text, said.more);
+                warn!(target: self.target, "{} ({} more of these)", said.text, said.more);
                 (said.at, said.more) = (now, 0);
                 index += 1;
             }
@@ -75,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_repeated_warning_is_counted_and_told_once_a_second() {
-        let mut repeats = Repeats::default();
+        let mut repeats = Repeats::new("tests");
         let start = Instant::now();
         assert_eq!(repeats.due(), None);
         for _ in 0..1000 {

@@ -88,6 +88,18 @@ fn an_upstream_may_speak_first_and_leave() {
 }
 
 #[test]
+fn an_upstream_may_speak_first_and_stay() {
+    let (listener, address) = upstream();
+    let attempt = begin(&[address]);
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(b"hello").unwrap();
+    wait_until(&attempt, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT);
+    let mut connection = connection(settle(attempt, &[address]));
+    assert!(connection.readable() && connection.writable());
+    assert_eq!(read(&mut connection).1, b"hello");
+}
+
+#[test]
 fn an_upstream_that_accepts_and_resets_was_reached() {
     let (listener, address) = upstream();
     let (other, next) = upstream();
