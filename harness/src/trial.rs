@@ -460,7 +460,11 @@ fn wait_for_announcement(
         trial.step(format!("it listens on {addresses:?}"));
         return Ok(addresses);
     }
-    let what = "it did not log where it listens: `Server listening on port 8080 (127.0.0.1:8080)`";
+    let line = match trial.stage {
+        Stage::Phase1 => "listening on tcp://127.0.0.1:8001 (echo)",
+        _ => "Server listening on port 8080 (127.0.0.1:8080)",
+    };
+    let what = format!("it did not log where it listens: `{line}`");
     Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
 }
 

@@ -7,13 +7,14 @@
 mod client;
 mod event_loop;
 mod lines;
+mod modular;
 mod program;
 mod proxy;
 mod udp;
 
 use std::process::ExitCode;
 
-use harness::check::{Check, Outcome};
+use harness::check::{Check, Outcome, Stage};
 use harness::program::Program;
 use harness::{checks, own_network, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
@@ -47,9 +48,11 @@ fn main() -> ExitCode {
             client::CASES,
             udp::CASES,
             proxy::CASES,
+            modular::CASES,
         ]
         .into_iter()
         .flatten()
+        .flat_map(with_those_taken_over)
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
     tests.push(Test::test(
@@ -78,14 +81,26 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
         || program::serve(name, options)
         || client::run(name, options)
         || udp::serve(name, options)
-        || proxy::serve(name, options);
+        || proxy::serve(name, options)
+        || modular::serve(name, options);
     if !found {
         eprintln!("there is no broken program `{name}`");
     }
     ExitCode::FAILURE
 }
 
-fn test(case: &'static Case) -> Test {
+/// A check that phase 1 has taken over fails the same broken programs.
+fn with_those_taken_over(case: &Case) -> impl Iterator<Item = Case> {
+    let (_, name) = case.check.split_once('/').unwrap_or_default();
+    let taken_over = checks::of(Stage::Phase1)
+        .filter(move |check| check.id.split_once('/').unwrap_or_default().1 == name)
+        .map(|check| check.id)
+        .filter(move |_| case.check.starts_with("stage04/") && !modular::has_its_own(name));
+    let checks = std::iter::once(case.check).chain(taken_over);
+    checks.map(|check| Case { check, ..*case })
+}
+
+fn test(case: Case) -> Test {
     let check = checks::all().find(|check| check.id == case.check);
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));

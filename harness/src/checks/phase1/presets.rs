@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::{PHASE1, expect_log};
 use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
 use crate::program::{COURSE_UPSTREAM_PORT, Ports, course_ports};
@@ -34,49 +36,49 @@ const STAGE_6: Check = Check {
     hint: "compare with the table of presets: a row is four roles",
     chapter: "docs/src/phase1/overview.md",
     needs: &[Need::OwnNetwork, Need::Option("--stage")],
-    body: |trial| preset(trial, 6, [Reverse; 4]),
+    body: |trial| preset(trial, 6, [Reverse; 4]).map(drop),
     ..PHASE1
 };
 
 const STAGE_7: Check = Check {
     id: "phase1/preset-7",
     title: "`--stage 7` reverses lines on the ports 8001 to 8004",
-    body: |trial| preset(trial, 7, [Reverse; 4]),
+    body: |trial| preset(trial, 7, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_8: Check = Check {
     id: "phase1/preset-8",
     title: "`--stage 8` reverses lines on the ports 8001 to 8004",
-    body: |trial| preset(trial, 8, [Reverse; 4]),
+    body: |trial| preset(trial, 8, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_9: Check = Check {
     id: "phase1/preset-9",
     title: "`--stage 9` reverses lines on the ports 8001 to 8004",
-    body: |trial| preset(trial, 9, [Reverse; 4]),
+    body: |trial| preset(trial, 9, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_10: Check = Check {
     id: "phase1/preset-10",
     title: "`--stage 10` echoes on the ports 8001 to 8004",
-    body: |trial| preset(trial, 10, [Echo; 4]),
+    body: |trial| preset(trial, 10, [Echo; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_11: Check = Check {
     id: "phase1/preset-11",
     title: "`--stage 11` is a proxy for port 3000 on port 8001, and echoes on the others",
-    body: |trial| preset(trial, 11, [Proxy, Echo, Echo, Echo]),
+    body: |trial| preset(trial, 11, [Proxy, Echo, Echo, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_12: Check = Check {
     id: "phase1/preset-12",
     title: "`--stage 12` also sends a file on port 8002, and refuses one outside on 8003",
-    body: |trial| preset(trial, 12, [Proxy, File, Refuse, Echo]),
+    body: |trial| preset(trial, 12, [Proxy, File, Refuse, Echo]).map(drop),
     ..STAGE_6
 };
 
@@ -92,13 +94,15 @@ const STAGE_13: Check = Check {
 
 fn stage_13(trial: &Trial) -> Verdict {
     let roles = [Proxy, File, Reverse, Echo];
-    preset(trial, 13, roles)?;
+    let server = preset(trial, 13, roles)?;
+    server.signal(Signal::SIGTERM);
+    server.expect_exit(0)?;
     // It is what runs when nothing is asked for.
     let server = trial.launch().listeners(roles.len()).start()?;
     expect_roles(trial, &server, roles)
 }
 
-fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict {
+fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict<Server> {
     let server = trial.launch().preset(stage).start()?;
     let ports: Vec<u16> = server.addresses.iter().map(SocketAddr::port).collect();
     ensure(
@@ -106,7 +110,8 @@ fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict {
         Outcome::Behaviour,
         || format!("it listens on the ports {ports:?}, not on 8001 to 8004"),
     )?;
-    expect_roles(trial, &server, roles)
+    expect_roles(trial, &server, roles)?;
+    Ok(server)
 }
 
 /// Each port does its part, while a client of each other port is there too.

@@ -115,7 +115,8 @@ fn all_or_nothing(trial: &Trial) -> Verdict {
     }
     // Twice the same is a mistake that can be seen beforehand.
     let port = first.address().port();
-    drop(first);
+    first.signal(Signal::SIGTERM);
+    first.expect_exit(0)?;
     let (one, two) = (format!("{port}=echo"), format!("{port}=reverse"));
     let twice = trial.launch().options(["--listen", &one, "--listen", &two]);
     let twice = twice.run()?;
@@ -225,7 +226,9 @@ const LEVELS: Check = Check {
 
 fn levels(trial: &Trial) -> Verdict {
     let (debug, rust_log) = (Some("1"), Some("warn"));
-    let cases: &[(&[&str], Option<&str>, Option<&str>, bool)] = &[
+    // Options, XPS_DEBUG, RUST_LOG, and whether lines at level debug are shown.
+    type Case<'a> = (&'a [&'a str], Option<&'a str>, Option<&'a str>, bool);
+    let cases: &[Case] = &[
         (&[], None, None, false),
         (&["-v"], None, None, true),
         (&["-vv"], None, None, true),
@@ -310,6 +313,7 @@ fn idle_timeout(trial: &Trial) -> Verdict {
         format!("proxy:{}", upstream.address()),
     ];
     let server = trial.launch().options(options).roles(&roles).start()?;
+    expect_echo(&server, 0)?;
     let before = server.figures()?;
     let begun = Instant::now();
     let silent: Vec<Peer> = (0..roles.len())

@@ -274,7 +274,7 @@ fn under_load(trial: &Trial) -> Verdict {
     expect_echo(&server, 0)?;
     expect_echo(&server, 1)?;
     let stream = |listener: usize| stream_until_the_end(&server, listener);
-    let ended = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let streams = [0, 0, 1, 1].map(|listener| scope.spawn(move || stream(listener)));
         std::thread::sleep(Duration::from_millis(300)); // the load itself
         server.signal(Signal::SIGTERM);
@@ -285,8 +285,7 @@ fn under_load(trial: &Trial) -> Verdict {
         let broken = || Err(Failure::grader("a thread", "panicked"));
         let streams = streams.map(|stream| stream.join().unwrap_or_else(|_| broken()));
         streams.into_iter().fold(ended, |all, one| all.and(one))
-    });
-    ended
+    })
 }
 
 /// Sends without a pause until the server ends; what comes back until then is right.

@@ -74,7 +74,8 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
     let public = Folder::new(trial, "public")?;
     let (pattern, length) = (Pattern::new(1), 1_000_000);
     public.file("f", pattern, length)?;
-    let server = public.serve(trial, &["file:f"]).start()?;
+    let server = public.serve(trial, &["file:f", "echo"]).start()?;
+    expect_echo(&server, 1)?;
     let before = server.figures()?;
     for words in [1, 1_000, 100_000] {
         let client = server.connect(&format!("the client that says {words} bytes"))?;
