@@ -289,10 +289,11 @@ fn half_close_while_connecting(trial: &Trial) -> Verdict {
     let deaf = Deaf::listen()?;
     let role = format!("proxy:{}", deaf.address());
     let server = trial.launch().roles(&[role]).start()?;
+    let before = server.figures()?.descriptors;
     let client = server.connect("the client")?;
     client.send(b"a question")?;
     client.half_close()?;
-    client.until_all_is_read()?;
+    until_it_connects(trial, &server, before)?;
     // Now its queue has room; the kernel knocks again after a second.
     let served = deaf.hear("the upstream", trial.trace(), trial.deadline())?;
     served.expect(b"a question")?;
@@ -301,4 +302,11 @@ fn half_close_while_connecting(trial: &Trial) -> Verdict {
     served.close();
     client.expect(b"an answer")?;
     client.expect_end()
+}
+
+/// Until it has accepted a client and has a socket towards the upstream.
+pub fn until_it_connects(trial: &Trial, server: &Server, before: usize) -> Verdict {
+    trial.wait_until("the server knocks at its upstream", || {
+        server.figures().is_ok_and(|now| now.descriptors >= before + 2)
+    })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::proxy::echo_service;
+use super::proxy::{echo_service, until_it_connects};
 use super::{PHASE1, expect_echo, expect_log};
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::checks::reversing::comes_true_soon;
@@ -195,9 +195,10 @@ fn connecting(trial: &Trial) -> Verdict {
     let role = format!("proxy:{}", deaf.address());
     let options = ["--drain-timeout", "1", "--connect-timeout", "60"];
     let server = trial.launch().options(options).roles(&[role]).start()?;
+    let before = server.figures()?.descriptors;
     let client = server.connect("the client")?;
     client.send(b"hello?")?;
-    client.until_all_is_read()?;
+    until_it_connects(trial, &server, before)?;
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
     client.expect_gone()
