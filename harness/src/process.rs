@@ -308,12 +308,6 @@ impl Process {
         Some(status)
     }
 
-    /// `R` for running, `S` for asleep, `T` for stopped (`proc(5)`).
-    pub fn state(&self) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).ok()?;
-        stat.rsplit_once(')')?.1.trim_start().chars().next()
-    }
-
     /// The IPv4 addresses on which it listens for TCP connections (`proc(5)`).
     pub fn listening_addresses(&self) -> Vec<SocketAddr> {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
@@ -334,6 +328,12 @@ impl Process {
             Some(SocketAddr::from((address, port)))
         };
         table.lines().filter_map(listener).collect()
+    }
+
+    /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
+    pub fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
     }
 
     pub fn figures(&self) -> Verdict<Figures> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -156,17 +156,9 @@ impl<'p> Trial<'p> {
             .processes
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        processes.iter().find_map(|process| {
-            let failure = ended(&process.name, process.status()?);
-            let crashed = match &failure.outcome {
-                Outcome::Exited(101) => true,
-                Outcome::Killed(signal) => {
-                    !matches!(signal.as_str(), "SIGTERM" | "SIGINT" | "SIGKILL")
-                }
-                _ => false,
-            };
-            crashed.then_some(failure)
-        })
+        processes
+            .iter()
+            .find_map(|process| crash_of(process).or_else(|| panic_of(process)))
     }
 
     /// The sockets of a program that crashes are closed a moment before it has ended:
@@ -181,10 +173,24 @@ impl<'p> Trial<'p> {
         loop {
             let crash = self.crash();
             if crash.is_some() || Instant::now() >= deadline {
-                return crash;
+                return crash.or_else(|| self.end_behind(failure));
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// A connection that broke off because the program has ended in its own way.
+    fn end_behind(&self, failure: &Failure) -> Option<Failure> {
+        if !matches!(failure.outcome, Outcome::Reset | Outcome::ShortData) {
+            return None;
+        }
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes
+            .iter()
+            .find_map(|process| Some(ended(&process.name, process.status()?)))
     }
 
     /// The last lines of every program's log, for a failure.
@@ -208,6 +214,24 @@ impl<'p> Trial<'p> {
         }
         text
     }
+}
+
+fn crash_of(process: &Process) -> Option<Failure> {
+    let failure = ended(&process.name, process.status()?);
+    let crashed = match &failure.outcome {
+        Outcome::Exited(101) => true,
+        Outcome::Killed(signal) => !matches!(signal.as_str(), "SIGTERM" | "SIGINT" | "SIGKILL"),
+        _ => false,
+    };
+    crashed.then_some(failure)
+}
+
+/// A thread that panics ends alone: the program lives on, with one thread less.
+fn panic_of(process: &Process) -> Option<Failure> {
+    let is_panic = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
+    let panicked = process.log().lines().any(is_panic);
+    let what = || format!("a thread of `{}` has panicked", process.name);
+    panicked.then(|| Failure::behaviour(what()))
 }
 
 /// What a failed check has to say: the failure, and the story up to it.
@@ -364,12 +388,16 @@ impl<'t> Launch<'t> {
     /// folder that it may enter: it may have no way to where the program stands.
     pub fn user(mut self, id: u32) -> Verdict<Self> {
         let copy = self.trial.directory().join("program");
-        std::fs::copy(&self.command[0], &copy)
-            .and_then(|_| {
-                let open = PermissionsExt::from_mode(0o755);
-                std::fs::set_permissions(self.trial.directory(), open)
-            })
-            .map_err(|error| Failure::grader("copy the program", error))?;
+        // By another process: a program that somebody still has open for writing cannot
+        // be run (ETXTBSY), and a child that another thread is just starting would have.
+        let copied = Command::new("cp").arg(&self.command[0]).arg(&copy).status();
+        let copied = copied.map_err(|error| Failure::grader("cp", error))?;
+        if !copied.success() {
+            return Err(Failure::grader("copy the program", copied));
+        }
+        let everybody = PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.trial.directory(), everybody)
+            .map_err(|error| Failure::grader("open the folder", error))?;
         self.command[0] = copy.into();
         self.setup.user = Some(id);
         Ok(self)

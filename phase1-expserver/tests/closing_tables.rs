@@ -1,5 +1,7 @@
 //! The two tables of the architecture chapter are the two functions that decide about closing.
 
+#![allow(clippy::unwrap_used)] // a helper of tests
+
 use phase1_expserver::core::pipe::{Action, Event, State, rule};
 use phase1_expserver::core::session::{End, Farewell, farewell};
 

@@ -1,6 +1,8 @@
 //! A core in this process: what is hard to arrange from outside (an upstream with two addresses),
 //! and what its end says about leaks, which debug builds check.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -166,4 +168,17 @@ fn who_does_not_end_in_time_is_cut_off() {
     seen.read_exact(&mut [0; 5]).unwrap();
     assert_eq!(server.end(1), Ended::Clean);
     assert_eq!(everything(&mut client), b"");
+}
+
+#[test]
+fn a_client_that_never_reads_leaves_nothing_behind() {
+    for role in [Role::Echo, Role::Reverse] {
+        let server = Running::new(role, |limits| limits.drain = Duration::from_millis(50));
+        let mut client = server.connect();
+        let stuck = Some(Duration::from_millis(300));
+        client.set_write_timeout(stuck).unwrap();
+        let lines = "a line\n".repeat(10_000);
+        while client.write_all(lines.as_bytes()).is_ok() {}
+        assert_eq!(server.end(1), Ended::Clean);
+    }
 }

@@ -3,14 +3,17 @@
 //! stops at Ctrl-S), and `println!` panics once the reader is gone. With one thread
 //! for all clients neither may happen: ask with `poll(2)` first, write little.
 
+use std::fmt::{Arguments, Write};
 use std::io::{IsTerminal, stderr, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record, warn};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::write;
+use nix::sys::stat::Mode;
+use nix::unistd::{dup2_stderr, dup2_stdout, write};
 use simple_logger::SimpleLogger;
 
 /// A pipe that is ready for writing takes this many bytes at once (pipe(7)).
@@ -18,25 +21,36 @@ const PIPE_BUF: usize = 4096;
 /// What is kept for a stdout that takes nothing, in bytes.
 const MAX_KEPT: usize = 1024 * 1024;
 
-enum Room {
-    Free,
-    Full,
-    /// The reading end is closed: nobody will ever see it.
-    Gone,
+/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN when that is
+/// nothing, other errors when nobody will ever see it.
+fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
+    let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let ready = asked[0].revents().unwrap_or(PollFlags::POLLERR);
+    if ready.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        return Err(Errno::EPIPE); // the reading end is closed
+    }
+    if !ready.contains(PollFlags::POLLOUT) {
+        return Err(Errno::EAGAIN);
+    }
+    write(output, &bytes[..bytes.len().min(PIPE_BUF)])
 }
 
-fn room(output: BorrowedFd) -> Room {
-    let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
-    let answer = match poll(&mut asked, PollTimeout::ZERO) {
-        Ok(_) => asked[0].revents().unwrap_or(PollFlags::POLLERR),
-        Err(_) => PollFlags::empty(),
-    };
-    if answer.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
-        Room::Gone
-    } else if answer.contains(PollFlags::POLLOUT) {
-        Room::Free
-    } else {
-        Room::Full
+/// A terminal may be ready and yet have room for less than a line: then a write
+/// waits after all. Opened anew it has an O_NONBLOCK of its own; that of the
+/// descriptor we inherited is shared with the shell (open(2)).
+fn unblock_terminals() {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let reopen = |path: &str| open(path, flags, Mode::empty());
+    if stdout().is_terminal()
+        && let Ok(terminal) = reopen("/dev/stdout")
+    {
+        let _ = dup2_stdout(terminal); // if it fails, the old one stays
+    }
+    if stderr().is_terminal()
+        && let Ok(terminal) = reopen("/dev/stderr")
+    {
+        let _ = dup2_stderr(terminal);
     }
 }
 
@@ -63,10 +77,11 @@ impl Messages {
     /// call again soon, no event will tell.
     pub fn flush(&mut self) -> bool {
         while self.written < self.kept.len() {
-            match room(stdout().as_fd()) {
-                Room::Free => self.write_some(),
-                Room::Full => return false,
-                Room::Gone => self.written = self.kept.len(),
+            let rest = &self.kept.as_bytes()[self.written..];
+            match write_ready(stdout().as_fd(), rest) {
+                Ok(count) => self.written += count,
+                Err(Errno::EAGAIN | Errno::EINTR) => return false,
+                Err(_) => self.written = self.kept.len(),
             }
         }
         self.kept.clear();
@@ -80,65 +95,72 @@ impl Messages {
         }
         true
     }
-
-    fn write_some(&mut self) {
-        let end = self.kept.len().min(self.written + PIPE_BUF);
-        match write(stdout(), &self.kept.as_bytes()[self.written..end]) {
-            Ok(count) => self.written += count,
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(_) => self.written = self.kept.len(),
-        }
-    }
 }
 
-/// simple_logger, which is not called while stderr would stop or end us.
+/// Prints as simple_logger does, which has `eprintln!` do it: that may wait, and
+/// panics when stderr fails (a log file on a full disk). Here such a line is lost.
 struct CarefulLogger {
-    inner: SimpleLogger,
+    levels: SimpleLogger,
+    colors: bool,
     dropped: AtomicUsize,
 }
 
 impl Log for CarefulLogger {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        self.inner.enabled(metadata)
+        self.levels.enabled(metadata)
     }
 
     fn log(&self, record: &Record) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        if !matches!(room(stderr().as_fd()), Room::Free) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
+        let mut text = String::new();
+        // The program, not its parts: a reader of the log need not know those.
+        let target = record.target().split("::").next().unwrap_or_default();
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let target = record.target();
-            let said = format_args!("{dropped} log lines lost: stderr was not read");
-            let warning = Record::builder()
-                .level(Level::Warn)
-                .target(target)
-                .args(said)
-                .build();
-            self.inner.log(&warning);
+            let lost = format_args!("{dropped} log lines lost: stderr took none");
+            self.add_line(&mut text, Level::Warn, target, lost);
         }
-        self.inner.log(record); // both are short: they fit in PIPE_BUF
+        self.add_line(&mut text, record.level(), target, *record.args());
+        if write_ready(stderr().as_fd(), text.as_bytes()).is_err() {
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+        }
     }
 
     fn flush(&self) {}
 }
 
+impl CarefulLogger {
+    fn add_line(&self, text: &mut String, level: Level, target: &str, said: Arguments) {
+        let color = match level {
+            _ if !self.colors => "",
+            Level::Error => "\x1b[31m",
+            Level::Warn => "\x1b[33m",
+            Level::Info => "\x1b[36m",
+            Level::Debug => "\x1b[35m",
+            Level::Trace => "\x1b[39m",
+        };
+        let plain = if self.colors { "\x1b[0m" } else { "" };
+        let _ = writeln!(text, "{color}{level:<5}{plain} [{target}] {said}");
+    }
+}
+
 /// Log lines go to stderr, so that stdout holds the messages alone. A level asked
 /// for here wins over `RUST_LOG`.
 pub fn start_logger(verbose: u8, quiet: bool) {
+    unblock_terminals();
     let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
-    let logger = match (quiet, verbose) {
+    let levels = match (quiet, verbose) {
         (true, _) => logger.with_level(LevelFilter::Warn),
         (_, 0) => logger,
         (_, 1) => logger.with_level(LevelFilter::Debug),
         _ => logger.with_level(LevelFilter::Trace),
     };
-    let inner = logger.with_colors(stderr().is_terminal());
-    log::set_max_level(inner.max_level());
-    let dropped = AtomicUsize::new(0);
-    let _ = log::set_boxed_logger(Box::new(CarefulLogger { inner, dropped })); // the first one stays
+    log::set_max_level(levels.max_level());
+    let _ = log::set_boxed_logger(Box::new(CarefulLogger {
+        levels,
+        colors: stderr().is_terminal(),
+        dropped: AtomicUsize::new(0),
+    })); // the first one stays
 }

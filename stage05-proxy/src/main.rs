@@ -5,9 +5,7 @@
 //! `pair.rs` one client with its upstream, `flow.rs` one direction between them.
 
 mod cli;
-mod console;
 mod flow;
-mod listen;
 mod pair;
 mod proxy;
 mod repeated;
@@ -18,14 +16,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use log::{debug, error, info};
+use log::{debug, error};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::SockFlag;
+use stage05_proxy::console;
+use stage05_proxy::listen::open_listener;
 
 use cli::Args;
-use listen::open_listener;
 use proxy::Proxy;
 use upstream::Upstream;
 
@@ -42,8 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let signals = receive_signals().context("cannot set up signals")?;
+    let signals = catch_signals().context("cannot catch signals")?;
     raise_descriptor_limit();
+    // Before the listener: who can connect can also be served.
     let upstream = Upstream::resolve(&args.upstream, args.connect_timeout)?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = open_listener(&args.host, args.port, args.backlog, flags)?;
@@ -53,28 +53,28 @@ fn run(args: &Args) -> Result<()> {
         args.upstream
     );
     let mut proxy = Proxy::new(listener, upstream, args.quiet).context("cannot set up epoll")?;
-    proxy.run(&signals)?;
-    info!("Server stopped");
-    Ok(())
+    proxy.run(&signals)
 }
 
-/// SIGINT and SIGTERM become readable on a descriptor, one more in the epoll set,
-/// in place of interrupting us anywhere (signalfd(2)).
-fn receive_signals() -> nix::Result<SignalFd> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+/// Makes SIGINT and SIGTERM readable from a descriptor: one more event in the loop,
+/// instead of a handler that interrupts it anywhere (signalfd(2)).
+fn catch_signals() -> nix::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Blocked for good: a second signal finds us on our way out and changes nothing.
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// A client needs two descriptors, and the usual soft limit is 1024 in all. We may
-/// raise it up to the hard one (getrlimit(2)).
+/// A client costs two descriptors. Many systems let a process have 1024 of them
+/// until it asks for more (getrlimit(2)).
 fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        Ok(hard)
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| (soft, hard))
     });
     match raised {
-        Ok(limit) => debug!("Up to {limit} descriptors"),
-        Err(errno) => debug!("Descriptor limit not raised: {}", errno.desc()),
+        Ok((soft, hard)) => debug!("Descriptor limit raised to {hard}, it was {soft}"),
+        Err(errno) => debug!("Descriptor limit stays as it is: {}", errno.desc()),
     }
 }

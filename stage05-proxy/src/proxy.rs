@@ -9,10 +9,11 @@ use anyhow::{Result, bail};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
+use stage05_proxy::console::Messages;
 
-use crate::console::Messages;
 use crate::flow::CHUNK;
 use crate::pair::{Pair, Side};
 use crate::repeated::Repeated;
@@ -40,6 +41,7 @@ pub struct Proxy {
     epoll: Epoll,
     listener: OwnedFd,
     upstream: Upstream,
+    /// By number: found in one step, however many there are.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
     /// Until when the upstream may answer the pair of this number. All get the same
@@ -51,10 +53,12 @@ pub struct Proxy {
     paused: Option<Instant>,
     /// They ran out, and since then some client has been waiting.
     starved: bool,
+    /// With the upstream down, every client would be a line in the log.
     unreachable: Repeated,
     exhausted: Repeated,
     quiet: bool,
     messages: Messages,
+    /// False while stdout does not take them all.
     all_written: bool,
     /// What one `recv` brings. One for all pairs: it is passed on before the next.
     chunk: Vec<u8>,
@@ -96,9 +100,9 @@ impl Proxy {
             debug!("Epoll wait: {count} events");
             for event in &events[..count] {
                 match event.data() {
-                    LISTENER => self.admit_clients(),
+                    LISTENER => self.accept_clients(),
                     SIGNALS => {
-                        self.messages.flush();
+                        self.stop(signals);
                         return Ok(());
                     }
                     token => self.serve(token, event.events()),
@@ -106,6 +110,15 @@ impl Proxy {
             }
             self.do_what_is_due();
         }
+    }
+
+    fn stop(&mut self, signals: &SignalFd) {
+        self.messages.flush();
+        let signal = match signals.read_signal() {
+            Ok(Some(info)) => Signal::try_from(info.ssi_signo as i32).map_or("", Signal::as_str),
+            _ => "a signal",
+        };
+        info!("Server ends on {signal}, clients: {}", self.pairs.len());
     }
 
     /// How long to wait: until the next thing is due, for ever when nothing is.
@@ -126,7 +139,7 @@ impl Proxy {
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
-    fn admit_clients(&mut self) {
+    fn accept_clients(&mut self) {
         for _ in 0..MAX_ACCEPTS {
             match self.next_client() {
                 Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
@@ -134,9 +147,11 @@ impl Proxy {
                     self.starved = false; // nobody is waiting any more
                     return;
                 }
-                Err(errno) if is_exhaustion(errno) => self.pause(errno),
-                // The client left while it was waiting: so to the next one (accept(2)).
-                Err(errno) => debug!("A client was not accepted: {}", errno.desc()),
+                // The trouble of one client, which left while it waited (accept(2)).
+                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                    debug!("A client left before it was accepted: {}", errno.desc());
+                }
+                Err(errno) => self.pause_accepting(errno),
             }
             if self.paused.is_some() {
                 return;
@@ -144,6 +159,7 @@ impl Proxy {
         }
     }
 
+    /// One that was held, else the next from the backlog.
     fn next_client(&mut self) -> nix::Result<OwnedFd> {
         if let Some(client) = self.held.pop() {
             return Ok(client);
@@ -159,6 +175,7 @@ impl Proxy {
     /// Begins to connect a client to the upstream, to its address number `from` or a
     /// later one; `failure` is that of the address before.
     fn connect(&mut self, client: OwnedFd, from: usize, failure: Errno) {
+        // EPOLLOUT, or the deadline, will tell how it went.
         match self.upstream.begin(from, failure) {
             Ok(attempt) => {
                 self.last_number += 1;
@@ -171,12 +188,12 @@ impl Proxy {
             // It waits, connected, as others wait in the backlog.
             Err(errno) if is_exhaustion(errno) => {
                 self.held.push(client);
-                self.pause(errno);
+                self.pause_accepting(errno);
             }
             Err(errno) => {
                 let name = &self.upstream.name;
                 self.unreachable
-                    .add(|| format!("Cannot reach upstream {name}: {}", errno.desc()));
+                    .add(|| format!("cannot reach upstream {name}: {}", errno.desc()));
                 info!("Client disconnected");
                 self.descriptors_are_free();
             }
@@ -185,10 +202,12 @@ impl Proxy {
 
     /// A listener that cannot accept stays readable, and would wake us at once, for
     /// ever: stop asking for it.
-    fn pause(&mut self, errno: Errno) {
+    fn pause_accepting(&mut self, errno: Errno) {
         if !self.starved {
-            self.exhausted
-                .add(|| format!("New clients have to wait: {}", errno.desc()));
+            let (why, connected) = (errno.desc(), self.pairs.len());
+            self.exhausted.add(|| {
+                format!("cannot accept a client: {why} ({connected} connected, others wait)")
+            });
         }
         self.starved = true;
         self.paused = Some(Instant::now() + PAUSE);
@@ -264,12 +283,13 @@ impl Proxy {
         }
     }
 
+    /// What no event tells of, once after each batch.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
         if self.paused.is_some_and(|until| until <= Instant::now()) {
             self.paused = None;
             self.watch_listener(EpollFlags::EPOLLIN);
-            self.admit_clients(); // the held ones have no event of their own
+            self.accept_clients(); // the held ones have no event of their own
         }
         self.unreachable.say();
         self.exhausted.say();
@@ -281,7 +301,7 @@ impl Proxy {
             let pair = self.pairs.get(&number);
             let pending = pair.is_some_and(|pair| pair.connecting().is_some());
             if pending && deadline > Instant::now() {
-                return;
+                return; // and all behind it are due later
             }
             self.deadlines.pop_front();
             if pending {

@@ -9,6 +9,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Repeated {
     text: String,
+    /// How many times it was added since it was last said.
     unsaid: usize,
     not_before: Instant,
 }

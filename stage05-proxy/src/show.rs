@@ -6,22 +6,14 @@ use std::fmt::Write;
 /// The longest text shown for one line, in bytes.
 const MAX_SHOWN: usize = 1024;
 
-/// Appends `[CLIENT MESSAGE] …` for one line. Control characters and bytes that
-/// are not UTF-8 are escaped, a long line is cut.
+/// Appends `[CLIENT MESSAGE] …` for one line, cut if it is long.
 pub fn show_message(line: &[u8], shown: &mut String) {
     let (text, _) = split_ending(line);
     shown.push_str("[CLIENT MESSAGE] ");
     let limit = shown.len() + MAX_SHOWN;
     // Three bytes more than can be shown: a character is never taken for a broken one.
     let head = &text[..text.len().min(MAX_SHOWN + 3)];
-    for chunk in head.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            push_escaped(character, shown);
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}"); // a String takes everything
-        }
-    }
+    show_text(head, shown);
     if shown.len() > limit {
         while shown.len() > limit {
             shown.pop();
@@ -29,6 +21,18 @@ pub fn show_message(line: &[u8], shown: &mut String) {
         let _ = write!(shown, "… ({} bytes)", text.len());
     }
     shown.push('\n');
+}
+
+/// Appends `text`, with control characters and bytes that are not UTF-8 escaped.
+pub fn show_text(text: &[u8], shown: &mut String) {
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            push_escaped(character, shown);
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(shown, "\\x{byte:02x}"); // a String takes everything
+        }
+    }
 }
 
 /// Appends the `[CLIENT MESSAGE] …` for a connection whose bytes were not shown: how

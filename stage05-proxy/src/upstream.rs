@@ -11,8 +11,7 @@ use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
 use nix::sys::socket::{
     SockFlag, SockType, SockaddrStorage, connect, getsockname, getsockopt, setsockopt, socket,
 };
-
-use crate::listen::family;
+use stage05_proxy::listen::family;
 
 pub struct Upstream {
     pub name: String,

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         .flat_map(with_those_taken_over)
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.extend(event_loop_checks().map(control));
     tests.push(Test::test(
         "every check fails some broken program",
         move || {
@@ -112,6 +113,20 @@ fn test(case: Case) -> Test {
         (check, _) => catch(check, case.broken),
     };
     Test::test(name, body).with_ignored_flag(missing.is_some())
+}
+
+/// The checks of stage 4 that the broken event loops fail, each once.
+fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
+    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    checks::of(Stage::Stage04).filter(fails)
+}
+
+/// A broken event loop fails for its fault alone: without it, it passes.
+fn control(check: &'static Check) -> Test {
+    let sound = event_loop::NOT_BROKEN;
+    Test::test(format!("{} passes {sound}", check.id), move || {
+        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    })
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {

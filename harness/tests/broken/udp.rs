@@ -108,6 +108,10 @@ pub const CASES: &[Case] = &[
         broken: "udp-that-reverses-the-newline",
     },
     Case {
+        check: "stage03/threads-option-no-more-threads",
+        broken: "udp-with-threads-without-bound",
+    },
+    Case {
         check: "stage03/per-datagram",
         broken: "udp-with-a-small-buffer",
     },

@@ -18,14 +18,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
     recv, send, shutdown, socket,
 };
-
-#[path = "../console.rs"]
-#[allow(dead_code)] // only the proxy prints messages
-mod console;
-#[path = "../transfer.rs"]
-mod transfer;
-
-use transfer::{CHUNK, reset_on_close, words};
+use stage05_proxy::console;
+use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Sends a file to file-server.
 ///
@@ -112,6 +106,7 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
     let mut progress = Progress::new(size);
     let mut sent = 0;
     loop {
+        // Never the whole file: it may be larger than the memory.
         let count = match file.read(&mut chunk) {
             Ok(0) => return Ok(sent),
             Ok(count) => count,
@@ -129,6 +124,7 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
 /// Sends all of `bytes`: one `send` may take only a part of them.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
+        // NOSIGNAL: a server that is gone is an error here, not the end by SIGPIPE.
         match send(server.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,

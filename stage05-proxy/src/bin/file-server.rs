@@ -16,16 +16,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
-
-#[path = "../console.rs"]
-#[allow(dead_code)] // only the proxy prints messages
-mod console;
-#[path = "../listen.rs"]
-mod listen;
-#[path = "../transfer.rs"]
-mod transfer;
-
-use transfer::{CHUNK, reset_on_close, words};
+use stage05_proxy::console;
+use stage05_proxy::listen::open_listener;
+use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
 ///
@@ -60,11 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let signals = receive_signals().context("cannot set up signals")?;
+    let signals = catch_signals().context("cannot catch signals")?;
     // Made and removed: better to learn now that it cannot be than from a client.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let listener = listen::open_listener(&args.host, args.port, 5, flags)?;
+    let listener = open_listener(&args.host, args.port, 5, flags)?;
     loop {
         let Some(client) = accept_client(&listener, &signals)? else {
             return Ok(()); // a signal, and no transfer was under way
@@ -84,7 +77,7 @@ fn run(args: &Args) -> Result<()> {
 
 /// SIGINT and SIGTERM become readable on a descriptor (signalfd(2)): they do not end
 /// us before the temporary file is removed.
-fn receive_signals() -> nix::Result<SignalFd> {
+fn catch_signals() -> nix::Result<SignalFd> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals.thread_block()?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)

@@ -307,6 +307,8 @@ fn half_close_while_connecting(trial: &Trial) -> Verdict {
 /// Until it has accepted a client and has a socket towards the upstream.
 pub fn until_it_connects(trial: &Trial, server: &Server, before: usize) -> Verdict {
     trial.wait_until("the server knocks at its upstream", || {
-        server.figures().is_ok_and(|now| now.descriptors >= before + 2)
+        server
+            .figures()
+            .is_ok_and(|now| now.descriptors >= before + 2)
     })
 }

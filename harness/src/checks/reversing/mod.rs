@@ -156,12 +156,12 @@ fn many_lines_at_once(trial: &Trial) -> Verdict {
 
 pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
     id: "stage04/all-answers-to-a-late-reader",
-    title: "4 MB of lines are answered in full to a client that reads late",
+    title: "12 MB of lines are answered in full to a client that reads late",
     why: "`send` may take only a part of the bytes: the rest is still owed",
     hint: "keep what `send` did not take, and go on from there when the socket has room",
     tier: Tier::Robust,
     points: 3,
-    body: |trial| answers_to_a_late_reader(trial, 4_000_000, Duration::from_secs(1)),
+    body: |trial| answers_to_a_late_reader(trial, 12_000_000, Duration::from_secs(1)),
     ..LINE_PROTOCOL
 };
 

@@ -137,6 +137,7 @@ fn ipv6(trial: &Trial) -> Verdict {
 fn one_exchange(server: &Upstream, client: &Running) -> Verdict {
     let connection = server.accept("the server")?;
     connection.expect(b"hello\n")?;
+    connection.expect_end()?;
     connection.send(b"olleh\n")?;
     connection.close();
     client.expect_exit(0)?;

@@ -285,8 +285,10 @@ pub const STOPPED_FOR_A_WHILE: Check = Check {
 fn stopped_for_a_while(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let clients = crowd(&server, 40)?;
-    server.signal(Signal::SIGSTOP);
+    clients[0].ask(b"ready?\n", b"?ydaer\n", ANSWER)?;
     let state = || server.process.state();
+    trial.wait_until("it waits", || state() == Some('S'))?;
+    server.signal(Signal::SIGSTOP);
     trial.wait_until("it is stopped", || state() == Some('T'))?;
     clients
         .iter()

@@ -32,6 +32,7 @@ pub const CHECKS: &[Check] = &[
     threads::NO_MORE_THREADS,
     threads::IDLE,
     threads::THREADS,
+    threads::THREADS_NO_MORE,
     threads::PER_DATAGRAM,
     threads::MAX_THREADS,
     threads::PER_DATAGRAM_NO_MORE_THREADS,

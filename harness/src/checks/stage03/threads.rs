@@ -81,9 +81,17 @@ pub const PER_DATAGRAM_NO_MORE_THREADS: Check = Check {
     ..NO_MORE_THREADS
 };
 
+pub const THREADS_NO_MORE: Check = Check {
+    id: "stage03/threads-option-no-more-threads",
+    title: "--threads 8: when fewer can be created, those serve",
+    needs: &[Need::Root, Need::Option("--threads")],
+    body: |trial| no_more_threads(trial, &["--threads", "8"], 2),
+    ..NO_MORE_THREADS
+};
+
 fn no_more_threads(trial: &Trial, options: &[&str], user: u32) -> Verdict {
     // The limit counts all of a user's threads, so a user that nobody else is.
-    let user = 20_000 + 2 * (std::process::id() % 20_000) + user;
+    let user = 20_000 + 3 * (std::process::id() % 13_000) + user;
     let server = trial
         .launch()
         .options(options.iter().copied())

@@ -3,7 +3,7 @@
 
 use nix::sys::signal::Signal;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
+use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
 use crate::check::{Check, Tier, Verdict};
 use crate::data::{lines, reversed};
 use crate::trial::Trial;
@@ -86,7 +86,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let first = server.connect("a first client")?;
     ping(&first)?;
     server.signal(Signal::SIGSTOP);
-    let clients = connect_many(&server, 40)?;
+    let clients = connect_as_many_as_fit(trial, &server, 40)?;
     clients
         .iter()
         .try_for_each(|client| client.send(b"ping\n"))?;

@@ -128,7 +128,7 @@ pub const NO_LEAK: Check = Check {
 
 fn no_leak(trial: &Trial) -> Verdict {
     let server = trial.start()?;
-    let text = lines(2, 2_000);
+    let text = lines(2, 8_000);
     let cycle = || {
         let client = server.connect("a client")?;
         client.send(&text)?;

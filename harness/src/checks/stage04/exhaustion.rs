@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
+use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
 use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
@@ -59,7 +59,14 @@ fn at_the_descriptor_limit(trial: &Trial) -> Verdict {
 fn crowd_in(trial: &Trial, crowd: &Crowd) -> Verdict<(Server, Vec<Peer>)> {
     let launch = trial.launch().limit(Resource::RLIMIT_NOFILE, crowd.limit);
     let server = launch.start()?;
-    let clients = connect_many(&server, crowd.clients)?;
+    let clients = connect_as_many_as_fit(trial, &server, crowd.clients)?;
+    ensure(clients.len() > crowd.fit, Outcome::Behaviour, || {
+        format!(
+            "with a limit of {} only {} clients could connect",
+            crowd.limit,
+            clients.len()
+        )
+    })?;
     clients[..crowd.fit].iter().try_for_each(ping)?;
     Ok((server, clients))
 }

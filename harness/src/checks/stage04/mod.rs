@@ -1,5 +1,6 @@
 //! Stage 4: many clients on one thread.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use super::netcat::{NC_OPENBSD, NC_TRADITIONAL, NCAT};
@@ -155,6 +156,22 @@ fn outlives_its_clients(trial: &Trial) -> Verdict {
 fn connect_many(server: &Server, count: usize) -> Verdict<Vec<Peer>> {
     (1..=count)
         .map(|number| server.connect(&format!("client {number}")))
+        .collect()
+}
+
+/// At most `most` clients, fewer where the queue of a server that accepts nobody at
+/// the moment is shorter: then the kernel leaves a client without an answer.
+fn connect_as_many_as_fit(trial: &Trial, server: &Server, most: usize) -> Verdict<Vec<Peer>> {
+    let moment = Duration::from_millis(500);
+    let connect = |_| TcpStream::connect_timeout(&server.address(), moment).ok();
+    let streams: Vec<TcpStream> = (0..most).map_while(connect).collect();
+    trial.step(format!("{} clients connected", streams.len()));
+    let named = streams.into_iter().zip(1..);
+    named
+        .map(|(stream, number)| {
+            let name = format!("client {number}");
+            Peer::new(&name, stream, trial.trace(), trial.deadline())
+        })
         .collect()
 }
 
