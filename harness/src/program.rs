@@ -62,16 +62,6 @@ pub fn course_ports(stage: Stage) -> &'static [u16] {
     }
 }
 
-/// The one of the course's ports that has this role in the course's last stage.
-pub fn course_port_of(role: &str) -> u16 {
-    match role.split(':').next() {
-        Some("proxy") => 8001,
-        Some("file") => 8002,
-        Some("reverse") => 8003,
-        _ => 8004,
-    }
-}
-
 /// The port of the upstream that the course's proxies connect to.
 pub const COURSE_UPSTREAM_PORT: u16 = 3000;
 

@@ -1,6 +1,7 @@
 //! One run of one check: what it starts, how long it has, what it has done so far.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,9 +20,7 @@ use crate::datagram::{DatagramPeer, DatagramServer};
 use crate::peer::{PATIENCE, Peer};
 use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
-use crate::program::{
-    COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_port_of, course_ports,
-};
+use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_ports};
 use crate::trace::Trace;
 use crate::upstream::{Nobody, Upstream};
 
@@ -68,6 +67,11 @@ impl<'p> Trial<'p> {
 
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// The stage whose contract is checked.
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// A folder for this run alone, where the programs run too.
@@ -120,12 +124,18 @@ impl<'p> Trial<'p> {
         Ok(nobody)
     }
 
+    /// A server of the check's own that appears where nobody was.
+    pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
+        Upstream::appear(nobody, backlog, &self.trace, self.deadline)
+    }
+
     /// The same as [`Trial::upstream`] for UDP.
     pub fn datagram_upstream(&self) -> Verdict<DatagramServer> {
         DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
     }
 
-    fn upstream_address(&self) -> SocketAddr {
+    /// Where the program expects its server; port 0 when it can be told.
+    pub fn upstream_address(&self) -> SocketAddr {
         let port = match self.program.ports {
             Ports::Announced => 0,
             Ports::Fixed => match self.stage {
@@ -271,7 +281,6 @@ pub struct Launch<'t> {
     trial: &'t Trial<'t>,
     command: Vec<OsString>,
     ports: Ports,
-    /// What the modular server shall do, one listener each; [`Launch::roles`].
     roles: Vec<String>,
     /// How many listeners the options ask for, where they do.
     listeners: Option<usize>,
@@ -289,7 +298,7 @@ impl<'t> Launch<'t> {
             trial,
             command,
             ports,
-            roles: vec!["reverse".to_owned()],
+            roles: Vec::new(),
             listeners: None,
             port: 0,
             setup,
@@ -304,9 +313,8 @@ impl<'t> Launch<'t> {
     }
 
     /// Tells a proxy or a client where its server is; one with fixed ports knows.
-    pub fn towards(self, option: &str, upstream: SocketAddr) -> Self {
+    pub fn towards(self, option: &str, upstream: impl Display) -> Self {
         match self.ports {
-            _ if self.trial.stage == Stage::Phase1 => self.roles(&[format!("proxy:{upstream}")]),
             Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
             Ports::Fixed => self,
         }
@@ -323,7 +331,7 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// The modular server with a listener for each role. Without, it reverses lines.
+    /// The modular server with a listener for each role, in this order.
     pub fn roles<S: AsRef<str>>(mut self, roles: &[S]) -> Self {
         self.roles = roles.iter().map(|role| role.as_ref().to_owned()).collect();
         self
@@ -410,26 +418,28 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server and waits until it accepts connections. Without a word about
+    /// roles the modular server reverses lines.
     pub fn start(mut self) -> Verdict<Server> {
-        let wanted = self.listeners.unwrap_or(self.roles.len());
-        if self.ports == Ports::Announced && self.listeners.is_none() {
-            self.add_listeners();
+        let modular = self.trial.stage == Stage::Phase1;
+        if modular && self.roles.is_empty() && self.listeners.is_none() {
+            self.roles = vec!["reverse".to_owned()];
         }
-        let (trial, ports) = (self.trial, self.ports);
-        let of_roles = match self.listeners {
-            None if trial.stage == Stage::Phase1 => std::mem::take(&mut self.roles),
-            _ => Vec::new(),
-        };
+        let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
+        if ports == Ports::Announced && roles.is_empty() && self.listeners.is_none() {
+            let port = self.port.to_string();
+            self = self.options(["--port".to_owned(), port]);
+        }
+        let listeners = self.listeners.unwrap_or(roles.len()).max(1);
         let process = self.run()?.process;
-        let mut addresses = match ports {
-            Ports::Announced => wait_for_announcement(trial, &process, wanted)?,
+        let addresses = match ports {
+            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Fixed if modular && !roles.is_empty() => {
+                wait_for_listeners(trial, &process)?;
+                roles.iter().map(|role| course_address(role)).collect()
+            }
             Ports::Fixed => wait_for_listeners(trial, &process)?,
         };
-        if ports == Ports::Fixed && !of_roles.is_empty() {
-            let ports = of_roles.iter().map(|role| course_port_of(role));
-            addresses = ports.map(|p| (Ipv4Addr::LOCALHOST, p).into()).collect();
-        }
         let (trace, deadline) = (trial.trace.clone(), trial.deadline);
         Ok(Server {
             process,
@@ -439,20 +449,14 @@ impl<'t> Launch<'t> {
         })
     }
 
-    fn add_listeners(&mut self) {
-        let port = self.port.to_string();
-        if self.trial.stage != Stage::Phase1 {
-            self.command.extend(["--port".into(), port.into()]);
-            return;
+    /// Starts a program that is no server, or one that shall not come to be one.
+    pub fn run(mut self) -> Verdict<Running> {
+        if self.ports == Ports::Announced {
+            for role in std::mem::take(&mut self.roles) {
+                let listener = format!("127.0.0.1:{}={role}", self.port);
+                self = self.options(["--listen".to_owned(), listener]);
+            }
         }
-        for role in &self.roles {
-            let listener = format!("127.0.0.1:{port}={role}");
-            self.command.extend(["--listen".into(), listener.into()]);
-        }
-    }
-
-    /// Starts a program that is no server.
-    pub fn run(self) -> Verdict<Running> {
         let announced =
             |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
         let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
@@ -494,6 +498,18 @@ fn wait_for_announcement(
     };
     let what = format!("it did not log where it listens: `{line}`");
     Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+}
+
+/// Where the course's modular server has a listener of this role.
+fn course_address(role: &str) -> SocketAddr {
+    let ports = course_ports(Stage::Phase1);
+    let port = match role.split(':').next() {
+        Some("proxy") => ports[0],
+        Some("file") => ports[1],
+        Some("reverse") => ports[2],
+        _ => ports[3],
+    };
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Looks into the kernel's table: to connect would use up the only client of stage 1.

@@ -1,10 +1,11 @@
 //! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
-//! that the servers of the line protocol share.
+//! that the servers of the line protocol share, [`proxying`] those of the proxies.
 
 use crate::check::{Check, Stage};
 
 mod netcat;
 mod phase1;
+mod proxying;
 mod reversing;
 mod stage01;
 mod stage02;

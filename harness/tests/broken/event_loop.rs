@@ -399,7 +399,7 @@ impl Client {
 }
 
 /// As in a program in C that does not think of SIGPIPE.
-fn send_with_sigpipe(stream: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
+pub fn send_with_sigpipe(stream: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
     use nix::sys::socket::{MsgFlags, send};
     // SAFETY: the default action is no function of ours, so nothing can go wrong in it.
     #[allow(unsafe_code)]
@@ -407,7 +407,7 @@ fn send_with_sigpipe(stream: &TcpStream, bytes: &[u8]) -> std::io::Result<usize>
     Ok(send(stream.as_raw_fd(), bytes, MsgFlags::empty())?)
 }
 
-fn listen_without_reuse(options: &[String]) -> TcpListener {
+pub fn listen_without_reuse(options: &[String]) -> TcpListener {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, socket,
     };

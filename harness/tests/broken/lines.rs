@@ -165,10 +165,12 @@ pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
         let at = options.iter().position(|option| option == name)?;
         options.get(at + 1).map(String::as_str)
     };
-    let place = value("--listen").and_then(|service| service.split_once('='));
-    match (name, place.and_then(|(place, _)| place.rsplit_once(':'))) {
-        ("--host", Some((host, _))) => Some(host),
-        ("--port", Some((_, port))) => Some(port),
+    let service = value("--listen").and_then(|service| service.split_once('='));
+    let place = service.and_then(|(place, _)| place.rsplit_once(':'));
+    match (name, place, service) {
+        ("--host", Some((host, _)), _) => Some(host),
+        ("--port", Some((_, port)), _) => Some(port),
+        ("--upstream", _, Some((_, role))) => role.strip_prefix("proxy:"),
         _ => value(name),
     }
 }

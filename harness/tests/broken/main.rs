@@ -6,10 +6,12 @@
 
 mod client;
 mod event_loop;
+mod files;
 mod lines;
 mod modular;
 mod program;
 mod proxy;
+mod proxy_loop;
 mod udp;
 
 use std::process::ExitCode;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
             udp::CASES,
             proxy::CASES,
             modular::CASES,
+            files::CASES,
         ]
         .into_iter()
         .flatten()
@@ -83,7 +86,8 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
         || client::run(name, options)
         || udp::serve(name, options)
         || proxy::serve(name, options)
-        || modular::serve(name, options);
+        || modular::serve(name, options)
+        || files::run(name, options);
     if !found {
         eprintln!("there is no broken program `{name}`");
     }
@@ -92,11 +96,13 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
 
 /// A check that phase 1 has taken over fails the same broken programs.
 fn with_those_taken_over(case: &Case) -> impl Iterator<Item = Case> {
-    let (_, name) = case.check.split_once('/').unwrap_or_default();
-    let taken_over = checks::of(Stage::Phase1)
-        .filter(move |check| check.id.split_once('/').unwrap_or_default().1 == name)
-        .map(|check| check.id)
-        .filter(move |_| case.check.starts_with("stage04/") && !modular::has_its_own(name));
+    let name = match case.check.split_once('/') {
+        Some(("stage04", name)) => format!("phase1/{name}"),
+        Some(("stage05", name)) => format!("phase1/proxy-{name}"),
+        _ => String::new(),
+    };
+    let taken_over = checks::of(Stage::Phase1).map(|check| check.id);
+    let taken_over = taken_over.filter(move |id| *id == name && !modular::proves(id));
     let checks = std::iter::once(case.check).chain(taken_over);
     checks.map(|check| Case { check, ..*case })
 }
@@ -134,7 +140,7 @@ fn program(broken: &str) -> Result<Program, Failed> {
     let program = Program::announced(&this).argument("serve").argument(broken);
     // A stage's other binaries are broken in their own ways, by name.
     let command = program.command.clone();
-    let companions = ["multi-client", "udp-client"];
+    let companions = ["multi-client", "udp-client", "file-server", "file-client"];
     Ok(companions.iter().fold(program, |program, name| {
         program.companion_command(name, command.clone())
     }))

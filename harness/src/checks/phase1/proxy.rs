@@ -1,81 +1,172 @@
-//! Role `proxy`, beside what it shares with stage 5: upstreams that are not there, that
-//! do not answer, and streams without end.
+//! Role `proxy`: what stage 5 does, taken over from there, and some more.
 
 use std::io::copy;
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::Resource;
-
-use super::echo::send_a_gigabyte_and_never_read;
 use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Outcome, Stage, Verdict, ensure};
+use crate::checks::proxying;
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 use crate::upstream::{Deaf, Service, Upstream};
 
 pub const CHECKS: &[Check] = &[
-    COMES_LATER,
+    proxy(
+        proxying::PASSES_REQUESTS_AND_ANSWERS,
+        "phase1/proxy-passes-requests-and-answers",
+    ),
+    proxy(
+        proxying::CLIENTS_AT_THE_SAME_TIME,
+        "phase1/proxy-clients-at-the-same-time",
+    ),
+    proxy(proxying::ANY_BYTE, "phase1/proxy-any-byte"),
+    proxy(proxying::LARGE_ANSWER, "phase1/proxy-large-transfers"),
+    proxy(proxying::UPSTREAM_ENDS, "phase1/proxy-end-of-the-upstream"),
+    proxy(proxying::CLIENT_ENDS, "phase1/proxy-end-of-the-client"),
+    proxy(proxying::CURL, "phase1/proxy-curl"),
+    proxy(proxying::AT_ONCE, "phase1/proxy-each-byte-at-once"),
+    proxy(
+        proxying::BOTH_WAYS_AT_ONCE,
+        "phase1/proxy-both-ways-at-once",
+    ),
+    proxy(proxying::CONSTANT_MEMORY, "phase1/proxy-constant-memory"),
+    proxy(
+        proxying::CLIENT_HALF_CLOSES,
+        "phase1/proxy-client-half-closes",
+    ),
+    proxy(
+        proxying::UPSTREAM_HALF_CLOSES,
+        "phase1/proxy-upstream-half-closes",
+    ),
+    proxy(
+        proxying::ECHO_AND_HALF_CLOSE,
+        "phase1/proxy-three-megabytes-and-half-close",
+    ),
+    proxy(
+        proxying::LATE_READER,
+        "phase1/proxy-ends-before-all-is-read",
+    ),
+    proxy(
+        proxying::END_WITH_BYTES_IN_ONE_EVENT,
+        "phase1/proxy-bytes-and-end-in-one-event",
+    ),
+    proxy(proxying::RESETS, "phase1/proxy-resets-at-any-moment"),
+    proxy(
+        proxying::RESET_PASSES_THROUGH,
+        "phase1/proxy-reset-passes-through",
+    ),
+    proxy(
+        proxying::BYTES_BEFORE_A_RESET,
+        "phase1/proxy-bytes-before-a-reset",
+    ),
+    proxy(
+        proxying::RESET_DURING_A_TRANSFER,
+        "phase1/proxy-reset-during-a-transfer",
+    ),
+    proxy(proxying::DOWN, "phase1/proxy-upstream-down"),
+    proxy(
+        proxying::DOWN_FOR_MANY_AT_ONCE,
+        "phase1/proxy-upstream-down-for-many-at-once",
+    ),
+    proxy(proxying::COMES_BACK, "phase1/proxy-upstream-comes-back"),
+    proxy(
+        proxying::FULL_QUEUE,
+        "phase1/proxy-upstream-with-a-full-queue",
+    ),
+    proxy(proxying::CONNECT_TIMEOUT, "phase1/proxy-connect-timeout"),
+    proxy(
+        proxying::NAME_UNKNOWN,
+        "phase1/proxy-upstream-without-an-address",
+    ),
+    proxy(
+        proxying::NAME_WITH_SEVERAL_ADDRESSES,
+        "phase1/proxy-upstream-by-name",
+    ),
+    proxy(
+        proxying::CLOSES_AT_ONCE,
+        "phase1/proxy-upstream-accepts-and-closes",
+    ),
+    proxy(
+        proxying::ANSWERS_EARLY,
+        "phase1/proxy-upstream-answers-early",
+    ),
+    proxy(
+        proxying::CLIENT_NEVER_READS,
+        "phase1/proxy-client-that-never-reads",
+    ),
+    proxy(
+        proxying::UPSTREAM_NEVER_READS,
+        "phase1/proxy-upstream-that-never-reads",
+    ),
+    proxy(
+        proxying::STUCK_PAIR_IS_CHEAP,
+        "phase1/proxy-stuck-pair-is-cheap",
+    ),
+    proxy(proxying::STREAMING_PAIR, "phase1/proxy-streaming-pair"),
+    proxy(proxying::IDLE_PAIRS, "phase1/proxy-idle-pairs-cost-nothing"),
+    proxy(
+        proxying::WAITING_FOR_THE_UPSTREAM,
+        "phase1/proxy-waiting-for-the-upstream-costs-nothing",
+    ),
+    proxy(proxying::DEAD_ENDS, "phase1/proxy-gone-while-bytes-wait"),
+    proxy(
+        proxying::THOUSANDS_IDLE,
+        "phase1/proxy-thousands-of-idle-pairs",
+    ),
+    proxy(
+        proxying::ONE_AFTER_THE_OTHER,
+        "phase1/proxy-two-hundred-one-after-the-other",
+    ),
+    proxy(
+        proxying::FIFTY_AT_ONCE,
+        "phase1/proxy-fifty-answered-in-reverse-order",
+    ),
+    proxy(
+        proxying::THOUSANDS_AT_ONCE,
+        "phase1/proxy-thousands-at-once",
+    ),
+    proxy(
+        proxying::MANY_AT_ONCE_IN_THE_QUEUE,
+        "phase1/proxy-many-at-once-in-the-queue",
+    ),
+    proxy(
+        proxying::CONNECTS_AND_LEAVES,
+        "phase1/proxy-connects-and-leaves",
+    ),
+    proxy(proxying::NO_LEAK, "phase1/proxy-no-leak"),
+    proxy(
+        proxying::AT_THE_DESCRIPTOR_LIMIT,
+        "phase1/proxy-at-the-descriptor-limit",
+    ),
+    proxy(
+        proxying::AT_A_HIGHER_LIMIT,
+        "phase1/proxy-at-a-higher-descriptor-limit",
+    ),
+    proxy(
+        proxying::RAISES_THE_LIMIT,
+        "phase1/proxy-raises-its-descriptor-limit",
+    ),
+    proxy(proxying::FAULTS_IN_BULK, "phase1/proxy-faults-in-bulk"),
+    proxy(
+        proxying::STOPPED_AND_CONTINUED,
+        "phase1/proxy-stopped-and-continued",
+    ),
+    proxy(
+        proxying::CURL_KEEP_ALIVE,
+        "phase1/proxy-curl-keep-alive-and-range",
+    ),
+    proxy(proxying::CURL_LARGE_FILE, "phase1/proxy-curl-large-file"),
+    proxy(proxying::CHROMIUM, "phase1/proxy-browser"),
     DOWN_AND_THOUSANDS,
-    CONNECT_TIMEOUT,
     BULK,
-    NEVER_READS,
-    AT_THE_LIMIT,
     HALF_CLOSE_WHILE_CONNECTING,
 ];
 
-const COMES_LATER: Check = Check {
-    id: "phase1/upstream-absent-then-present",
-    title: "While its upstream is away each client is closed; when it is back they are served",
-    why: "upstreams are restarted every day, and nobody wants to restart the proxy too",
-    hint: "a failed connect ends one session; the next client's session tries anew",
-    chapter: "docs/src/phase1/stage11-upstream.md",
-    body: comes_later,
-    ..PHASE1
-};
-
-fn comes_later(trial: &Trial) -> Verdict {
-    let nobody = trial.nobody()?;
-    let address = nobody.address();
-    let launch = trial.launch();
-    let roles = [format!("proxy:{address}"), "echo".to_owned()];
-    let server = launch.roles(&roles).start()?;
-    expect_echo(&server, 1)?;
-    let before = server.figures()?;
-    // At once, so that one failure must not make the others be forgotten.
-    let clients: Vec<Peer> = (0..20)
-        .map(|number| server.connect(&format!("client {number}")))
-        .collect::<Verdict<_>>()?;
-    clients.iter().try_for_each(Peer::expect_end)?;
-    let speaker = server.connect("a client that speaks first")?;
-    speaker.send(b"hello?\n")?;
-    speaker.expect_gone()?;
-    expect_log(&server, "Connection refused")?;
-    expect_echo(&server, 1)?;
-    drop(clients);
-    server.expect_no_leak(&before)?;
-
-    drop(nobody);
-    let upstream = Upstream::listen(address, trial.trace(), trial.deadline())?;
-    let client = server.connect("a client that comes later")?;
-    let served = upstream.accept("the upstream")?;
-    client.ask_through(&served)?;
-    drop(upstream);
-    client.ask_through(&served)?;
-    let refused = server.connect("a client when it is away again")?;
-    refused.expect_end()?;
-    client.ask_through(&served)
-}
-
-impl Peer {
-    /// A question and its answer, with the check at both ends.
-    fn ask_through(&self, upstream: &Peer) -> Verdict {
-        self.send(b"a question")?;
-        upstream.expect(b"a question")?;
-        upstream.send(b"an answer")?;
-        self.expect(b"an answer")
-    }
+/// What stage 5 does, in another house.
+const fn proxy(check: Check, id: &'static str) -> Check {
+    check.taken_over(Stage::Phase1, id)
 }
 
 const DOWN_AND_THOUSANDS: Check = Check {
@@ -83,9 +174,10 @@ const DOWN_AND_THOUSANDS: Check = Check {
     title: "Thousands of clients of an upstream that is down do not fill the log",
     why: "an upstream that is down for a night must not fill the disk as well",
     hint: "say a warning once, count those that follow, and tell the number once a second",
+    chapter: "docs/src/phase1/stage11-upstream.md",
     timeout: Duration::from_secs(60),
     body: down_and_thousands,
-    ..COMES_LATER
+    ..PHASE1
 };
 
 fn down_and_thousands(trial: &Trial) -> Verdict {
@@ -110,42 +202,6 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)
 }
 
-const CONNECT_TIMEOUT: Check = Check {
-    id: "phase1/connect-timeout",
-    title: "An upstream that does not answer keeps its client waiting for --connect-timeout, and nobody else",
-    why: "a full queue or a firewall answers nothing at all: a connect to it may take minutes",
-    hint: "connect without blocking (EINPROGRESS), with a timer of your own",
-    needs: &[Need::Option("--connect-timeout")],
-    body: connect_timeout,
-    ..COMES_LATER
-};
-
-fn connect_timeout(trial: &Trial) -> Verdict {
-    let deaf = Deaf::listen()?;
-    trial.step(format!("{} has a full queue", deaf.address()));
-    let roles = [format!("proxy:{}", deaf.address()), "echo".to_owned()];
-    let launch = trial.launch().options(["--connect-timeout", "1"]);
-    let server = launch.roles(&roles).start()?;
-    expect_echo(&server, 1)?;
-    let before = server.figures()?;
-    let begun = Instant::now();
-    let client = server.connect("the client that waits")?;
-    client.send(b"hello?")?;
-    (0..5).try_for_each(|_| expect_echo(&server, 1))?;
-    server.expect_idle(Duration::from_millis(300), 0.05)?;
-    client.expect_gone()?;
-    let took = begun.elapsed();
-    trial.step(format!("it was closed after {took:?}"));
-    ensure(
-        took > Duration::from_millis(900),
-        Outcome::Behaviour,
-        || format!("the client was closed after {took:?}, long before its second was over"),
-    )?;
-    expect_log(&server, "timed out")?;
-    drop(client);
-    server.expect_no_leak(&before)
-}
-
 const BULK: Check = Check {
     id: "phase1/proxy-both-ways-at-once",
     title: "Gigabytes in both directions at once arrive byte for byte, in constant memory",
@@ -153,14 +209,15 @@ const BULK: Check = Check {
     hint: "each direction has its own pipe, threshold and readiness",
     timeout: Duration::from_secs(120),
     body: bulk,
-    ..COMES_LATER
+    ..DOWN_AND_THOUSANDS
 };
 
 fn bulk(trial: &Trial) -> Verdict {
     let (server, upstream) = start_before(trial)?;
     let client = server.connect("the client")?;
     let served = upstream.accept("the upstream")?;
-    client.ask_through(&served)?;
+    client.send(b"first")?;
+    served.expect(b"first")?;
     let before = server.figures()?;
     let (up, down) = (Pattern::new(1), Pattern::new(2));
     let length = trial.size(64 << 20, 4 << 30);
@@ -211,25 +268,6 @@ fn start_before(trial: &Trial) -> Verdict<(Server, Upstream)> {
     Ok((trial.launch().roles(&[role]).start()?, upstream))
 }
 
-const NEVER_READS: Check = Check {
-    id: "phase1/proxy-for-a-client-that-never-reads",
-    title: "A client that sends a gigabyte and never reads costs the proxy little memory",
-    why: "its answers have nowhere to go, and neither has what it sends when the upstream is stuck too",
-    timeout: Duration::from_secs(60),
-    body: never_reads,
-    ..BULK
-};
-
-fn never_reads(trial: &Trial) -> Verdict {
-    let upstream = echo_service(trial)?;
-    let role = format!("proxy:{}", upstream.address());
-    let server = trial.launch().roles(&[role.as_str()]).start()?;
-    expect_echo(&server, 0)?;
-    let before = server.figures()?;
-    send_a_gigabyte_and_never_read(&server, 0, || expect_echo(&server, 0))?;
-    server.expect_no_leak(&before)
-}
-
 /// An upstream that echoes.
 pub fn echo_service(trial: &Trial) -> Verdict<Service> {
     let upstream = trial.upstream()?;
@@ -241,48 +279,13 @@ pub fn echo_service(trial: &Trial) -> Verdict<Service> {
     }))
 }
 
-const AT_THE_LIMIT: Check = Check {
-    id: "phase1/proxy-at-the-descriptor-limit",
-    title: "At its descriptor limit a proxy serves who is in, rests, and goes on when there is room",
-    why: "a proxied client needs two descriptors: it may get one and not the other",
-    hint: "when there is none for the upstream, end that session in order; do not try in a loop",
-    timeout: Duration::from_secs(60),
-    body: at_the_limit,
-    ..COMES_LATER
-};
-
-fn at_the_limit(trial: &Trial) -> Verdict {
-    let upstream = echo_service(trial)?;
-    let role = format!("proxy:{}", upstream.address());
-    let launch = trial.launch().limit(Resource::RLIMIT_NOFILE, 64);
-    let server = launch.roles(&[role]).start()?;
-    let clients: Vec<Peer> = (0..200)
-        .map(|number| server.connect(&format!("client {number}")))
-        .collect::<Verdict<_>>()?;
-    let ping = |client: &Peer| client.ask(b"ping\n", b"ping\n");
-    clients[..20].iter().try_for_each(ping)?;
-    server.expect_idle(Duration::from_secs(1), 0.1)?;
-    let log = server.process.log_size();
-    ensure(log < 64 * 1024, Outcome::Resources, || {
-        format!("at the descriptor limit it has logged {log} bytes")
-    })?;
-    clients[..20].iter().try_for_each(ping)?;
-    clients.into_iter().for_each(Peer::close);
-    trial.wait_until("there are descriptors again", || {
-        server
-            .figures()
-            .is_ok_and(|figures| figures.descriptors < 32)
-    })?;
-    (0..3).try_for_each(|_| expect_echo(&server, 0))
-}
-
 const HALF_CLOSE_WHILE_CONNECTING: Check = Check {
     id: "phase1/half-close-while-connecting",
     title: "A client that sends, half-closes and waits, all before its upstream is reached, is served",
     why: "`printf … | nc -N` has said its last word before the proxy has connected",
     hint: "what comes meanwhile waits in the pipe, its end too, until there is a sink",
     body: half_close_while_connecting,
-    ..COMES_LATER
+    ..DOWN_AND_THOUSANDS
 };
 
 fn half_close_while_connecting(trial: &Trial) -> Verdict {
