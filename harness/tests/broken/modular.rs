@@ -389,7 +389,7 @@ impl Server {
             Ok(server) => server,
             Err(error) => {
                 self.upstream_failed.store(true, Ordering::Relaxed);
-                eprintln!("cannot connect to the upstream {upstream}: {error}, times more");
+                eprintln!("cannot connect to the upstream {upstream}: {error} (more of these)");
                 return;
             }
         };

@@ -168,7 +168,7 @@ fn nothing_is_left(trial: &Trial) -> Verdict {
     // In a debug build it counts at its end what it has created and destroyed.
     server.signal(nix::sys::signal::Signal::SIGTERM);
     server.expect_exit(0)?;
-    expect_log(&server, &format!("{} clients were served", 61 + count))
+    expect_log(&server, &format!("clients served: {}\n", 61 + count))
 }
 
 fn nobody(_trial: &Trial) -> Verdict<crate::upstream::Nobody> {

@@ -371,14 +371,7 @@ fn workers(trial: &Trial) -> Verdict {
     let log = server.process.log();
     let shares: Vec<usize> = log
         .lines()
-        .filter_map(|line| {
-            line.split_once("has ended, ")?
-                .1
-                .split(' ')
-                .next()?
-                .parse()
-                .ok()
-        })
+        .filter_map(|line| line.split_once("clients served: ")?.1.parse().ok())
         .collect();
     trial.step(format!("the workers have served {shares:?} clients"));
     ensure(

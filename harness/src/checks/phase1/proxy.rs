@@ -191,7 +191,7 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
         server.connect("a client")?.expect_gone()?;
     }
     let seconds = begun.elapsed().as_secs() as usize + 2;
-    expect_log(&server, "times more")?;
+    expect_log(&server, "more of these")?;
     let log = server.process.log();
     let told = log.matches("cannot connect to the upstream").count();
     trial.step(format!("{count} failures made {told} warnings"));

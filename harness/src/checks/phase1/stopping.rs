@@ -233,7 +233,7 @@ fn cut_off(trial: &Trial) -> Verdict {
         Outcome::Behaviour,
         || format!("its clients had a second, and it ended after {took:?}"),
     )?;
-    expect_log(&server, "2 clients cut off")
+    expect_log(&server, "cut off, for they did not end in time: 2\n")
 }
 
 const SECOND_SIGNAL: Check = Check {
