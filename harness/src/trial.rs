@@ -27,6 +27,9 @@ use crate::upstream::{Nobody, Upstream};
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
 
+/// Set this to read the steps of checks that pass, with what they have measured.
+pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
+
 /// By how much a server may grow while it is put under strain, in bytes.
 pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
 
@@ -262,7 +265,12 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         Err(failure) => trial.crash_behind(failure),
     };
     let failure = match (verdict, crash) {
-        (Ok(()), None) => return Ok(()),
+        (Ok(()), None) => {
+            if std::env::var_os(SHOW_STEPS).is_some() {
+                println!("{}:\n{}", check.id, trial.trace);
+            }
+            return Ok(());
+        }
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
         (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,

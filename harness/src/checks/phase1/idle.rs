@@ -107,6 +107,12 @@ fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
             .figures()
             .is_ok_and(|now| now.descriptors + count as usize <= with_clients)
     })?;
+    trial.step(format!(
+        "in short: {each} bytes of memory for each of {count} idle clients; \
+         {:?} of CPU time for a message alone, {:?} beside them",
+        alone / PINGS,
+        among_many / PINGS
+    ));
     ping(&active)
 }
 

@@ -74,7 +74,9 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
     let public = Folder::new(trial, "public")?;
     let (pattern, length) = (Pattern::new(1), 1_000_000);
     public.file("f", pattern, length)?;
-    let server = public.serve(trial, &["file:f", "echo"]).start()?;
+    public.file("small", pattern, 50_000)?;
+    let roles = ["file:f", "echo", "file:small"];
+    let server = public.serve(trial, &roles).start()?;
     expect_echo(&server, 1)?;
     let before = server.figures()?;
     for words in [1, 1_000, 100_000] {
@@ -91,6 +93,12 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
         polite.expect_pattern(pattern, length)?;
         polite.expect_end()?;
     }
+    // More than any socket holds, all of it before the first look at the file.
+    let talker = server.connect_to(2, "a client that talks first")?;
+    talker.send_pattern(pattern, 20_000_000)?;
+    talker.expect_pattern(pattern, 50_000)?;
+    talker.expect_end()?;
+    talker.close();
     server.expect_no_leak(&before)
 }
 
