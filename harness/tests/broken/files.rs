@@ -124,7 +124,10 @@ fn send(fault: &str, options: &[String]) {
     let mut file = File::open(&options[0]).unwrap();
     let host = option(options, "--host").unwrap();
     let port = option(options, "--port").unwrap().parse().unwrap();
-    let mut server = TcpStream::connect::<(&str, u16)>((host, port)).unwrap();
+    let mut server = match TcpStream::connect::<(&str, u16)>((host, port)) {
+        Err(error) if fault != "file-client-panics" => fail(fault, &error.to_string()),
+        result => result.unwrap(),
+    };
     let linger = |on: bool| {
         let at_once = nix::libc::linger {
             l_onoff: on.into(),
@@ -148,13 +151,13 @@ fn send(fault: &str, options: &[String]) {
             _ => (&server).write_all(bytes),
         };
         if sent.is_err() && fault != "file-sends-once" {
-            exit(1);
+            fail(fault, "the server is gone");
         }
     }
     server.set_nonblocking(false).unwrap();
     linger(false);
     server.shutdown(Shutdown::Write).unwrap();
     if fault != "file-client-does-not-wait" && server.read(&mut chunk).is_err() {
-        exit(1);
+        fail(fault, "the server does not have the file");
     }
 }

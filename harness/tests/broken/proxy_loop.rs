@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
 };
 
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
@@ -74,6 +74,8 @@ impl Proxy {
             _ => listen(options),
         };
         listener.set_nonblocking(true).unwrap();
+        // std's own queue is too short for some checks.
+        nix::sys::socket::listen(&listener, Backlog::MAXCONN).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let edge = match fault {
             "accepts-once-per-edge"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{
-    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo,
+    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo, stop,
 };
 use crate::check::{Check, Tier, Verdict};
 use crate::data::Pattern;
@@ -104,7 +104,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let (server, _upstream) = start_echo(trial)?;
     let first = server.connect("a first client")?;
     echo_ping(&first)?;
-    server.signal(Signal::SIGSTOP);
+    stop(trial, &server)?;
     let clients = connect_many(&server, 40)?;
     let send = |client: &Peer| client.send(b"ping\n");
     clients.iter().try_for_each(send)?;
@@ -113,7 +113,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     clients.iter().try_for_each(expect)?;
 
     // The same with bytes and ends for those that it knows.
-    server.signal(Signal::SIGSTOP);
+    stop(trial, &server)?;
     for (number, client) in clients.iter().enumerate() {
         client.send(b"pong\n")?;
         if number % 2 == 0 {
@@ -148,10 +148,7 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
         ends.ping()?;
         // Asleep, it is in `epoll_wait`: there the signals find it.
         trial.wait_until("the proxy sleeps", || server.process.state() == Some('S'))?;
-        server.signal(Signal::SIGSTOP);
-        trial.wait_until("the proxy is stopped", || {
-            server.process.state() == Some('T')
-        })?;
+        stop(trial, &server)?;
         server.signal(Signal::SIGCONT);
     }
     ends.ping()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::bytes::transfer;
-use super::{Ends, PROXY, expect_alive, join, start, start_echo};
+use super::{Ends, PROXY, expect_alive, join, start, start_echo, stop};
 use crate::check::{Check, Tier, Verdict};
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
@@ -201,7 +201,7 @@ fn end_with_bytes_in_one_event(trial: &Trial) -> Verdict {
             ends.upstream.expect_end()?;
         }
         // A proxy that is stopped finds all of it at once when it goes on.
-        server.signal(Signal::SIGSTOP);
+        stop(trial, &server)?;
         ends.upstream.send_pattern(pattern, length)?;
         ends.upstream.close();
         server.signal(Signal::SIGCONT);

@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::check::{Check, Stage, Tier, Verdict};
 use crate::peer::Peer;
 use crate::trial::{Launch, Server, Trial};
@@ -123,6 +125,14 @@ impl Ends {
         self.upstream.close();
         Ok(())
     }
+}
+
+/// Stops the proxy, so that it finds everything at once when it goes on.
+fn stop(trial: &Trial, server: &Server) -> Verdict {
+    server.signal(Signal::SIGSTOP);
+    trial.wait_until("the proxy is stopped", || {
+        server.process.state() == Some('T')
+    })
 }
 
 /// A new client is served, and the process has not ended.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo};
+use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo, stop};
 use crate::check::{Check, Failure, Outcome, Tier, Verdict};
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
@@ -131,7 +131,7 @@ fn bytes_before_a_reset(trial: &Trial) -> Verdict {
             _ => (ends.upstream, ends.client),
         };
         // A proxy that is stopped finds the bytes and the reset together.
-        server.signal(Signal::SIGSTOP);
+        stop(trial, &server)?;
         resets.send_pattern(pattern, length)?;
         resets.reset()?;
         server.signal(Signal::SIGCONT);
@@ -156,23 +156,23 @@ fn reset_during_a_transfer(trial: &Trial) -> Verdict {
     let before = server.figures()?;
     for _ in 0..3 {
         let download = join(&server, &upstream, "the client that downloads")?;
-        cut_off(&download.upstream, download.client)?;
+        cut_off(trial, &download.upstream, download.client)?;
         let upload = join(&server, &upstream, "the client that uploads")?;
-        cut_off(&upload.client, upload.upstream)?;
+        cut_off(trial, &upload.client, upload.upstream)?;
         // One that has half-closed: the very first `send` after the reset raises SIGPIPE.
         let half_closed = join(&server, &upstream, "the half-closed client")?;
         half_closed.client.half_close()?;
         half_closed.upstream.expect_end()?;
-        cut_off(&half_closed.upstream, half_closed.client)?;
+        cut_off(trial, &half_closed.upstream, half_closed.client)?;
     }
     server.expect_no_leak(&before)?;
     server.expect_idle(WINDOW, IDLE)?;
     expect_alive(&server, &upstream)
 }
 
-/// One end sends 50 MB, the other reads 64 KiB and resets: so the sender's
-/// connection ends too.
-fn cut_off(sender: &Peer, reader: Peer) -> Verdict {
+/// One end sends 50 MB, the other reads 64 KiB and, when bytes have piled up in the
+/// proxy, resets: so the sender's connection ends too.
+fn cut_off(trial: &Trial, sender: &Peer, reader: Peer) -> Verdict {
     let pattern = Pattern::new(5);
     let sent = || match sender.send_pattern(pattern, 50_000_000) {
         Err(failure) if failure.outcome == Outcome::Reset => Ok(()),
@@ -183,6 +183,11 @@ fn cut_off(sender: &Peer, reader: Peer) -> Verdict {
     };
     both(sent, || {
         reader.expect_pattern(pattern, 64 * 1024)?;
+        trial.wait_until("the proxy cannot pass on any more", || {
+            sender
+                .on_the_way()
+                .is_some_and(|it| it.to_the_program > 500_000)
+        })?;
         reader.reset()
     })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::bytes::transfer;
-use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start};
+use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start, stop};
 use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
@@ -64,7 +64,7 @@ pub const DOWN_FOR_MANY_AT_ONCE: Check = Check {
 fn down_for_many_at_once(trial: &Trial) -> Verdict {
     let nobody = trial.nobody()?;
     let server = proxy(trial, nobody.address())?;
-    server.signal(Signal::SIGSTOP);
+    stop(trial, &server)?;
     let clients = connect_many(&server, 20)?;
     clients
         .iter()

@@ -77,10 +77,10 @@ fn large_file(trial: &Trial) -> Verdict {
         .open(&source)
         .map_err(grader)?;
     file.set_len(length).map_err(grader)?;
-    let places = [0, length / 2, length - 9, 4 << 30].into_iter();
-    let places: Vec<u64> = places.filter(|at| at + 9 <= length).collect();
+    let places = [0, length / 2, length - 12, 4 << 30].into_iter();
+    let places: Vec<u64> = places.filter(|at| at + 12 <= length).collect();
     for &at in &places {
-        file.write_all_at(format!("{at:9}").as_bytes(), at)
+        file.write_all_at(format!("{at:12}").as_bytes(), at)
             .map_err(grader)?;
     }
     let server = file_server(trial, &[])?;
@@ -97,9 +97,9 @@ fn large_file(trial: &Trial) -> Verdict {
         format!("the file has {size} bytes in place of {length}")
     })?;
     places.iter().try_for_each(|&at| {
-        let mut mark = [0; 9];
+        let mut mark = [0; 12];
         received.read_exact_at(&mut mark, at).map_err(grader)?;
-        let expected = format!("{at:9}");
+        let expected = format!("{at:12}");
         ensure(mark == expected.as_bytes(), Outcome::WrongData, || {
             format!("the file is different at byte {at}")
         })
