@@ -199,7 +199,7 @@ fn browser(trial: &Trial) -> Verdict {
         "http://127.0.0.1:8001/",
     ]);
     let browser = browser.run()?;
-    browser.wait_for(Duration::from_secs(60))?;
+    browser.wait_for(Duration::from_secs(30))?;
     let shown = String::from_utf8_lossy(&browser.process.stdout()).into_owned();
     // Each part of the page writes its own word into it.
     for word in ["the page itself", "the script has run", "THE END"] {
