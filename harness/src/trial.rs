@@ -27,6 +27,9 @@ use crate::upstream::{Nobody, Upstream};
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
 
+/// Set this to read the steps of checks that pass, with what they have measured.
+pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
+
 /// By how much a server may grow while it is put under strain, in bytes.
 pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
 
@@ -55,6 +58,10 @@ impl<'p> Trial<'p> {
 
     pub fn step(&self, what: impl Into<String>) {
         self.trace.step(what);
+    }
+
+    pub fn ports(&self) -> Ports {
+        self.program.ports
     }
 
     pub fn trace(&self) -> &Trace {
@@ -258,7 +265,12 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         Err(failure) => trial.crash_behind(failure),
     };
     let failure = match (verdict, crash) {
-        (Ok(()), None) => return Ok(()),
+        (Ok(()), None) => {
+            if std::env::var_os(SHOW_STEPS).is_some() {
+                println!("{}:\n{}", check.id, trial.trace);
+            }
+            return Ok(());
+        }
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
         (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
@@ -278,6 +290,8 @@ pub struct Launch<'t> {
     command: Vec<OsString>,
     ports: Ports,
     roles: Vec<String>,
+    /// How many listeners the options ask for, where they do.
+    listeners: Option<usize>,
     port: u16,
     setup: Setup,
 }
@@ -293,6 +307,7 @@ impl<'t> Launch<'t> {
             command,
             ports,
             roles: Vec::new(),
+            listeners: None,
             port: 0,
             setup,
         }
@@ -325,8 +340,31 @@ impl<'t> Launch<'t> {
     }
 
     /// The modular server with a listener for each role, in this order.
-    pub fn roles(mut self, roles: &[String]) -> Self {
-        self.roles = roles.to_vec();
+    pub fn roles<S: AsRef<str>>(mut self, roles: &[S]) -> Self {
+        self.roles = roles.iter().map(|role| role.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The modular server as one of the course's stages, on the course's ports.
+    pub fn preset(self, stage: u8) -> Self {
+        let listeners = course_ports(Stage::Phase1).len();
+        match self.ports {
+            Ports::Announced => self
+                .options(["--stage".to_owned(), stage.to_string()])
+                .listeners(listeners),
+            Ports::Fixed => self.listeners(listeners),
+        }
+    }
+
+    /// The options ask for so many listeners: [`Launch::start`] adds none.
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = Some(count);
+        self
+    }
+
+    /// The working directory, where [`Trial::directory`] is not the right one.
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.setup.directory = directory.to_owned();
         self
     }
 
@@ -392,18 +430,19 @@ impl<'t> Launch<'t> {
     /// roles the modular server reverses lines.
     pub fn start(mut self) -> Verdict<Server> {
         let modular = self.trial.stage == Stage::Phase1;
-        if modular && self.roles.is_empty() {
+        if modular && self.roles.is_empty() && self.listeners.is_none() {
             self.roles = vec!["reverse".to_owned()];
         }
         let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
-        if ports == Ports::Announced && roles.is_empty() {
+        if ports == Ports::Announced && roles.is_empty() && self.listeners.is_none() {
             let port = self.port.to_string();
             self = self.options(["--port".to_owned(), port]);
         }
+        let listeners = self.listeners.unwrap_or(roles.len()).max(1);
         let process = self.run()?.process;
         let addresses = match ports {
-            Ports::Announced => wait_for_announcement(trial, &process, roles.len().max(1))?,
-            Ports::Fixed if modular => {
+            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Fixed if modular && !roles.is_empty() => {
                 wait_for_listeners(trial, &process)?;
                 roles.iter().map(|role| course_address(role)).collect()
             }
@@ -461,7 +500,11 @@ fn wait_for_announcement(
         trial.step(format!("it listens on {addresses:?}"));
         return Ok(addresses);
     }
-    let what = "it did not log where it listens: `Server listening on port 8080 (127.0.0.1:8080)`";
+    let line = match trial.stage {
+        Stage::Phase1 => "listening on tcp://127.0.0.1:8001 (echo)",
+        _ => "Server listening on port 8080 (127.0.0.1:8080)",
+    };
+    let what = format!("it did not log where it listens: `{line}`");
     Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
 }
 
