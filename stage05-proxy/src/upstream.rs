@@ -9,7 +9,8 @@ use anyhow::{Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
 use nix::sys::socket::{
-    SockFlag, SockType, SockaddrStorage, connect, getsockname, getsockopt, setsockopt, socket,
+    SockFlag, SockType, SockaddrStorage, connect, getpeername, getsockname, getsockopt, setsockopt,
+    socket,
 };
 use stage05_proxy::listen::family;
 
@@ -39,6 +40,8 @@ impl Upstream {
             })?
             .collect();
         ensure!(!addresses.is_empty(), "--upstream {name} has no address");
+        let reachable = addresses.iter().all(|address| address.port() != 0);
+        ensure!(reachable, "--upstream {name}: nobody can listen on port 0");
         let patience = connect_timeout / addresses.len() as u32;
         let name = name.to_owned();
         Ok(Upstream {
@@ -95,7 +98,19 @@ fn begin_connect(target: SocketAddr) -> nix::Result<OwnedFd> {
 /// SO_ERROR tells (connect(2)).
 pub fn connect_result(socket: &OwnedFd) -> nix::Result<()> {
     match getsockopt(socket, SocketError)? {
+        0 if is_connected_to_itself(socket)? => Err(Errno::ECONNREFUSED),
         0 => Ok(()),
         errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// With nobody at the upstream's port, the kernel may give that very port to the
+/// socket that asks for it: TCP allows a connection from a port to itself (RFC 9293,
+/// 3.5, simultaneous open).
+fn is_connected_to_itself(socket: &OwnedFd) -> nix::Result<bool> {
+    let own: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    match getpeername::<SockaddrStorage>(socket.as_raw_fd()) {
+        Ok(peer) => Ok(own == peer),
+        Err(_) => Ok(false), // gone again: recv will tell
     }
 }

@@ -143,15 +143,15 @@ fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
 /// Says that the file is complete, and waits for the server to say so too: bytes that
 /// `send` took may still be on their way, and the server's disk may be full.
 fn finish(server: &OwnedFd) -> Result<()> {
-    let mut ended = shutdown(server.as_raw_fd(), Shutdown::Write).map(|()| 1);
-    let mut ignored = [0; 1024];
+    let lost = |errno: Errno| anyhow!("the server does not have the file: {}", errno.desc());
+    shutdown(server.as_raw_fd(), Shutdown::Write).map_err(lost)?;
     loop {
-        match ended {
+        match recv(server.as_raw_fd(), &mut [0], MsgFlags::empty()) {
             Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => bail!("the server does not have the file: {}", errno.desc()),
+            Ok(_) => bail!("the server answers, as file-server never does: it is something else"),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(lost(errno)),
         }
-        ended = recv(server.as_raw_fd(), &mut ignored, MsgFlags::empty());
     }
 }
 
