@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{show, show_difference};
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::trace::Trace;
 
 /// The largest datagram that UDP over IPv4 can carry, in bytes.
@@ -167,7 +167,7 @@ impl DatagramServer {
 
     /// The next datagram is this one; says who sent it.
     pub fn expect(&self, expected: &[u8]) -> Verdict<SocketAddr> {
-        match self.receive(PATIENCE)? {
+        match self.receive(patience())? {
             Some((received, sender)) if received == expected => Ok(sender),
             Some((received, _)) => {
                 let difference = show_difference(expected, &received);
@@ -176,7 +176,7 @@ impl DatagramServer {
                 Err(failure.expected(show(expected)).received(show(&received)))
             }
             None => {
-                let what = format!("no datagram came within {PATIENCE:?}");
+                let what = format!("no datagram came within {:?}", patience());
                 Err(Failure::new(Outcome::Timeout, what).expected(show(expected)))
             }
         }

@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,19 @@ use crate::process::LOOK;
 use crate::queues::queues;
 use crate::trace::Trace;
 
+static PATIENCE_MS: AtomicU64 = AtomicU64::new(10_000);
+
 /// How long one step may take unless the check says otherwise: far more than any
 /// living server needs, also on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub fn patience() -> Duration {
+    Duration::from_millis(PATIENCE_MS.load(Ordering::Relaxed))
+}
+
+/// Sets the patience of this process: for programs that are known to be broken there
+/// is no need to wait that long.
+pub fn set_patience(patience: Duration) {
+    PATIENCE_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
+}
 
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
@@ -45,10 +56,11 @@ impl Peer {
         deadline: Instant,
     ) -> Verdict<Self> {
         let left = deadline.saturating_duration_since(Instant::now()).max(LOOK);
-        let stream = TcpStream::connect_timeout(&address, left.min(PATIENCE)).map_err(|error| {
-            let what = format!("{name} cannot connect to {address}: {error}");
-            Failure::new(Outcome::Behaviour, what)
-        })?;
+        let stream =
+            TcpStream::connect_timeout(&address, left.min(patience())).map_err(|error| {
+                let what = format!("{name} cannot connect to {address}: {error}");
+                Failure::new(Outcome::Behaviour, what)
+            })?;
         let peer = Self::new(name, stream, trace, deadline)?;
         peer.step(format_args!("connected to {address}"));
         Ok(peer)
@@ -65,7 +77,7 @@ impl Peer {
             stream,
             trace,
             deadline,
-            patience: PATIENCE,
+            patience: patience(),
         })
     }
 

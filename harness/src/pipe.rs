@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::data::show;
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::trace::Trace;
 
 /// What a program reads. Dropping it ends a pipe; on a terminal Ctrl-D does.
@@ -90,7 +90,7 @@ impl Stdout {
     /// One read: 0 at the end.
     fn receive(&self, chunk: &mut [u8]) -> Verdict<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let patience = PATIENCE.min(left);
+        let patience = patience().min(left);
         let mut asked = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
         match poll(&mut asked, timeout) {

@@ -148,6 +148,9 @@ impl Capture {
 pub struct Figures {
     /// User and system time of all its threads since it was started.
     pub cpu: Duration,
+    /// The time in which its threads could have run, and others did; zero where the
+    /// kernel does not count it.
+    pub queued: Duration,
     /// Resident memory in bytes.
     pub rss: u64,
     pub threads: usize,
@@ -451,8 +454,22 @@ fn read_figures(pid: u32) -> Option<Figures> {
     let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
     Some(Figures {
         cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
+        queued: time_queued(pid),
         rss: kibibytes * 1024,
         threads,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
     })
+}
+
+/// The second figure of each thread's `schedstat`, in nanoseconds.
+fn time_queued(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let figures = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        figures.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }

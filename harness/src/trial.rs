@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::check::{Check, Failure, Outcome, Stage, Verdict, ensure};
 use crate::data::{show, show_difference};
 use crate::datagram::{DatagramPeer, DatagramServer};
-use crate::peer::{PATIENCE, Peer};
+use crate::peer::{Peer, patience};
 use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Input, LOOK, Process, Setup, Sink, ended};
 use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, course_ports};
@@ -151,10 +151,10 @@ impl<'p> Trial<'p> {
 
     /// Waits until `condition` holds, for a state that has no event to wait for.
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         while !condition() {
             if Instant::now() >= deadline {
-                let what = format!("waited for {PATIENCE:?}, but never: {what}");
+                let what = format!("waited for {:?}, but never: {what}", patience());
                 return Err(Failure::new(Outcome::Timeout, what));
             }
             thread::sleep(LOOK);
@@ -493,7 +493,7 @@ fn wait_for_announcement(
     process: &Process,
     listeners: usize,
 ) -> Verdict<Vec<SocketAddr>> {
-    let deadline = trial.deadline.min(Instant::now() + PATIENCE);
+    let deadline = trial.deadline.min(Instant::now() + patience());
     let enough = |log: &str| announced_addresses(log).len() >= listeners;
     if process.wait_for_log(deadline, enough) {
         let addresses = announced_addresses(&process.log());
@@ -569,7 +569,7 @@ pub struct Running {
 impl Running {
     /// Waits for its end.
     pub fn wait(&self) -> Verdict<ExitStatus> {
-        self.wait_for(PATIENCE)
+        self.wait_for(patience())
     }
 
     pub fn wait_for(&self, patience: Duration) -> Verdict<ExitStatus> {
@@ -587,7 +587,7 @@ impl Running {
 
     /// A server that does not say where it listens: the kernel knows.
     pub fn into_server_found_by_the_kernel(self) -> Verdict<Server> {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         while Instant::now() < deadline {
             if let Some(status) = self.process.status() {
                 return Err(ended(&self.process.name, status));
@@ -624,7 +624,7 @@ impl Running {
 
     /// Waits until what it has printed to stdout is as `wanted`.
     pub fn expect_printed(&self, what: &str, wanted: impl Fn(&[u8]) -> bool) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         if self.process.wait_for_stdout(deadline, wanted) {
             self.trace.step(format!("it prints {what}"));
             return Ok(());
@@ -716,7 +716,7 @@ impl Server {
 
     /// Waits for its end with this exit status.
     pub fn expect_exit(&self, code: i32) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         expect_code(
             &self.process,
             wait_for_end(&self.process, &self.trace, deadline)?,
@@ -727,7 +727,7 @@ impl Server {
     /// Its descriptors come back to what they were, and it has not grown by more than
     /// [`MOST_GROWTH`].
     pub fn expect_no_leak(&self, before: &Figures) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         while self.figures()?.descriptors > before.descriptors {
             if Instant::now() >= deadline {
                 let open = self.figures()?.descriptors;
@@ -763,15 +763,22 @@ impl Server {
 }
 
 fn expect_idle(process: &Process, trace: &Trace, window: Duration, share: f64) -> Verdict {
-    let before = process.figures()?.cpu;
+    let before = process.figures()?;
     thread::sleep(window); // the measurement itself, not a wait for an event
-    let used = process.figures()?.cpu - before;
-    trace.step(format!("it used {used:?} of CPU time in {window:?}"));
+    let after = process.figures()?;
+    let used = after.cpu - before.cpu;
+    let queued = after.queued.saturating_sub(before.queued);
+    trace.step(format!(
+        "it used {used:?} of CPU time in {window:?}, and waited {queued:?} for it"
+    ));
+    // On a busy machine a program that spins gets little, but it always wants more.
     let most = window.mul_f64(share);
-    if used <= most {
+    if used <= most && used + queued <= window.mul_f64(share.max(0.5)) {
         return Ok(());
     }
-    let what = format!("it used {used:?} of CPU time in {window:?} with nothing to do");
+    let what = format!(
+        "it used {used:?} of CPU time in {window:?} with nothing to do, and waited {queued:?} for more"
+    );
     Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
 }
 

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 };
 
 use crate::check::{Failure, Outcome, Verdict};
-use crate::peer::{PATIENCE, Peer};
+use crate::peer::{Peer, patience};
 use crate::trace::Trace;
 
 /// A listener whose connections the check accepts one by one, and then drives.
@@ -85,7 +85,7 @@ impl Upstream {
 
     /// Waits for the next connection.
     pub fn accept(&self, name: &str) -> Verdict<Peer> {
-        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        let deadline = self.deadline.min(Instant::now() + patience());
         loop {
             if let Ok((stream, _)) = self.listener.accept() {
                 self.trace.step(format!("{name} accepts a connection"));

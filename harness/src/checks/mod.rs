@@ -31,3 +31,19 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
 pub fn of(stage: Stage) -> impl Iterator<Item = &'static Check> {
     all().filter(move |check| check.stage == stage)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_check_has_an_id_of_its_own() {
+        let mut seen = HashSet::new();
+        let twice: Vec<&str> = all()
+            .map(|check| check.id)
+            .filter(|id| !seen.insert(*id))
+            .collect();
+        assert!(twice.is_empty(), "{twice:?}");
+    }
+}

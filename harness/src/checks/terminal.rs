@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
 use crate::data::show;
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::process::Sink;
 use crate::trial::{Running, Server, Trial};
 
@@ -166,7 +166,7 @@ fn messages(trial: &Trial) -> Verdict {
 
 /// Waits until as much as this has been printed, and compares.
 fn expect_stdout(server: &Server, expected: &str) -> Verdict {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     let enough = |printed: &[u8]| printed.len() >= expected.len();
     server.process.wait_for_stdout(deadline, enough);
     let printed = server.process.stdout();
@@ -212,7 +212,7 @@ fn log_lines(trial: &Trial) -> Verdict {
 }
 
 pub fn await_log(server: &Server, wanted: &str) -> Verdict {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     if server
         .process
         .wait_for_log(deadline, |log| log.contains(wanted))

@@ -205,7 +205,7 @@ impl Server {
             }
             if self.is("copies-what-waits-at-every-turn") {
                 for client in self.clients.values() {
-                    (0..3).for_each(|_| drop(std::hint::black_box(client.owed.clone())));
+                    (0..30).for_each(|_| drop(std::hint::black_box(client.owed.clone())));
                 }
             }
         }

@@ -45,7 +45,7 @@ pub const CASES: &[Case] = &[
         "drops-what-is-over-the-threshold",
     ),
     case("phase1/warnings-are-counted", "warns-each-time"),
-    case("phase1/proxy-both-ways-at-once", "loses-a-chunk"),
+    case("phase1/proxy-bulk-both-ways", "loses-a-chunk"),
     case(
         "phase1/half-close-while-connecting",
         "forgets-what-came-early",
@@ -125,11 +125,6 @@ pub const CASES: &[Case] = &[
     case("phase1/workers", "has-no-workers"),
     case("phase1/workers-and-a-taken-port", "shares-its-port"),
 ];
-
-/// Whether a check of phase 1 is proven here: then it is none that was taken over.
-pub fn proves(check: &str) -> bool {
-    CASES.iter().any(|case| case.check == check)
-}
 
 /// Serves in the way `name` is broken; false when there is no such way.
 pub fn serve(name: &str, options: &[String]) -> bool {

@@ -203,7 +203,7 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
 }
 
 const BULK: Check = Check {
-    id: "phase1/proxy-both-ways-at-once",
+    id: "phase1/proxy-bulk-both-ways",
     title: "Gigabytes in both directions at once arrive byte for byte, in constant memory",
     why: "backpressure must hold in each direction by itself, or memory grows, or both get stuck",
     hint: "each direction has its own pipe, threshold and readiness",

@@ -11,7 +11,7 @@ use super::{PHASE1, expect_echo, expect_log};
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::checks::reversing::comes_true_soon;
 use crate::data::{Pattern, lines};
-use crate::peer::{PATIENCE, Peer, both};
+use crate::peer::{Peer, both, patience};
 use crate::trial::{Server, Trial};
 use crate::upstream::Deaf;
 
@@ -293,7 +293,7 @@ fn under_load(trial: &Trial) -> Verdict {
 fn stream_until_the_end(server: &Server, listener: usize) -> Verdict {
     let client = server
         .connect_to(listener, "a busy client")?
-        .with_patience(PATIENCE);
+        .with_patience(patience());
     let pattern = Pattern::new(7);
     let send = || {
         let _ = client.send_pattern(pattern, u64::MAX); // ends with the server

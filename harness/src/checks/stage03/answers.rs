@@ -11,7 +11,7 @@ use super::{ANSWER, UDP};
 use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
 use crate::data::{Pattern, show, show_difference};
 use crate::datagram::DatagramPeer;
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
@@ -203,7 +203,7 @@ fn shown_whole(trial: &Trial) -> Verdict {
 
     let size: usize = wanted.iter().map(|line| line.len() + 1).sum();
     let printed = |stdout: &[u8]| stdout.len() >= size && stdout.ends_with(b"\n");
-    let deadline = trial.deadline().min(std::time::Instant::now() + PATIENCE);
+    let deadline = trial.deadline().min(std::time::Instant::now() + patience());
     server.process.wait_for_stdout(deadline, printed);
     let stdout = server.process.stdout();
     let stdout = String::from_utf8_lossy(&stdout);
@@ -239,7 +239,7 @@ fn shown_escaped(trial: &Trial) -> Verdict {
     let client = server.datagram("the client")?;
     client.send(b"\x1b[2J\0\x07\xff\nforged\n")?;
     client.receive(ANSWER)?;
-    let deadline = trial.deadline().min(std::time::Instant::now() + PATIENCE);
+    let deadline = trial.deadline().min(std::time::Instant::now() + patience());
     let whole = |stdout: &[u8]| stdout.ends_with(b"\n");
     server.process.wait_for_stdout(deadline, whole);
     let stdout = server.process.stdout();

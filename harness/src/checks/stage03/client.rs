@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use super::UDP;
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::datagram::{DatagramServer, MAX_DATAGRAM};
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::process::{Input, Sink};
 use crate::trial::{Launch, Running, Trial};
 
@@ -142,7 +142,7 @@ fn late_answer(trial: &Trial) -> Verdict {
     server.send(b"tsrif\n", again);
     // Whatever came meanwhile is the first line still.
     let second = loop {
-        match server.receive(PATIENCE)? {
+        match server.receive(patience())? {
             Some((line, port)) if line == b"second\n" => break port,
             Some(_) => {}
             None => return Err(Failure::new(Outcome::Timeout, "the second line never came")),

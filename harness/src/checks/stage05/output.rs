@@ -9,7 +9,7 @@ use crate::checks::proxying::{
     launch, start,
 };
 use crate::checks::terminal::await_log;
-use crate::peer::PATIENCE;
+use crate::peer::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
@@ -82,7 +82,7 @@ fn expect_shown(server: &Server, text: &str) -> Verdict {
     };
     if server
         .process
-        .wait_for_stdout(Instant::now() + PATIENCE, there)
+        .wait_for_stdout(Instant::now() + patience(), there)
     {
         return Ok(());
     }
