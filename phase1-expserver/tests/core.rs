@@ -17,10 +17,10 @@ use phase1_expserver::core::{Core, Ended};
 use phase1_expserver::network::listener::Listener;
 use phase1_expserver::vec::XpsVec;
 
-/// A core that serves one role until its bell is rung.
+/// A core that serves one role until it is told to end.
 struct Running {
     address: SocketAddr,
-    bell: Arc<EventFd>,
+    signals: Arc<EventFd>,
     core: JoinHandle<anyhow::Result<Ended>>,
 }
 
@@ -50,13 +50,13 @@ impl Running {
             limits,
             quiet: true,
         });
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
-        let wake = Wake::Bell(Arc::clone(&bell));
+        let signals = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
+        let wake = Wake::Told(Arc::clone(&signals));
         let core = Core::new(config, XpsVec::from_iter([listener]), wake).unwrap();
         let core = thread::spawn(move || core.run());
         Running {
             address,
-            bell,
+            signals,
             core,
         }
     }
@@ -70,7 +70,7 @@ impl Running {
 
     /// Tells it to end, `times` over. A panic in the core (a leak) is one here.
     fn end(self, times: u64) -> Ended {
-        self.bell.write(times).unwrap();
+        self.signals.write(times).unwrap();
         self.core.join().unwrap().unwrap()
     }
 }
@@ -147,7 +147,7 @@ fn what_was_sent_before_the_end_is_answered() {
 }
 
 #[test]
-fn the_second_ring_ends_it_at_once() {
+fn the_second_signal_ends_it_at_once() {
     let (upstream, address) = listening();
     let server = Running::new(to([address]), |_| {});
     let client = server.connect();

@@ -32,9 +32,9 @@ impl Core {
                 listener.pending = true;
                 return self.pause_accepting(Errno::EMFILE);
             }
-            let role = listener.role;
+            let service = listener.service;
             match listener.accept() {
-                Accept::Client(client) => self.admit(client, role),
+                Accept::Client(client) => self.admit(client, service),
                 Accept::WouldBlock => return,
                 Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
@@ -44,8 +44,8 @@ impl Core {
     }
 
     /// Takes in a client. The only place where a session begins.
-    fn admit(&mut self, client: OwnedFd, role: u16) {
-        let session = Session::open(Connection::new(client), role, &mut self.around);
+    fn admit(&mut self, client: OwnedFd, service: u16) {
+        let session = Session::open(Connection::new(client), service, &mut self.around);
         let key = self.sessions.insert(session);
         self.admitted += 1;
         debug!("Client connected to server");

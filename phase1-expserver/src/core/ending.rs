@@ -8,8 +8,8 @@ use crate::vec::{Slots, XpsVec};
 
 impl Core {
     /// Somebody wants the server to end. The first time in order, the second time at once.
-    pub(super) fn ring(&mut self) {
-        for _ in 0..self.events.rings() {
+    pub(super) fn begin_to_end(&mut self) {
+        for _ in 0..self.events.signals() {
             match self.phase {
                 Phase::Serving => self.begin_drain(),
                 _ => self.phase = Phase::Forced,

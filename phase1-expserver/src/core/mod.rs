@@ -18,6 +18,7 @@
 mod admission;
 mod ending;
 pub mod event_loop;
+mod listening;
 pub mod pipe;
 pub mod reverse;
 pub mod session;
@@ -39,8 +40,8 @@ use crate::network::listener::Listener;
 use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
 use crate::vec::{Key, Slots, XpsVec};
-use event_loop::{EventLoop, Readiness, Wake};
-use pipe::Tools;
+use event_loop::{EventLoop, Wake};
+use pipe::{Readiness, Tools};
 use session::{End, Next, Session, Surroundings};
 use spare::Spare;
 use token::{Kind, Token};
@@ -81,7 +82,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core that will accept from `listeners`, which listen already, until `wake` is rung.
+    /// A core that will accept from `listeners`, which listen already, until `wake` tells it to end.
     pub fn new(config: Arc<Config>, listeners: XpsVec<Listener>, wake: Wake) -> Result<Core> {
         let failed = |errno: Errno| anyhow!("cannot set up epoll: {}", errno.desc());
         let events = EventLoop::new(wake, Token::plain(Kind::Wake)).map_err(failed)?;
@@ -163,7 +164,7 @@ impl Core {
     /// has gone.
     fn note(&mut self, token: Token, seen: Readiness) {
         match token.kind() {
-            Some(Kind::Wake) => self.ring(),
+            Some(Kind::Wake) => self.begin_to_end(),
             Some(Kind::Listener) => self.queue_listener(token.key()),
             Some(Kind::Client) => self.note_session(token.key(), End::Client, seen),
             Some(Kind::Upstream) => self.note_session(token.key(), End::Upstream, seen),
@@ -261,7 +262,7 @@ impl Core {
         if let Some(fd) = session.peer_fd()
             && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
         {
-            session.no_peer(errno.desc(), &mut self.around);
+            session.no_upstream(errno, &mut self.around);
         }
         if session.wants() {
             self.queue_session(key);

@@ -23,8 +23,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::event_loop::Readiness;
-use super::pipe::{Pipe, Sink, Source, State, Tools};
+use super::pipe::{Pipe, Readiness, Sink, Source, State, Tools};
 use super::reverse::Framer;
 use super::spare::Spare;
 use crate::config::Config;
@@ -90,7 +89,7 @@ pub struct Session {
     /// From the peer to the client.
     down: Pipe,
     /// Index of the service whose listener accepted the client.
-    role: u16,
+    service: u16,
     /// For core: it has a place in the queue.
     pub queued: bool,
     /// For core: the timer that is set.
@@ -209,8 +208,9 @@ fn flow(
     sink: &mut impl Sink,
     tools: &mut Tools,
 ) -> usize {
+    let over = pipe.settled();
     let moved = pipe.fill(source, tools) + pipe.drain(sink, tools);
-    if pipe.state() == State::Failed {
+    if !over && pipe.state() == State::Failed {
         source.stop(tools);
     }
     moved

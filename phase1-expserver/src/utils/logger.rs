@@ -164,7 +164,9 @@ impl Transcript {
     /// too much is kept.
     pub fn message(&mut self, text: &[u8]) {
         if !self.shown {
-        } else if self.kept.len() < MAX_KEPT {
+            return;
+        }
+        if self.kept.len() < MAX_KEPT {
             show_message(text, &mut self.kept);
         } else {
             self.dropped += 1;

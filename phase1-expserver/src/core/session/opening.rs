@@ -17,14 +17,14 @@ use crate::network::upstream::{Attempt, Settled};
 impl Session {
     /// Gives the client the peer that its role asks for. If there is none to be had, nothing can be
     /// sent: the client is closed in order, without a byte.
-    pub fn open(client: Connection, role: u16, around: &mut Surroundings) -> Session {
+    pub fn open(client: Connection, service: u16, around: &mut Surroundings) -> Session {
         let pipe = |state| Pipe::new(around.config.limits.pipe_threshold, state);
         let mut session = Session {
             client,
             peer: Peer::Nobody,
             up: pipe(State::Open),
             down: pipe(State::Open),
-            role,
+            service,
             queued: false,
             timer: None,
             last_moved: around.tools.now,
@@ -32,7 +32,7 @@ impl Session {
             look_again: None,
         };
         let config = Arc::clone(&around.config);
-        match config.role(role) {
+        match config.role(service) {
             Role::Echo => {
                 session.peer = Peer::Itself;
                 session.down = pipe(State::Shut); // the one pipe is `up`
@@ -48,13 +48,17 @@ impl Session {
     }
 
     fn open_file(&mut self, path: &Path, around: &mut Surroundings) {
+        let config = Arc::clone(&around.config);
         let opened = match &around.public {
             Some(public) => around.spare.spend_on(|| File::open(public, path)),
             None => Err(FileError::NotFound), // cannot be: core opens it if a role needs it
         };
         match opened {
             Ok(file) => self.peer = Peer::File(file),
-            Err(error) => self.no_peer(&error.to_string(), around),
+            Err(error) => {
+                let role = config.role(self.service);
+                self.no_peer(format!("cannot send the {role}: {error}"), around);
+            }
         }
     }
 
@@ -63,7 +67,7 @@ impl Session {
         let begin = || Attempt::begin(&route.addresses, deadline);
         match around.spare.spend_on(begin) {
             Ok(attempt) => self.peer = Peer::Connecting(attempt),
-            Err(errno) => self.no_peer(errno.desc(), around),
+            Err(errno) => self.no_upstream(errno, around),
         }
     }
 
@@ -77,7 +81,8 @@ impl Session {
         }
         let config = Arc::clone(&around.config);
         let peer = mem::replace(&mut self.peer, Peer::Nobody);
-        let (Peer::Connecting(attempt), Role::Proxy(route)) = (peer, config.role(self.role)) else {
+        let (Peer::Connecting(attempt), Role::Proxy(route)) = (peer, config.role(self.service))
+        else {
             return false; // cannot be: it was looked at just now
         };
         let settled = match attempt.is_decided() {
@@ -90,22 +95,34 @@ impl Session {
                 self.peer = Peer::Upstream(server);
                 self.last_moved = now;
             }
-            Ok(Settled::Waiting(attempt)) => self.peer = Peer::Connecting(attempt),
             Ok(Settled::Trying(attempt)) => {
                 self.peer = Peer::Connecting(attempt);
                 return true;
             }
-            Err(errno) => self.no_peer(errno.desc(), around),
+            Err(errno) => self.no_upstream(errno, around),
         }
         false
     }
 
-    /// There will be no peer: the file cannot be sent, the upstream not be reached or not watched.
-    pub fn no_peer(&mut self, why: &str, around: &mut Surroundings) {
-        let text = match around.config.role(self.role) {
-            Role::Proxy(route) => format!("cannot connect to the upstream {route}: {why}"),
-            role => format!("cannot send the {role}: {why}"),
+    /// The upstream cannot be reached, or its socket not be watched.
+    pub fn no_upstream(&mut self, errno: Errno, around: &mut Surroundings) {
+        let config = Arc::clone(&around.config);
+        let Role::Proxy(route) = config.role(self.service) else {
+            return; // cannot be: nobody else has one
         };
+        let hint = match errno {
+            Errno::ECONNREFUSED => format!(" (start one: `python3 -m http.server {}`)", route.port),
+            _ => String::new(),
+        };
+        let why = errno.desc();
+        self.no_peer(
+            format!("cannot reach upstream {route}: {why}{hint}"),
+            around,
+        );
+    }
+
+    /// There will be no peer, `text` says why.
+    fn no_peer(&mut self, text: String, around: &mut Surroundings) {
         around.warnings.warn(text, around.tools.now);
         self.peer = Peer::Nobody;
         self.up.on(Event::SinkGone, &mut around.tools);
