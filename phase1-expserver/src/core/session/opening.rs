@@ -7,7 +7,7 @@ use std::sync::Arc;
 use log::debug;
 use nix::errno::Errno;
 
-use super::{Peer, Session, Surroundings};
+use super::{Context, Peer, Session};
 use crate::config::{Role, Route};
 use crate::core::pipe::{Event, Pipe, State};
 use crate::disk::file::{File, FileError};
@@ -17,8 +17,8 @@ use crate::network::upstream::{Attempt, Settled};
 impl Session {
     /// Gives the client the peer that its role asks for. If there is none to be had, nothing can be
     /// sent: the client is closed in order, without a byte.
-    pub fn open(client: Connection, service: u16, around: &mut Surroundings) -> Session {
-        let pipe = |state| Pipe::new(around.config.limits.pipe_threshold, state);
+    pub fn open(client: Connection, service: u16, context: &mut Context) -> Session {
+        let pipe = |state| Pipe::new(context.config.limits.pipe_threshold, state);
         let mut session = Session {
             client,
             peer: Peer::Nobody,
@@ -27,11 +27,11 @@ impl Session {
             service,
             queued: false,
             timer: None,
-            last_moved: around.tools.now,
-            farewell_over: None,
+            last_moved: context.tools.now,
+            linger_until: None,
             look_again: None,
         };
-        let config = Arc::clone(&around.config);
+        let config = Arc::clone(&context.config);
         match config.role(service) {
             Role::Echo => {
                 session.peer = Peer::Itself;
@@ -40,46 +40,46 @@ impl Session {
             Role::Reverse => session.peer = Peer::Framer(Box::default()),
             Role::File(path) => {
                 session.up = pipe(State::Failed); // nobody wants what the client sends
-                session.open_file(path, around);
+                session.open_file(path, context);
             }
-            Role::Proxy(route) => session.begin_to_connect(route, around),
+            Role::Proxy(route) => session.begin_to_connect(route, context),
         }
         session
     }
 
-    fn open_file(&mut self, path: &Path, around: &mut Surroundings) {
-        let config = Arc::clone(&around.config);
-        let opened = match &around.public {
-            Some(public) => around.spare.spend_on(|| File::open(public, path)),
+    fn open_file(&mut self, path: &Path, context: &mut Context) {
+        let config = Arc::clone(&context.config);
+        let opened = match &context.public {
+            Some(public) => context.spare.spend_on(|| File::open(public, path)),
             None => Err(FileError::NotFound), // cannot be: core opens it if a role needs it
         };
         match opened {
             Ok(file) => self.peer = Peer::File(file),
             Err(error) => {
                 let role = config.role(self.service);
-                self.no_peer(format!("cannot send the {role}: {error}"), around);
+                self.no_peer(format!("cannot send the {role}: {error}"), context);
             }
         }
     }
 
-    fn begin_to_connect(&mut self, route: &Route, around: &mut Surroundings) {
-        let deadline = around.tools.now + around.config.limits.connect;
+    fn begin_to_connect(&mut self, route: &Route, context: &mut Context) {
+        let deadline = context.tools.now + context.config.limits.connect;
         let begin = || Attempt::begin(&route.addresses, deadline);
-        match around.spare.spend_on(begin) {
+        match context.spare.spend_on(begin) {
             Ok(attempt) => self.peer = Peer::Connecting(attempt),
-            Err(errno) => self.no_upstream(errno, around),
+            Err(errno) => self.no_upstream(errno, context),
         }
     }
 
     /// Finds out what has become of the connection to the upstream. True when the next address is
     /// tried, with a new socket.
-    pub(super) fn settle_attempt(&mut self, around: &mut Surroundings) -> bool {
-        let now = around.tools.now;
+    pub(super) fn settle_attempt(&mut self, context: &mut Context) -> bool {
+        let now = context.tools.now;
         let due = |attempt: &Attempt| attempt.is_decided() || attempt.deadline() <= now;
         if !matches!(&self.peer, Peer::Connecting(attempt) if due(attempt)) {
             return false;
         }
-        let config = Arc::clone(&around.config);
+        let config = Arc::clone(&context.config);
         let peer = mem::replace(&mut self.peer, Peer::Nobody);
         let (Peer::Connecting(attempt), Role::Proxy(route)) = (peer, config.role(self.service))
         else {
@@ -99,14 +99,14 @@ impl Session {
                 self.peer = Peer::Connecting(attempt);
                 return true;
             }
-            Err(errno) => self.no_upstream(errno, around),
+            Err(errno) => self.no_upstream(errno, context),
         }
         false
     }
 
     /// The upstream cannot be reached, or its socket not be watched.
-    pub fn no_upstream(&mut self, errno: Errno, around: &mut Surroundings) {
-        let config = Arc::clone(&around.config);
+    pub fn no_upstream(&mut self, errno: Errno, context: &mut Context) {
+        let config = Arc::clone(&context.config);
         let Role::Proxy(route) = config.role(self.service) else {
             return; // cannot be: nobody else has one
         };
@@ -117,15 +117,15 @@ impl Session {
         let why = errno.desc();
         self.no_peer(
             format!("cannot reach upstream {route}: {why}{hint}"),
-            around,
+            context,
         );
     }
 
     /// There will be no peer, `text` says why.
-    fn no_peer(&mut self, text: String, around: &mut Surroundings) {
-        around.warnings.warn(text, around.tools.now);
+    fn no_peer(&mut self, text: String, context: &mut Context) {
+        context.warnings.warn(text, context.tools.now);
         self.peer = Peer::Nobody;
-        self.up.on(Event::SinkGone, &mut around.tools);
-        self.down.on(Event::SourceEnded, &mut around.tools);
+        self.up.on(Event::SinkGone, &mut context.tools);
+        self.down.on(Event::SourceEnded, &mut context.tools);
     }
 }
