@@ -61,7 +61,7 @@ const PERIOD: usize = 65_521;
 
 impl Pattern {
     /// Streams of different `seed`s differ from their first bytes on.
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self {
             shift: (splitmix(seed) % PERIOD as u64) as usize,
         }
@@ -76,6 +76,11 @@ impl Pattern {
         });
         let start = (offset % PERIOD as u64) as usize + self.shift;
         &table[start..]
+    }
+
+    /// What the stream repeats.
+    pub fn period(&self) -> &'static [u8] {
+        &self.at(0)[..PERIOD]
     }
 
     /// The first `length` bytes.
@@ -114,7 +119,7 @@ pub fn reversed(lines: &[u8]) -> Vec<u8> {
 }
 
 /// One step of a small random number generator: the same number for the same seed.
-pub fn splitmix(seed: u64) -> u64 {
+pub const fn splitmix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -14,6 +14,7 @@
 //! | [`upstream`] | a server that a check plays, behind a proxy or before a client       |
 //! | [`data`]     | the bytes that are sent, and how they are shown in a failure         |
 //! | [`trace`]    | the numbered steps that a failing check prints                       |
+//! | [`own_network`] | a network of their own for checks that need fixed ports          |
 //! | [`suite`]    | checks as tests: `cargo test -p stage04-epoll`                       |
 //!
 //! A check starts a program ([`trial::Trial::start`]), talks to it through
@@ -24,6 +25,7 @@ pub mod check;
 pub mod checks;
 pub mod data;
 pub mod datagram;
+pub mod own_network;
 pub mod peer;
 pub mod pipe;
 pub mod process;

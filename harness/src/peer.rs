@@ -158,9 +158,14 @@ impl Peer {
         })
     }
 
-    /// Ends the connection at once with a reset (`SO_LINGER` 0, `socket(7)`).
+    /// Ends the connection at once with a reset.
     pub fn reset(self) -> Verdict {
         self.step(format_args!("resets its connection"));
+        self.reset_when_dropped()
+    }
+
+    /// From now on closing the connection resets it (`SO_LINGER` 0, `socket(7)`).
+    pub fn reset_when_dropped(&self) -> Verdict {
         let at_once = nix::libc::linger {
             l_onoff: 1,
             l_linger: 0,

@@ -1,6 +1,7 @@
 //! One run of one check: what it starts, how long it has, what it has done so far.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -25,6 +26,9 @@ use crate::upstream::{Nobody, Upstream};
 
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
+
+/// Set this to read the steps of checks that pass, with what they have measured.
+pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
 
 /// By how much a server may grow while it is put under strain, in bytes.
 pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
@@ -56,12 +60,21 @@ impl<'p> Trial<'p> {
         self.trace.step(what);
     }
 
+    pub fn ports(&self) -> Ports {
+        self.program.ports
+    }
+
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// The stage whose contract is checked.
+    pub fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// A folder for this run alone, where the programs run too.
@@ -114,12 +127,18 @@ impl<'p> Trial<'p> {
         Ok(nobody)
     }
 
+    /// A server of the check's own that appears where nobody was.
+    pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
+        Upstream::appear(nobody, backlog, &self.trace, self.deadline)
+    }
+
     /// The same as [`Trial::upstream`] for UDP.
     pub fn datagram_upstream(&self) -> Verdict<DatagramServer> {
         DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
     }
 
-    fn upstream_address(&self) -> SocketAddr {
+    /// Where the program expects its server; port 0 when it can be told.
+    pub fn upstream_address(&self) -> SocketAddr {
         let port = match self.program.ports {
             Ports::Announced => 0,
             Ports::Fixed => match self.stage {
@@ -246,7 +265,12 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         Err(failure) => trial.crash_behind(failure),
     };
     let failure = match (verdict, crash) {
-        (Ok(()), None) => return Ok(()),
+        (Ok(()), None) => {
+            if std::env::var_os(SHOW_STEPS).is_some() {
+                println!("{}:\n{}", check.id, trial.trace);
+            }
+            return Ok(());
+        }
         (Ok(()), Some(crash)) => crash,
         (Err(failure), None) => failure,
         (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
@@ -265,7 +289,9 @@ pub struct Launch<'t> {
     trial: &'t Trial<'t>,
     command: Vec<OsString>,
     ports: Ports,
-    listeners: usize,
+    roles: Vec<String>,
+    /// How many listeners the options ask for, where they do.
+    listeners: Option<usize>,
     port: u16,
     setup: Setup,
 }
@@ -280,7 +306,8 @@ impl<'t> Launch<'t> {
             trial,
             command,
             ports,
-            listeners: 1,
+            roles: Vec::new(),
+            listeners: None,
             port: 0,
             setup,
         }
@@ -294,7 +321,7 @@ impl<'t> Launch<'t> {
     }
 
     /// Tells a proxy or a client where its server is; one with fixed ports knows.
-    pub fn towards(self, option: &str, upstream: SocketAddr) -> Self {
+    pub fn towards(self, option: &str, upstream: impl Display) -> Self {
         match self.ports {
             Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
             Ports::Fixed => self,
@@ -312,17 +339,33 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// The modular server with a listener for each role.
-    pub fn roles(mut self, roles: &[String]) -> Self {
-        self.listeners = roles.len();
+    /// The modular server with a listener for each role, in this order.
+    pub fn roles<S: AsRef<str>>(mut self, roles: &[S]) -> Self {
+        self.roles = roles.iter().map(|role| role.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The modular server as one of the course's stages, on the course's ports.
+    pub fn preset(self, stage: u8) -> Self {
+        let listeners = course_ports(Stage::Phase1).len();
         match self.ports {
-            Ports::Announced => self.options(
-                roles
-                    .iter()
-                    .flat_map(|role| ["--listen".to_owned(), format!("127.0.0.1:0={role}")]),
-            ),
-            Ports::Fixed => self,
+            Ports::Announced => self
+                .options(["--stage".to_owned(), stage.to_string()])
+                .listeners(listeners),
+            Ports::Fixed => self.listeners(listeners),
         }
+    }
+
+    /// The options ask for so many listeners: [`Launch::start`] adds none.
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = Some(count);
+        self
+    }
+
+    /// The working directory, where [`Trial::directory`] is not the right one.
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.setup.directory = directory.to_owned();
+        self
     }
 
     pub fn input(mut self, input: Input) -> Self {
@@ -383,16 +426,26 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server and waits until it accepts connections. Without a word about
+    /// roles the modular server reverses lines.
     pub fn start(mut self) -> Verdict<Server> {
-        if self.ports == Ports::Announced && self.trial.stage != Stage::Phase1 {
-            let port = self.port.to_string();
-            self.command.extend(["--port".into(), port.into()]);
+        let modular = self.trial.stage == Stage::Phase1;
+        if modular && self.roles.is_empty() && self.listeners.is_none() {
+            self.roles = vec!["reverse".to_owned()];
         }
-        let (trial, ports, listeners) = (self.trial, self.ports, self.listeners);
+        let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
+        if ports == Ports::Announced && roles.is_empty() && self.listeners.is_none() {
+            let port = self.port.to_string();
+            self = self.options(["--port".to_owned(), port]);
+        }
+        let listeners = self.listeners.unwrap_or(roles.len()).max(1);
         let process = self.run()?.process;
         let addresses = match ports {
             Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Fixed if modular && !roles.is_empty() => {
+                wait_for_listeners(trial, &process)?;
+                roles.iter().map(|role| course_address(role)).collect()
+            }
             Ports::Fixed => wait_for_listeners(trial, &process)?,
         };
         let (trace, deadline) = (trial.trace.clone(), trial.deadline);
@@ -404,8 +457,14 @@ impl<'t> Launch<'t> {
         })
     }
 
-    /// Starts a program that is no server.
-    pub fn run(self) -> Verdict<Running> {
+    /// Starts a program that is no server, or one that shall not come to be one.
+    pub fn run(mut self) -> Verdict<Running> {
+        if self.ports == Ports::Announced {
+            for role in std::mem::take(&mut self.roles) {
+                let listener = format!("127.0.0.1:{}={role}", self.port);
+                self = self.options(["--listen".to_owned(), listener]);
+            }
+        }
         let announced =
             |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
         let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
@@ -441,8 +500,24 @@ fn wait_for_announcement(
         trial.step(format!("it listens on {addresses:?}"));
         return Ok(addresses);
     }
-    let what = "it did not log where it listens: `Server listening on port 8080 (127.0.0.1:8080)`";
+    let line = match trial.stage {
+        Stage::Phase1 => "listening on tcp://127.0.0.1:8001 (echo)",
+        _ => "Server listening on port 8080 (127.0.0.1:8080)",
+    };
+    let what = format!("it did not log where it listens: `{line}`");
     Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+}
+
+/// Where the course's modular server has a listener of this role.
+fn course_address(role: &str) -> SocketAddr {
+    let ports = course_ports(Stage::Phase1);
+    let port = match role.split(':').next() {
+        Some("proxy") => ports[0],
+        Some("file") => ports[1],
+        Some("reverse") => ports[2],
+        _ => ports[3],
+    };
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// Looks into the kernel's table: to connect would use up the only client of stage 1.

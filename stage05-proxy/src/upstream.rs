@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
 use nix::sys::socket::{
@@ -32,8 +32,10 @@ impl Upstream {
     pub fn resolve(name: &str, connect_timeout: Duration) -> Result<Upstream> {
         let addresses: Vec<SocketAddr> = name
             .to_socket_addrs()
-            .with_context(|| {
-                format!("cannot resolve --upstream {name} (HOST:PORT, as in localhost:3000)")
+            .map_err(|error| {
+                anyhow!(
+                    "cannot resolve --upstream {name}: {error} (HOST:PORT, as in localhost:3000)"
+                )
             })?
             .collect();
         ensure!(!addresses.is_empty(), "--upstream {name} has no address");
@@ -50,8 +52,19 @@ impl Upstream {
     /// proxy again and again, until all descriptors are used up.
     pub fn is_at(&self, listener: &OwnedFd) -> bool {
         let own = getsockname::<SockaddrStorage>(listener.as_raw_fd());
-        let is_own = |&address: &SocketAddr| own == Ok(SockaddrStorage::from(address));
-        self.addresses.iter().any(is_own)
+        let own = own.map(|own| own.to_string().parse::<SocketAddr>());
+        let Ok(Ok(own)) = own else {
+            return false;
+        };
+        // To listen on 0.0.0.0 is to listen on 127.0.0.1 too; to connect to it is to
+        // connect to this machine.
+        let same = |upstream: &SocketAddr| {
+            own.port() == upstream.port()
+                && (own.ip() == upstream.ip()
+                    || own.ip().is_unspecified() && upstream.ip().is_loopback()
+                    || upstream.ip().is_unspecified())
+        };
+        self.addresses.iter().any(same)
     }
 
     /// Begins to connect to the first address from `from` on that lets it begin.

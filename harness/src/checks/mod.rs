@@ -1,9 +1,11 @@
 //! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
-//! that the servers of the line protocol share.
+//! that the servers of the line protocol share, [`proxying`] those of the proxies.
 
 use crate::check::{Check, Stage};
 
 mod netcat;
+mod phase1;
+mod proxying;
 mod reversing;
 mod stage01;
 mod stage02;
@@ -21,7 +23,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         stage04::CHECKS,
         stage05::CHECKS,
     ];
-    stages.into_iter().flatten()
+    let stages = stages.into_iter().chain(phase1::ROOMS.iter().copied());
+    stages.flatten()
 }
 
 /// The checks of one stage, in the order in which they are listed.

@@ -159,9 +159,20 @@ pub fn serve(name: &str, options: &[String]) -> bool {
 }
 
 /// The value of an option.
+/// What stands behind `name`. The modular server is told where to listen in one word.
 pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
-    let at = options.iter().position(|option| option == name)?;
-    options.get(at + 1).map(String::as_str)
+    let value = |name| {
+        let at = options.iter().position(|option| option == name)?;
+        options.get(at + 1).map(String::as_str)
+    };
+    let service = value("--listen").and_then(|service| service.split_once('='));
+    let place = service.and_then(|(place, _)| place.rsplit_once(':'));
+    match (name, place, service) {
+        ("--host", Some((host, _)), _) => Some(host),
+        ("--port", Some((_, port)), _) => Some(port),
+        ("--upstream", _, Some((_, role))) => role.strip_prefix("proxy:"),
+        _ => value(name),
+    }
 }
 
 /// Listens where it is told and says so, as the servers under test do.

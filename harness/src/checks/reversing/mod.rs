@@ -238,7 +238,7 @@ pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
 }
 
 /// For a state that may also never come.
-fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
+pub fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_millis(300);
     while Instant::now() < deadline {
         if condition() {

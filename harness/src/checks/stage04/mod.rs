@@ -17,13 +17,13 @@ use crate::check::{Check, Stage, Tier, Verdict};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
-mod batches;
-mod disconnects;
-mod exhaustion;
-mod idling;
-mod slow_readers;
-mod stopping;
-mod surroundings;
+pub(super) mod batches;
+pub(super) mod disconnects;
+pub(super) mod exhaustion;
+pub(super) mod idling;
+pub(super) mod slow_readers;
+pub(super) mod stopping;
+pub(super) mod surroundings;
 
 pub const CHECKS: &[Check] = &[
     REVERSES_A_LINE,
@@ -87,7 +87,7 @@ pub const CHECKS: &[Check] = &[
     NCAT,
 ];
 
-const CLIENTS_AT_THE_SAME_TIME: Check = Check {
+pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     stage: Stage::Stage04,
     id: "stage04/clients-at-the-same-time",
     title: "Ten clients are served at the same time, whoever speaks first",
@@ -112,7 +112,7 @@ fn clients_at_the_same_time(trial: &Trial) -> Verdict {
     clients.iter().try_for_each(ping)
 }
 
-const SILENT_CLIENT: Check = Check {
+pub const SILENT_CLIENT: Check = Check {
     id: "stage04/silent-client",
     title: "A client that connects and says nothing keeps nobody waiting",
     why: "most clients are silent most of the time, and anybody can open a connection",
@@ -131,7 +131,7 @@ fn silent_client(trial: &Trial) -> Verdict {
     ping(&silent)
 }
 
-const OUTLIVES_ITS_CLIENTS: Check = Check {
+pub const OUTLIVES_ITS_CLIENTS: Check = Check {
     id: "stage04/outlives-its-clients",
     title: "When a client leaves, the others are served on, and new ones too",
     why: "clients come and go, a server stays",
