@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{setsockopt, sockopt::Linger};
 use phase1_expserver::config::{Config, Limits, Role, Route, Service};
 use phase1_expserver::core::event_loop::Wake;
 use phase1_expserver::core::{Core, Ended};
@@ -99,6 +100,14 @@ fn refusing() -> (TcpListener, SocketAddr) {
     (near, taken)
 }
 
+fn reset(stream: TcpStream) {
+    let at_once = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, Linger, &at_once).unwrap();
+}
+
 fn listening() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -129,6 +138,26 @@ fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
     let mut client = server.connect();
     client.write_all(b"never read by anybody").unwrap();
     assert_eq!(everything(&mut client), b"");
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
+/// Read and forgotten until the upload ends, it would seem to have arrived.
+#[test]
+fn an_upload_fails_when_its_upstream_does() {
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |limits| {
+        limits.linger = Duration::from_secs(10);
+    });
+    let mut client = server.connect();
+    client.write_all(b"begin").unwrap();
+    let (mut seen, _) = upstream.accept().unwrap();
+    seen.read_exact(&mut [0; 5]).unwrap();
+    seen.write_all(b"no").unwrap();
+    reset(seen);
+    client.read_exact(&mut [0; 2]).unwrap(); // it still gets what it is owed
+    let chunk = vec![0; 1 << 20];
+    let failed = (0..200).any(|_| client.write_all(&chunk).is_err());
+    assert!(failed, "200 MiB went to nobody");
     assert_eq!(server.end(1), Ended::Clean);
 }
 

@@ -63,10 +63,8 @@ impl Session {
     }
 
     fn linger_of(&self, end: End, context: &Context) -> Linger {
-        let upload_failed = match &self.peer {
-            Peer::Upstream(_) => self.up.state() == State::Failed,
-            _ => false,
-        };
+        let upload_failed =
+            matches!(self.peer, Peer::Upstream(_)) && self.up.state() == State::Failed;
         let (into, connection) = match (end, &self.peer) {
             (End::Client, Peer::Itself) => (&self.up, &self.client),
             (End::Client, _) => (&self.down, &self.client),

@@ -48,7 +48,6 @@ impl Session {
     }
 
     fn open_file(&mut self, path: &Path, context: &mut Context) {
-        let config = Arc::clone(&context.config);
         let opened = match &context.public {
             Some(public) => context.spare.spend_on(|| File::open(public, path)),
             None => Err(FileError::NotFound), // cannot be: core opens it if a role needs it
@@ -56,8 +55,9 @@ impl Session {
         match opened {
             Ok(file) => self.peer = Peer::File(file),
             Err(error) => {
-                let role = config.role(self.service);
-                self.no_peer(format!("cannot send the {role}: {error}"), context);
+                let role = context.config.role(self.service);
+                let text = format!("cannot send the {role}: {error}");
+                self.no_peer(text, context);
             }
         }
     }
@@ -106,19 +106,15 @@ impl Session {
 
     /// The upstream cannot be reached, or its socket not be watched.
     pub fn no_upstream(&mut self, errno: Errno, context: &mut Context) {
-        let config = Arc::clone(&context.config);
-        let Role::Proxy(route) = config.role(self.service) else {
+        let Role::Proxy(route) = context.config.role(self.service) else {
             return; // cannot be: nobody else has one
         };
         let hint = match errno {
             Errno::ECONNREFUSED => format!(" (start one: `python3 -m http.server {}`)", route.port),
             _ => String::new(),
         };
-        let why = errno.desc();
-        self.no_peer(
-            format!("cannot reach upstream {route}: {why}{hint}"),
-            context,
-        );
+        let text = format!("cannot reach upstream {route}: {}{hint}", errno.desc());
+        self.no_peer(text, context);
     }
 
     /// There will be no peer, `text` says why.
