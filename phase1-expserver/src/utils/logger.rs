@@ -141,7 +141,7 @@ impl CarefulLogger {
     }
 }
 
-/// The `[CLIENT MESSAGE]` lines for stdout, written once per turn of the loop.
+/// The `[CLIENT MESSAGE]` lines for stdout, flushed once per turn of the loop.
 #[derive(Default)]
 pub struct Transcript {
     shown: bool,
