@@ -180,9 +180,7 @@ impl Config {
             quiet: args.quiet,
         })
     }
-}
 
-impl Config {
     /// The role of the service with this index.
     pub fn role(&self, service: u16) -> &Role {
         &self.services[usize::from(service)].role
@@ -192,14 +190,15 @@ impl Config {
 impl Service {
     /// The addresses that `host` stands for.
     pub fn addresses(&self) -> Result<XpsVec<SocketAddr>> {
-        resolve(&self.host, self.port).with_context(|| format!("cannot listen on {}", self.host))
+        resolve(&self.host, self.port)
+            .with_context(|| format!("cannot resolve --listen {}", self.host))
     }
 }
 
 impl Route {
     fn resolve(&mut self) -> Result<()> {
         self.addresses = resolve(&self.host, self.port)
-            .with_context(|| format!("cannot find the upstream {self}"))?;
+            .with_context(|| format!("cannot resolve upstream {self}"))?;
         Ok(())
     }
 }

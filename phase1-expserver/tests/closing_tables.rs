@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a helper of tests
 
-use phase1_expserver::core::pipe::{Action, Event, State, rule};
-use phase1_expserver::core::session::{End, Farewell, farewell};
+use phase1_expserver::core::pipe::{Event, State, rule};
+use phase1_expserver::core::session::{End, Linger, linger_rule};
 
 const CHAPTER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -33,9 +33,8 @@ fn the_table_of_one_direction_is_the_rule() {
     let expected: Vec<_> = events
         .map(|event| {
             let cells = states.map(|state| match rule(state, event) {
-                (to, Action::None) if to == state => "–".to_owned(),
-                (to, Action::None) => format!("→ {to:?}"),
-                (to, action) => format!("→ {to:?}, {action:?}"),
+                to if to == state => "–".to_owned(),
+                to => format!("→ {to:?}"),
             });
             (format!("{event:?}"), cells.to_vec())
         })
@@ -44,11 +43,11 @@ fn the_table_of_one_direction_is_the_rule() {
 }
 
 #[test]
-fn the_table_of_both_directions_is_farewell() {
+fn the_table_of_both_directions_is_the_rule_of_lingering() {
     let mut expected = Vec::new();
     for (name, end) in [("client", End::Client), ("upstream", End::Upstream)] {
         for into in [State::Shut, State::Failed] {
-            let cell = |over, ending| -> Farewell { farewell(end, into, over, ending) };
+            let cell = |over, unwanted| -> Linger { linger_rule(end, into, over, unwanted) };
             assert_eq!(cell(true, true), cell(true, false));
             let cells = [cell(true, false), cell(false, false), cell(false, true)];
             let cells = cells.map(|given| format!("{given:?}")).to_vec();

@@ -11,16 +11,17 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{setsockopt, sockopt::Linger};
 use phase1_expserver::config::{Config, Limits, Role, Route, Service};
 use phase1_expserver::core::event_loop::Wake;
 use phase1_expserver::core::{Core, Ended};
 use phase1_expserver::network::listener::Listener;
 use phase1_expserver::vec::XpsVec;
 
-/// A core that serves one role until its bell is rung.
+/// A core that serves one role until it is told to end.
 struct Running {
     address: SocketAddr,
-    bell: Arc<EventFd>,
+    signals: Arc<EventFd>,
     core: JoinHandle<anyhow::Result<Ended>>,
 }
 
@@ -50,13 +51,13 @@ impl Running {
             limits,
             quiet: true,
         });
-        let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
-        let wake = Wake::Bell(Arc::clone(&bell));
+        let signals = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
+        let wake = Wake::Told(Arc::clone(&signals));
         let core = Core::new(config, XpsVec::from_iter([listener]), wake).unwrap();
         let core = thread::spawn(move || core.run());
         Running {
             address,
-            bell,
+            signals,
             core,
         }
     }
@@ -70,7 +71,7 @@ impl Running {
 
     /// Tells it to end, `times` over. A panic in the core (a leak) is one here.
     fn end(self, times: u64) -> Ended {
-        self.bell.write(times).unwrap();
+        self.signals.write(times).unwrap();
         self.core.join().unwrap().unwrap()
     }
 }
@@ -97,6 +98,14 @@ fn refusing() -> (TcpListener, SocketAddr) {
     // The client's own port is bound, and is no listener's.
     std::mem::forget(client);
     (near, taken)
+}
+
+fn reset(stream: TcpStream) {
+    let at_once = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, Linger, &at_once).unwrap();
 }
 
 fn listening() -> (TcpListener, SocketAddr) {
@@ -132,6 +141,26 @@ fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
     assert_eq!(server.end(1), Ended::Clean);
 }
 
+/// Read and forgotten until the upload ends, it would seem to have arrived.
+#[test]
+fn an_upload_fails_when_its_upstream_does() {
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |limits| {
+        limits.linger = Duration::from_secs(10);
+    });
+    let mut client = server.connect();
+    client.write_all(b"begin").unwrap();
+    let (mut seen, _) = upstream.accept().unwrap();
+    seen.read_exact(&mut [0; 5]).unwrap();
+    seen.write_all(b"no").unwrap();
+    reset(seen);
+    client.read_exact(&mut [0; 2]).unwrap(); // it still gets what it is owed
+    let chunk = vec![0; 1 << 20];
+    let failed = (0..200).any(|_| client.write_all(&chunk).is_err());
+    assert!(failed, "200 MiB went to nobody");
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
 #[test]
 fn what_was_sent_before_the_end_is_answered() {
     for (role, answer) in [(Role::Echo, "hello"), (Role::Reverse, "olleh")] {
@@ -147,7 +176,7 @@ fn what_was_sent_before_the_end_is_answered() {
 }
 
 #[test]
-fn the_second_ring_ends_it_at_once() {
+fn the_second_signal_ends_it_at_once() {
     let (upstream, address) = listening();
     let server = Running::new(to([address]), |_| {});
     let client = server.connect();

@@ -78,7 +78,7 @@ fn an_upstream_is_an_address_or_a_name() {
 
     let unknown = Config::new(&args("--listen 1=proxy:no-such-host.invalid:3000").unwrap());
     let error = format!("{:#}", unknown.unwrap_err());
-    let expected = "cannot find the upstream no-such-host.invalid:3000: ";
+    let expected = "cannot resolve upstream no-such-host.invalid:3000: ";
     assert!(error.starts_with(expected), "{error}");
 }
 

@@ -28,13 +28,13 @@ impl Core {
             let Some(listener) = self.listeners.get_mut(key) else {
                 return;
             };
-            if !self.around.spare.retake() {
+            if !self.context.spare.retake() {
                 listener.pending = true;
                 return self.pause_accepting(Errno::EMFILE);
             }
-            let role = listener.role;
+            let service = listener.service;
             match listener.accept() {
-                Accept::Client(client) => self.admit(client, role),
+                Accept::Client(client) => self.admit(client, service),
                 Accept::WouldBlock => return,
                 Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
@@ -44,8 +44,8 @@ impl Core {
     }
 
     /// Takes in a client. The only place where a session begins.
-    fn admit(&mut self, client: OwnedFd, role: u16) {
-        let session = Session::open(Connection::new(client), role, &mut self.around);
+    fn admit(&mut self, client: OwnedFd, service: u16) {
+        let session = Session::open(Connection::new(client), service, &mut self.context);
         let key = self.sessions.insert(session);
         self.admitted += 1;
         debug!("Client connected to server");
@@ -59,9 +59,9 @@ impl Core {
             Ok(()) => Next::Wait,
             Err(errno) => {
                 let text = format!("cannot watch a client: {}", errno.desc());
-                self.around.warnings.warn(text, self.around.tools.now);
-                session.cut(&mut self.around.tools);
-                Next::Bury
+                self.context.warnings.warn(text, self.context.tools.now);
+                session.cut(&mut self.context.tools);
+                Next::Destroy
             }
         };
         self.follow(key, next);
@@ -71,9 +71,9 @@ impl Core {
     /// them again.
     fn pause_accepting(&mut self, errno: Errno) {
         let text = format!("cannot accept clients, they wait: {}", errno.desc());
-        self.around.warnings.warn(text, self.around.tools.now);
+        self.context.warnings.warn(text, self.context.tools.now);
         if self.retry.is_none() {
-            let at = self.around.tools.now + ACCEPT_PAUSE;
+            let at = self.context.tools.now + ACCEPT_PAUSE;
             self.retry = Some(at);
             self.events.arm(at, Token::plain(Kind::Retry));
         }

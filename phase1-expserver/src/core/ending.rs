@@ -8,8 +8,8 @@ use crate::vec::{Slots, XpsVec};
 
 impl Core {
     /// Somebody wants the server to end. The first time in order, the second time at once.
-    pub(super) fn ring(&mut self) {
-        for _ in 0..self.events.rings() {
+    pub(super) fn begin_to_end(&mut self) {
+        for _ in 0..self.events.signals() {
             match self.phase {
                 Phase::Serving => self.begin_drain(),
                 _ => self.phase = Phase::Forced,
@@ -20,9 +20,9 @@ impl Core {
     fn begin_drain(&mut self) {
         info!("Server ends, clients: {}", self.sessions.len());
         self.phase = Phase::Draining;
-        self.around.ending = true;
+        self.context.ending = true;
         self.listeners = Slots::new();
-        let until = self.around.tools.now + self.around.config.limits.drain;
+        let until = self.context.tools.now + self.context.config.limits.drain;
         self.events.arm(until, Token::plain(Kind::DrainOver));
         let mut keys = XpsVec::new();
         for (key, session) in self.sessions.iter_mut() {
@@ -37,8 +37,8 @@ impl Core {
     pub(super) fn cut_off(&mut self) {
         let mut lost = 0;
         for (key, session) in self.sessions.iter_mut() {
-            lost += usize::from(session.cut(&mut self.around.tools));
-            self.dying.push(key);
+            lost += usize::from(session.cut(&mut self.context.tools));
+            self.doomed.push(key);
         }
         if lost > 0 {
             warn!("Clients cut off, for they did not end in time: {lost}");
@@ -47,13 +47,13 @@ impl Core {
 
     /// The last words. In debug builds it is checked that nothing was forgotten.
     pub(super) fn end(mut self, ended: Ended) -> Ended {
-        self.around.tools.transcript.flush();
-        self.around.warnings.flush_all();
+        self.context.tools.transcript.flush();
+        self.context.warnings.flush_all();
         info!("Server has ended, clients served: {}", self.admitted);
         if ended == Ended::Clean {
-            debug_assert_eq!(self.admitted, self.buried, "sessions");
+            debug_assert_eq!(self.admitted, self.destroyed, "sessions");
             debug_assert!(self.sessions.is_empty(), "sessions");
-            debug_assert_eq!(self.around.tools.chunks.lent(), 0, "chunks");
+            debug_assert_eq!(self.context.tools.chunks.lent(), 0, "chunks");
         }
         ended
     }

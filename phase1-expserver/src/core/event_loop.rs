@@ -16,33 +16,20 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use nix::sys::signalfd::SignalFd;
 
+use super::pipe::Readiness;
 use super::token::Token;
 use crate::vec::XpsVec;
 
 /// Events taken from the kernel at once. Those left there come with the next wait.
 const EVENTS: usize = 256;
 
-/// What the kernel says about a socket (epoll(7)).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// Bytes can be received, or the end can be.
-    pub readable: bool,
-    /// The send buffer has room.
-    pub writable: bool,
-    /// The peer has shut down its sending side, or both sides are shut down.
-    pub closing: bool,
-    /// The connection has failed: a reset, a timeout, a connect that came to nothing.
-    pub failed: bool,
-    /// A byte of urgent data is on its way. A `recv` stops at it, even if more bytes are there.
-    pub urgent: bool,
-}
-
 /// What wakes the loop from outside.
 pub enum Wake {
     /// SIGINT and SIGTERM, for the one core that runs on the main thread.
     Signals(SignalFd),
-    /// Rung by the main thread, for a worker: a signal is read from one signalfd only.
-    Bell(Arc<EventFd>),
+    /// The main thread adds the signals that have come, for a worker: a signal is read from one
+    /// signalfd only.
+    Told(Arc<EventFd>),
 }
 
 /// See the [module](self).
@@ -66,7 +53,7 @@ impl EventLoop {
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits());
         match &wake {
             Wake::Signals(signals) => epoll.add(signals, interest)?,
-            Wake::Bell(bell) => epoll.add(bell.as_ref(), interest)?,
+            Wake::Told(count) => epoll.add(count.as_ref(), interest)?,
         }
         Ok(EventLoop {
             epoll,
@@ -81,7 +68,8 @@ impl EventLoop {
 
     /// Asks for the events of a socket, once and for all: they are **edge-triggered**, told when
     /// something changes and not again. Who hears of one must remember it, and read or write until
-    /// the kernel says would-block. Closing the descriptor ends the registration (epoll(7)).
+    /// the kernel says would-block, or moves less than it was asked to, which proves the same.
+    /// Closing the descriptor ends the registration (epoll(7)).
     pub fn register(&self, fd: impl AsFd, token: Token) -> nix::Result<()> {
         let interest = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
@@ -121,15 +109,7 @@ impl EventLoop {
     /// The event with this index, of those that the last [`wait`](EventLoop::wait) counted.
     pub fn event(&self, index: usize) -> (Token, Readiness) {
         let event = self.events[index];
-        let has = |flags| event.events().intersects(flags);
-        let readiness = Readiness {
-            readable: has(EpollFlags::EPOLLIN),
-            writable: has(EpollFlags::EPOLLOUT),
-            closing: has(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP),
-            failed: has(EpollFlags::EPOLLERR),
-            urgent: has(EpollFlags::EPOLLPRI),
-        };
-        (Token::from_bits(event.data()), readiness)
+        (Token::from_bits(event.data()), event.events().into())
     }
 
     /// The time when the last wait ended. Everything that happens in one turn happens then.
@@ -174,14 +154,28 @@ impl EventLoop {
         self.timers.pop_first().map(|(_, token)| token)
     }
 
-    /// How often this loop was woken from outside since it was asked last: how many signals have
-    /// come, or how often the bell was rung.
-    pub fn rings(&mut self) -> usize {
+    /// How many signals have come since this was asked last.
+    pub fn signals(&mut self) -> usize {
         match &self.wake {
-            Wake::Signals(signals) => {
-                std::iter::from_fn(|| signals.read_signal().ok().flatten()).count()
-            }
-            Wake::Bell(bell) => bell.read().unwrap_or(0) as usize,
+            Wake::Signals(signals) => count_signals(signals),
+            Wake::Told(count) => count.read().unwrap_or(0) as usize,
+        }
+    }
+}
+
+/// Takes all signals that have come.
+pub fn count_signals(signals: &SignalFd) -> usize {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten()).count()
+}
+
+impl From<EpollFlags> for Readiness {
+    fn from(flags: EpollFlags) -> Readiness {
+        Readiness {
+            readable: flags.contains(EpollFlags::EPOLLIN),
+            writable: flags.contains(EpollFlags::EPOLLOUT),
+            closing: flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP),
+            failed: flags.contains(EpollFlags::EPOLLERR),
+            urgent: flags.contains(EpollFlags::EPOLLPRI),
         }
     }
 }
@@ -197,8 +191,8 @@ mod tests {
     use nix::unistd::{read, write};
 
     fn quiet_loop() -> EventLoop {
-        let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap();
-        EventLoop::new(Wake::Bell(Arc::new(bell)), Token::plain(Kind::Wake)).unwrap()
+        let count = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap();
+        EventLoop::new(Wake::Told(Arc::new(count)), Token::plain(Kind::Wake)).unwrap()
     }
 
     #[test]
@@ -277,17 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_counts_its_rings() {
+    fn a_worker_is_told_how_many_signals_came() {
         let mut events = quiet_loop();
-        assert_eq!(events.rings(), 0);
-        let Wake::Bell(bell) = &events.wake else {
+        assert_eq!(events.signals(), 0);
+        let Wake::Told(count) = &events.wake else {
             unreachable!()
         };
-        bell.write(1).unwrap();
-        bell.write(1).unwrap();
+        count.write(1).unwrap();
+        count.write(1).unwrap();
         assert_eq!(events.wait(), Ok(1));
         assert_eq!(events.event(0).0, Token::plain(Kind::Wake));
-        assert_eq!(events.rings(), 2);
-        assert_eq!(events.rings(), 0);
+        assert_eq!(events.signals(), 2);
+        assert_eq!(events.signals(), 0);
     }
 }

@@ -7,17 +7,21 @@
 //! Its methods stand in three files: the turn here, how clients come in in `admission`, how the
 //! server ends in `ending`.
 //!
+//! Around it:
+//!
 //! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
 //! - [`token`]: what an event carries, and which thing that names.
 //! - [`session`]: what happens with one client.
 //! - [`pipe`]: one direction of it, and the rules of closing.
 //! - [`reverse`]: the line framer.
 //! - [`spare`]: the descriptor kept in reserve.
+//! - `listening`: binds all listeners, before anybody is served.
 //! - [`workers`]: from a configuration to running cores, and the signals that end them.
 
 mod admission;
 mod ending;
 pub mod event_loop;
+mod listening;
 pub mod pipe;
 pub mod reverse;
 pub mod session;
@@ -39,9 +43,9 @@ use crate::network::listener::Listener;
 use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
 use crate::vec::{Key, Slots, XpsVec};
-use event_loop::{EventLoop, Readiness, Wake};
-use pipe::Tools;
-use session::{End, Next, Session, Surroundings};
+use event_loop::{EventLoop, Wake};
+use pipe::{Readiness, Tools};
+use session::{Context, End, Next, Session};
 use spare::Spare;
 use token::{Kind, Token};
 
@@ -69,19 +73,19 @@ pub struct Core {
     listeners: Slots<Listener>,
     sessions: Slots<Session>,
     /// Those that are over, until the end of the turn.
-    dying: XpsVec<Key<Session>>,
-    around: Surroundings,
+    doomed: XpsVec<Key<Session>>,
+    context: Context,
     phase: Phase,
     /// When to try to accept again.
     retry: Option<Instant>,
     /// When to write what stdout did not take, or warnings that were held back.
     output: Option<Instant>,
     admitted: u64,
-    buried: u64,
+    destroyed: u64,
 }
 
 impl Core {
-    /// A core that will accept from `listeners`, which listen already, until `wake` is rung.
+    /// A core that will accept from `listeners`, which listen already, until `wake` tells it to end.
     pub fn new(config: Arc<Config>, listeners: XpsVec<Listener>, wake: Wake) -> Result<Core> {
         let failed = |errno: Errno| anyhow!("cannot set up epoll: {}", errno.desc());
         let events = EventLoop::new(wake, Token::plain(Kind::Wake)).map_err(failed)?;
@@ -103,8 +107,8 @@ impl Core {
             events,
             listeners: table,
             sessions: Slots::new(),
-            dying: XpsVec::new(),
-            around: Surroundings {
+            doomed: XpsVec::new(),
+            context: Context {
                 public: public.transpose()?,
                 spare,
                 warnings: Repeats::new(module_path!()),
@@ -116,7 +120,7 @@ impl Core {
             retry: None,
             output: None,
             admitted: 0,
-            buried: 0,
+            destroyed: 0,
         })
     }
 
@@ -139,7 +143,7 @@ impl Core {
         debug!("Epoll wait");
         let failed = |errno: Errno| anyhow!("cannot wait for events: {}", errno.desc());
         let count = self.events.wait().map_err(failed)?;
-        self.around.tools.now = self.events.now();
+        self.context.tools.now = self.events.now();
         for index in 0..count {
             let (token, seen) = self.events.event(index);
             self.note(token, seen);
@@ -163,7 +167,7 @@ impl Core {
     /// has gone.
     fn note(&mut self, token: Token, seen: Readiness) {
         match token.kind() {
-            Some(Kind::Wake) => self.ring(),
+            Some(Kind::Wake) => self.begin_to_end(),
             Some(Kind::Listener) => self.queue_listener(token.key()),
             Some(Kind::Client) => self.note_session(token.key(), End::Client, seen),
             Some(Kind::Upstream) => self.note_session(token.key(), End::Upstream, seen),
@@ -225,7 +229,7 @@ impl Core {
     fn step(&mut self, key: Key<Session>) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.queued = false;
-            let next = session.step(&mut self.around);
+            let next = session.step(&mut self.context);
             self.follow(key, next);
         }
     }
@@ -236,7 +240,7 @@ impl Core {
             Next::Wait => {}
             Next::Again => self.queue_session(key),
             Next::Register => self.register_upstream(key),
-            Next::Bury => return self.dying.push(key),
+            Next::Destroy => return self.doomed.push(key),
         }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -244,7 +248,7 @@ impl Core {
         // A timer that is set too early does no harm: the step finds nothing due, and here the
         // next one is set. So bytes that move do not cost a timer each.
         let token = Token::new(Kind::Deadline, key);
-        if let Some(at) = session.deadline(&self.around.config)
+        if let Some(at) = session.deadline(&self.context.config)
             && session.timer.is_none_or(|set| at < set)
         {
             if let Some(set) = session.timer.replace(at) {
@@ -261,7 +265,7 @@ impl Core {
         if let Some(fd) = session.peer_fd()
             && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
         {
-            session.no_peer(errno.desc(), &mut self.around);
+            session.no_upstream(errno, &mut self.context);
         }
         if session.wants() {
             self.queue_session(key);
@@ -269,15 +273,15 @@ impl Core {
     }
 }
 
-// ---- it goes -----------------------------------------------------------------------------------
+// ---- their end -----------------------------------------------------------------------------------
 
 impl Core {
-    /// Buries what is over. The only place where a session ends.
+    /// Destroys what is over. The only place where a session ends.
     fn sweep(&mut self) {
-        if self.dying.is_empty() {
+        if self.doomed.is_empty() {
             return;
         }
-        while let Some(key) = self.dying.pop() {
+        while let Some(key) = self.doomed.pop() {
             self.remove(key);
         }
         self.resume_accepting(); // there are descriptors again
@@ -285,18 +289,18 @@ impl Core {
 
     fn remove(&mut self, key: Key<Session>) {
         if let Some(mut session) = self.sessions.remove(key) {
-            session.bury(&mut self.around.tools);
+            session.release(&mut self.context.tools);
             if let Some(at) = session.timer {
                 self.events.disarm(at, Token::new(Kind::Deadline, key));
             }
-            self.buried += 1;
+            self.destroyed += 1;
             debug!("Client disconnected");
         }
     }
 
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
-        let (tools, warnings) = (&mut self.around.tools, &mut self.around.warnings);
+        let (tools, warnings) = (&mut self.context.tools, &mut self.context.warnings);
         let stdout = match tools.transcript.flush() {
             true => None,
             false => Some(tools.now + STDOUT_PAUSE),

@@ -36,6 +36,21 @@ impl Tools {
     }
 }
 
+/// What the kernel says about a socket, in the words of epoll(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes can be received, or the end can be.
+    pub readable: bool,
+    /// The send buffer has room.
+    pub writable: bool,
+    /// The peer has shut down its sending side, or both sides are shut down.
+    pub closing: bool,
+    /// The connection has failed: a reset, a timeout, a connect that came to nothing.
+    pub failed: bool,
+    /// A byte of urgent data is on its way. A `recv` stops at it, even if more bytes are there.
+    pub urgent: bool,
+}
+
 /// What one call of a source or a sink has brought: what is expected to happen. A fault is the
 /// `Err` of the [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,30 +112,20 @@ pub enum Event {
     SinkGone,
 }
 
-/// What is to be done after an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    None,
-    /// Tell the sink that it has got all bytes.
-    ShutSink,
-    /// Tell the source that its bytes are not wanted any more.
-    StopSource,
-}
-
 /// How a direction ends. What that means for the two ends together is the session's to judge.
-pub fn rule(state: State, event: Event) -> (State, Action) {
+pub fn rule(state: State, event: Event) -> State {
     use Event::*;
     use State::*;
     match (event, state) {
         // What the source said before its end is still delivered.
-        (SourceEnded, Open) => (Draining, Action::None),
-        (Emptied, Draining) => (Shut, Action::ShutSink),
+        (SourceEnded, Open) => Draining,
+        (Emptied, Draining) => Shut,
         // Nobody to deliver to.
-        (SinkGone, Open | Draining) => (Failed, Action::StopSource),
+        (SinkGone, Open | Draining) => Failed,
         // It was over already, or still goes on.
         (SourceEnded, Draining | Shut | Failed)
         | (Emptied, Open | Shut | Failed)
-        | (SinkGone, Shut | Failed) => (state, Action::None),
+        | (SinkGone, Shut | Failed) => state,
     }
 }
 
@@ -177,7 +182,7 @@ impl Pipe {
         match source.read_into(&mut self.held, tools) {
             Ok(Progress::Moved(count)) => return count,
             Ok(Progress::Blocked) => {}
-            Ok(Progress::Eof) => _ = self.on(Event::SourceEnded, tools),
+            Ok(Progress::Eof) => self.on(Event::SourceEnded, tools),
             Err(errno) => {
                 debug!("The source failed: {}", errno.desc());
                 self.on(Event::SourceEnded, tools);
@@ -197,8 +202,11 @@ impl Pipe {
         if let Err(errno) = written {
             debug!("The sink failed: {}", errno.desc());
             self.on(Event::SinkGone, tools);
-        } else if self.held() == 0 && self.on(Event::Emptied, tools) == Action::ShutSink {
-            sink.shut(tools);
+        } else if self.held() == 0 {
+            self.on(Event::Emptied, tools);
+        }
+        if self.state == State::Shut {
+            sink.shut(tools); // once: what is over is not drained again
         }
         moved
     }
@@ -217,15 +225,12 @@ impl Pipe {
         Ok(())
     }
 
-    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped. The action is left
-    /// to the caller.
-    pub fn on(&mut self, event: Event, tools: &mut Tools) -> Action {
-        let (state, action) = rule(self.state, event);
-        self.state = state;
-        if state == State::Failed {
+    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped.
+    pub fn on(&mut self, event: Event, tools: &mut Tools) {
+        self.state = rule(self.state, event);
+        if self.state == State::Failed {
             self.held.clear(&mut tools.chunks);
         }
-        action
     }
 }
 

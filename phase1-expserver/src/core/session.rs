@@ -23,8 +23,7 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::event_loop::Readiness;
-use super::pipe::{Pipe, Sink, Source, State, Tools};
+use super::pipe::{Pipe, Readiness, Sink, Source, State, Tools};
 use super::reverse::Framer;
 use super::spare::Spare;
 use crate::config::Config;
@@ -32,14 +31,14 @@ use crate::disk::file::{File, PublicFolder};
 use crate::network::connection::Connection;
 use crate::network::upstream::Attempt;
 use crate::utils::repeats::Repeats;
-pub use closing::{Farewell, farewell};
+pub use closing::{Linger, linger_rule};
 
 /// How many reads and writes per pipe one step takes while there is something to move. More would
 /// make others wait longer, fewer would make bulk pay for more turns.
 const ROUNDS: usize = 4;
 
-/// What all sessions of a core find around them.
-pub struct Surroundings {
+/// What all sessions of a core share.
+pub struct Context {
     pub config: Arc<Config>,
     /// Present if a role sends files.
     pub public: Option<PublicFolder>,
@@ -77,8 +76,8 @@ pub enum Next {
     Again,
     /// Register the peer's new socket, and give it another turn.
     Register,
-    /// Remove it at the end of the turn: it is over.
-    Bury,
+    /// Destroy it at the end of the turn: it is over.
+    Destroy,
 }
 
 /// See the [module](self).
@@ -90,7 +89,7 @@ pub struct Session {
     /// From the peer to the client.
     down: Pipe,
     /// Index of the service whose listener accepted the client.
-    role: u16,
+    service: u16,
     /// For core: it has a place in the queue.
     pub queued: bool,
     /// For core: the timer that is set.
@@ -98,7 +97,7 @@ pub struct Session {
     last_moved: Instant,
     /// Both directions are over: how long the ends are waited for, and when to see whether they
     /// still have to be.
-    farewell_over: Option<Instant>,
+    linger_until: Option<Instant>,
     look_again: Option<Instant>,
 }
 
@@ -129,14 +128,14 @@ impl Session {
 
     /// Moves what can be moved, within bounds, and finds out what is over. A timer only leads here:
     /// it is the step that looks at the clock.
-    pub fn step(&mut self, around: &mut Surroundings) -> Next {
-        let new_socket = self.settle_attempt(around);
-        if self.move_bytes(&mut around.tools) {
-            self.last_moved = around.tools.now;
+    pub fn step(&mut self, context: &mut Context) -> Next {
+        let new_socket = self.settle_attempt(context);
+        if self.move_bytes(&mut context.tools) {
+            self.last_moved = context.tools.now;
         }
-        self.give_up_if_pointless(around);
+        self.give_up_if_pointless(context);
         if self.up.settled() && self.down.settled() {
-            self.part(around)
+            self.linger(context)
         } else if new_socket {
             Next::Register
         } else if self.wants() {
@@ -190,14 +189,14 @@ impl Session {
 
     /// Cuts off who has been idle for too long; and who has gone without a word while there is no
     /// upstream yet.
-    fn give_up_if_pointless(&mut self, around: &mut Surroundings) {
+    fn give_up_if_pointless(&mut self, context: &mut Context) {
         let pointless = match &self.peer {
             Peer::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
             _ => self
-                .idle_at(&around.config)
-                .is_some_and(|at| at <= around.tools.now),
+                .idle_at(&context.config)
+                .is_some_and(|at| at <= context.tools.now),
         };
-        if pointless && self.cut(&mut around.tools) {
+        if pointless && self.cut(&mut context.tools) {
             debug!("A client is given up");
         }
     }
@@ -209,8 +208,9 @@ fn flow(
     sink: &mut impl Sink,
     tools: &mut Tools,
 ) -> usize {
+    let over = pipe.settled();
     let moved = pipe.fill(source, tools) + pipe.drain(sink, tools);
-    if pipe.state() == State::Failed {
+    if !over && pipe.state() == State::Failed {
         source.stop(tools);
     }
     moved

@@ -14,7 +14,7 @@ use crate::vec::Key;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Somebody wants this core to end: a signal, or the bell that the main thread rings.
+    /// Somebody wants this core to end: a signal has come, or the main thread tells of one.
     Wake,
     /// Clients wait to be accepted (listener).
     Listener,

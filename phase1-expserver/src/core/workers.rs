@@ -1,8 +1,7 @@
 //! From a [`Config`] to running cores, and back to an exit status: [`serve`].
 //!
-//! Opens all listeners before anybody is served, runs one core on the main thread or several on
-//! threads of their own, and sees to it that a signal reaches all of them. Called by `main`. It
-//! serves no client itself.
+//! Opens the listeners, runs one core on the main thread or several on threads of their own, and
+//! sees to it that a signal reaches all of them. Called by `main`. It serves no client itself.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -18,9 +17,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::event_loop::Wake;
-use super::{Core, Ended};
-use crate::config::{Config, Service, usage_error};
+use super::event_loop::{Wake, count_signals};
+use super::{Core, Ended, listening};
+use crate::config::Config;
 use crate::network::listener::Listener;
 use crate::vec::XpsVec;
 
@@ -28,8 +27,8 @@ use crate::vec::XpsVec;
 pub fn serve(config: Config) -> Result<Ended> {
     raise_descriptor_limit();
     let signals = catch_signals().map_err(|e| anyhow!("cannot catch signals: {}", e.desc()))?;
-    let shares = open_listeners(&config)?;
-    let places: Vec<_> = shares[0].iter().map(|l| (l.address(), l.role)).collect();
+    let shares = listening::open(&config)?;
+    let places = listening::places(&shares[0]);
     let config = Arc::new(config);
 
     if config.workers == 1 {
@@ -68,90 +67,10 @@ fn catch_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-// ---- listeners ---------------------------------------------------------------------------------
-
-/// The listeners of each worker, one per service. All are bound before the first of them listens.
-fn open_listeners(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
-    let mut shares = XpsVec::new();
-    shares.push(bind_services(config)?);
-    if config.workers > 1 {
-        // Only now is it certain that the ports are free: with SO_REUSEPORT a second server of the
-        // same user could be bound to them as well, and each would get some of the clients.
-        let places: Vec<_> = shares
-            .iter()
-            .flatten()
-            .map(|l| (l.address(), l.role))
-            .collect();
-        shares.clear();
-        for _ in 0..config.workers {
-            let bound = places.iter().map(|&(at, role)| bind(at, true, role));
-            shares.push(bound.collect::<Result<_>>()?);
-        }
-    }
-    for listener in shares.iter().flatten() {
-        let listening = listener.listen(config.limits.backlog);
-        listening.map_err(|errno| cannot_listen(listener.address(), errno))?;
-    }
-    Ok(shares)
-}
-
-fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
-    let mut listeners: XpsVec<Listener> = XpsVec::new();
-    for (role, service) in (0..).zip(&config.services) {
-        let listener = bind_service(service, role)?;
-        let address = listener.address();
-        if let Some(other) = listeners
-            .iter()
-            .find(|other| overlap(other.address(), address))
-        {
-            let other = other.address();
-            return Err(usage_error(format!(
-                "{address} is asked for twice, see {other}"
-            )));
-        }
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// A socket on the first address of the service's host that can be had (a name may have several).
-fn bind_service(service: &Service, role: u16) -> Result<Listener> {
-    let mut failure = anyhow!("cannot listen on {}", service.host);
-    for address in service.addresses()? {
-        match bind(address, false, role) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn bind(address: SocketAddr, reuse_port: bool, role: u16) -> Result<Listener> {
-    Listener::bind(address, reuse_port, role).map_err(|errno| cannot_listen(address, errno))
-}
-
-fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
-    let hint = match errno {
-        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
-        Errno::EACCES => " (ports below 1024 are for root)",
-        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
-        _ => "",
-    };
-    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
-}
-
-/// Whether a client that connects to one address could mean the other as well.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = |any: SocketAddr, one: SocketAddr| {
-        any.ip().is_unspecified() && (any.is_ipv6() || one.is_ipv4())
-    };
-    a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
-}
-
 /// Says what is served where: clients can connect now.
 fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
-    for &(address, role) in places {
-        info!("listening on tcp://{address} ({})", config.role(role));
+    for &(address, service) in places {
+        info!("listening on tcp://{address} ({})", config.role(service));
     }
 }
 
@@ -161,8 +80,9 @@ fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
 /// from a signalfd once, so the workers cannot all watch the same.
 struct Workers {
     threads: XpsVec<JoinHandle<Result<Ended>>>,
-    bells: XpsVec<Arc<EventFd>>,
-    /// Rung by each worker when it ends.
+    /// Each wakes one worker, with the number of signals that have come.
+    wakes: XpsVec<Arc<EventFd>>,
+    /// Each worker adds 1 when it ends.
     finished: Arc<EventFd>,
 }
 
@@ -170,15 +90,15 @@ impl Workers {
     fn new() -> Result<Workers> {
         Ok(Workers {
             threads: XpsVec::new(),
-            bells: XpsVec::new(),
-            finished: Arc::new(new_bell()?),
+            wakes: XpsVec::new(),
+            finished: Arc::new(new_eventfd()?),
         })
     }
 
     fn start(&mut self, config: &Arc<Config>, listeners: XpsVec<Listener>) -> Result<()> {
-        let bell = Arc::new(new_bell()?);
-        let core = Core::new(Arc::clone(config), listeners, Wake::Bell(Arc::clone(&bell)))?;
-        let at_end = RingAtEnd(Arc::clone(&self.finished));
+        let wake = Arc::new(new_eventfd()?);
+        let core = Core::new(Arc::clone(config), listeners, Wake::Told(Arc::clone(&wake)))?;
+        let at_end = TellAtEnd(Arc::clone(&self.finished));
         let work = move || {
             let _at_end = at_end;
             core.run()
@@ -186,7 +106,7 @@ impl Workers {
         let thread = thread::Builder::new().name(format!("worker {}", self.threads.len() + 1));
         self.threads
             .push(thread.spawn(work).context("cannot start a worker")?);
-        self.bells.push(bell);
+        self.wakes.push(wake);
         Ok(())
     }
 
@@ -198,13 +118,13 @@ impl Workers {
             wait_for_either(signals, &self.finished)?;
             let ended = self.finished.read().unwrap_or(0) as usize;
             running = running.saturating_sub(ended);
-            let mut rings = count_signals(signals);
+            let mut told = count_signals(signals);
             if ended > 0 && !ending {
-                rings = rings.max(1); // one has failed: the others end too, in order
+                told = told.max(1); // one has failed: the others end too, in order
             }
-            ending |= rings > 0;
-            for bell in &self.bells {
-                let _ = bell.write(rings as u64); // fails only if it is full, after 2^64 rings
+            ending |= told > 0;
+            for wake in &self.wakes {
+                let _ = wake.write(told as u64); // fails only if it is full, at 2^64
             }
         }
         let worst = |worst: Ended, ended: Result<Ended>| Ok(worst.max(ended?));
@@ -215,10 +135,10 @@ impl Workers {
     }
 }
 
-/// Rings when it is dropped: a worker that panics has ended as well.
-struct RingAtEnd(Arc<EventFd>);
+/// Tells when it is dropped: a worker that panics has ended as well.
+struct TellAtEnd(Arc<EventFd>);
 
-impl Drop for RingAtEnd {
+impl Drop for TellAtEnd {
     fn drop(&mut self) {
         let _ = self.0.write(1);
     }
@@ -230,7 +150,7 @@ fn join(thread: JoinHandle<Result<Ended>>) -> Result<Ended> {
         .unwrap_or_else(|_| Err(anyhow!("a worker has panicked")))
 }
 
-fn new_bell() -> Result<EventFd> {
+fn new_eventfd() -> Result<EventFd> {
     EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
         .map_err(|errno| anyhow!("cannot make an eventfd: {}", errno.desc()))
 }
@@ -243,35 +163,5 @@ fn wait_for_either(signals: &SignalFd, finished: &EventFd) -> Result<()> {
     ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(anyhow!("cannot wait for signals: {}", errno.desc())),
-    }
-}
-
-fn count_signals(signals: &SignalFd) -> usize {
-    std::iter::from_fn(|| signals.read_signal().ok().flatten()).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_services_cannot_share_an_address() {
-        for (a, b, expected) in [
-            ("127.0.0.1:1", "127.0.0.1:1", true),
-            ("127.0.0.1:1", "127.0.0.1:2", false),
-            ("127.0.0.1:1", "127.0.0.2:1", false),
-            ("0.0.0.0:1", "127.0.0.1:1", true),
-            ("0.0.0.0:1", "[::1]:1", false),
-            ("[::]:1", "127.0.0.1:1", true),
-            ("[::]:1", "0.0.0.0:1", true),
-            ("[::1]:1", "127.0.0.1:1", false),
-        ] {
-            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
-            assert_eq!(
-                (overlap(a, b), overlap(b, a)),
-                (expected, expected),
-                "{a} {b}"
-            );
-        }
     }
 }

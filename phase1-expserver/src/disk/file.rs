@@ -116,12 +116,8 @@ impl File {
         })
     }
 
-    /// In bytes.
-    pub fn size(&self) -> u64 {
-        self.size.unsigned_abs()
-    }
-
-    /// What its name says it is, such as `text/plain`.
+    /// What its name says it is, such as `text/plain`. Roles send the bytes alone, so only tests ask
+    /// for it; a later stage, which answers in HTTP, names it to the client.
     pub fn media_type(&self) -> &'static str {
         self.media_type
     }
@@ -217,7 +213,7 @@ impl Source for File {
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(errno) => {
-                warn!("Cannot read a file to its end: {}", errno.desc());
+                warn!("cannot read a file to its end: {}", errno.desc());
                 Err(errno)
             }
         }

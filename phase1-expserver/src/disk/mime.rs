@@ -1,4 +1,7 @@
 //! What kind of thing a file is, by its name: [`media_type`]. Never looks into the file.
+//!
+//! Nothing outside of tests asks for it yet: bytes alone need no type. It is for a later stage, which
+//! answers in HTTP.
 
 use std::path::Path;
 

@@ -23,8 +23,7 @@ use nix::libc::{self, tcp_info};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
-use crate::core::event_loop::Readiness;
-use crate::core::pipe::{Outcome, Progress, Sink, Source, Tools};
+use crate::core::pipe::{Outcome, Progress, Readiness, Sink, Source, Tools};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
@@ -178,7 +177,8 @@ impl Sink for Connection {
     fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
         let bytes = from.front();
         let offered = bytes.len();
-        // NOSIGNAL: a peer that is gone is an error here, not the end of the program by SIGPIPE.
+        // NOSIGNAL: a peer that is gone is an error here and nothing else. By default it is SIGPIPE
+        // as well, which ends a C program; Rust has it ignored from the start.
         match send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => {
                 self.writable = count == offered;

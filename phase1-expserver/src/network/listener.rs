@@ -8,17 +8,18 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{ReuseAddr, ReusePort, TcpNoDelay};
+use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept4, bind, getsockname,
-    listen, setsockopt, socket,
+    Backlog, SockFlag, SockaddrStorage, accept4, bind, getsockname, listen, setsockopt,
 };
+
+use super::tcp_socket;
 
 /// A socket that clients connect to.
 pub struct Listener {
     fd: OwnedFd,
     /// Which of the configured services its clients get.
-    pub role: u16,
+    pub service: u16,
     /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`]: the edge that told of them
     /// does not come again when the server was out of descriptors meanwhile.
     pub pending: bool,
@@ -46,12 +47,12 @@ impl Listener {
     ///
     /// # Errors
     /// Those of `bind(2)`.
-    pub fn bind(at: SocketAddr, reuse_port: bool, role: u16) -> nix::Result<Self> {
+    pub fn bind(at: SocketAddr, reuse_port: bool, service: u16) -> nix::Result<Self> {
         let fd = open(at, reuse_port)?;
         let address = local_address(&fd)?;
         Ok(Listener {
             fd,
-            role,
+            service,
             pending: false,
             queued: false,
             address,
@@ -121,20 +122,13 @@ fn refused(errno: Errno) -> Accept {
 }
 
 fn open(at: SocketAddr, reuse_port: bool) -> nix::Result<OwnedFd> {
-    let family = match at {
-        SocketAddr::V4(_) => AddressFamily::Inet,
-        SocketAddr::V6(_) => AddressFamily::Inet6,
-    };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    // Without it the port stays taken for a minute after a client was served: the old connection
-    // is in TIME_WAIT (tcp(7)).
+    let fd = tcp_socket(at)?;
+    // Else, ended while a client is connected, the port would stay taken for a minute: who closes
+    // first keeps the connection in TIME_WAIT (ip(7)).
     setsockopt(&fd, ReuseAddr, &true)?;
     if reuse_port {
         setsockopt(&fd, ReusePort, &true)?;
     }
-    // Answers go out at once. Accepted sockets inherit it, which spares a call for each client.
-    setsockopt(&fd, TcpNoDelay, &true)?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
     Ok(fd)
 }

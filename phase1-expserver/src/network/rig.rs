@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::core::event_loop::Readiness;
-use crate::core::pipe::{Outcome, Source, Tools};
+use crate::core::pipe::{Outcome, Readiness, Source, Tools};
 use crate::utils::buffer::BufferList;
 use crate::utils::logger::Transcript;
 
@@ -61,29 +60,19 @@ impl Edges {
 
     /// The edge that is there already, if one is.
     pub fn now(&self) -> Option<Readiness> {
-        self.take(EpollTimeout::ZERO).map(readiness)
+        self.take(EpollTimeout::ZERO).map(Readiness::from)
     }
 
     /// The next edge.
     pub fn next(&self) -> Readiness {
         let flags = self.take(EpollTimeout::from(PATIENCE));
-        readiness(flags.expect("no edge came"))
+        flags.expect("no edge came").into()
     }
 
     fn take(&self, timeout: EpollTimeout) -> Option<EpollFlags> {
         let mut events = [EpollEvent::empty()];
         let count = self.0.wait(&mut events, timeout).unwrap();
         (count == 1).then(|| events[0].events())
-    }
-}
-
-fn readiness(flags: EpollFlags) -> Readiness {
-    Readiness {
-        readable: flags.contains(EpollFlags::EPOLLIN),
-        writable: flags.contains(EpollFlags::EPOLLOUT),
-        closing: flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP),
-        failed: flags.contains(EpollFlags::EPOLLERR),
-        urgent: flags.contains(EpollFlags::EPOLLPRI),
     }
 }
 

@@ -10,16 +10,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, setsockopt, socket,
-};
+use nix::libc;
+use nix::sys::socket::sockopt::SocketError;
+use nix::sys::socket::{SockaddrStorage, connect, getsockopt};
 
-use crate::core::event_loop::Readiness;
+use crate::core::pipe::Readiness;
 use crate::network::connection::Connection;
-
-/// What SO_ERROR holds when nothing has failed: 0, which nix takes for no errno it knows.
-const NO_ERROR: Errno = Errno::UnknownErrno;
+use crate::network::tcp_socket;
 
 /// A connection on its way to the address before `next`.
 pub struct Attempt {
@@ -34,8 +31,6 @@ pub struct Attempt {
 
 /// What has become of an attempt.
 pub enum Settled {
-    /// Nothing yet.
-    Waiting(Attempt),
     Connected(Connection),
     /// One address has failed, the next is tried: with a new descriptor, not yet registered.
     Trying(Attempt),
@@ -94,23 +89,22 @@ impl Attempt {
         self.deadline
     }
 
-    /// Finds out what has become of it. `addresses` are those it was begun with.
+    /// Finds out what has become of it, once it is decided. `addresses` are those it was begun with.
     ///
     /// # Errors
     /// The last address has failed as well.
     pub fn settle(self, addresses: &[SocketAddr]) -> nix::Result<Settled> {
-        if !self.is_decided() {
-            return Ok(Settled::Waiting(self));
-        }
-        let failure = match getsockopt(&self.fd, SocketError).map(Errno::from_raw) {
-            // Reset by an upstream that had accepted already: connected, with an answer perhaps,
+        debug_assert!(self.is_decided(), "until then SO_ERROR is 0 as well");
+        let failure = match getsockopt(&self.fd, SocketError) {
+            // Nothing has failed. Or reset by an upstream that had accepted already: connected, with an answer perhaps,
             // and dead. To try the next one would be to ask twice.
-            Ok(NO_ERROR | Errno::ECONNRESET | Errno::EPIPE) => {
+            Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
                 return Ok(Settled::Connected(connection));
             }
-            Ok(errno) | Err(errno) => errno,
+            Ok(number) => Errno::from_raw(number),
+            Err(errno) => errno,
         };
         // Closed first: at the descriptor limit there is only this one for the next address.
         drop(self.fd);
@@ -125,13 +119,7 @@ impl AsFd for Attempt {
 }
 
 fn start(address: SocketAddr) -> nix::Result<(OwnedFd, Readiness)> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::Inet,
-        SocketAddr::V6(_) => AddressFamily::Inet6,
-    };
-    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, TcpNoDelay, &true)?;
+    let fd = tcp_socket(address)?;
     let mut seen = Readiness::default();
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) => seen.writable = true, // at once: then no event is needed

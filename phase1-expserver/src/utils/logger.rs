@@ -141,7 +141,7 @@ impl CarefulLogger {
     }
 }
 
-/// The `[CLIENT MESSAGE]` lines for stdout, written once per turn of the loop.
+/// The `[CLIENT MESSAGE]` lines for stdout, flushed once per turn of the loop.
 #[derive(Default)]
 pub struct Transcript {
     shown: bool,
@@ -164,7 +164,9 @@ impl Transcript {
     /// too much is kept.
     pub fn message(&mut self, text: &[u8]) {
         if !self.shown {
-        } else if self.kept.len() < MAX_KEPT {
+            return;
+        }
+        if self.kept.len() < MAX_KEPT {
             show_message(text, &mut self.kept);
         } else {
             self.dropped += 1;

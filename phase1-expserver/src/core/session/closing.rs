@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{End, Next, Peer, ROUNDS, Session, Surroundings};
+use super::{Context, End, Next, Peer, ROUNDS, Session};
 use crate::config::Config;
 use crate::core::pipe::{Event, Progress, Source, State, Tools};
 
@@ -10,68 +10,71 @@ use crate::core::pipe::{Event, Progress, Source, State, Tools};
 /// for: the kernel does not tell.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-/// What an end is still given.
+/// How long the socket of an end is kept when both directions are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Farewell {
-    /// Nothing: it can be closed.
+pub enum Linger {
+    /// Not at all: it can be closed.
     Close,
-    /// The time to take what was sent to it and to close its side.
+    /// Until it has taken what was sent to it and closed its side. What it still sends is read and
+    /// forgotten.
     UntilItCloses,
-    /// The time to take what was sent to it.
+    /// Until it has taken what was sent to it.
     UntilDelivered,
 }
 
-/// What an end is given when both directions are over. `into`: how the direction towards it has
-/// ended. `over`: it has ended its side too, or has failed. `ending`: so does the server.
+/// How long an end is kept. `into`: how the direction towards it has ended. `over`: it has ended its
+/// side too, or has failed. `unwanted`: there is no use in what it might still send, and no end to
+/// it in sight: the server is ending, or the upstream has failed under an upload.
 ///
 /// A socket that is closed while bytes are unread, or that bytes come for later, resets the
 /// connection, and a reset destroys what is still on its way to the other side (**lingering
 /// close**). What the other kernel has acknowledged is safe.
-pub fn farewell(end: End, into: State, over: bool, ending: bool) -> Farewell {
-    match (end, into, over, ending) {
-        (_, State::Failed, _, _) | (_, _, true, _) => Farewell::Close,
-        (End::Client, _, false, false) => Farewell::UntilItCloses,
-        (End::Client, _, false, true) => Farewell::UntilDelivered,
+pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
+    match (end, into, over, unwanted) {
+        (_, State::Failed, _, _) | (_, _, true, _) => Linger::Close,
+        (End::Client, _, false, false) => Linger::UntilItCloses,
+        (End::Client, _, false, true) => Linger::UntilDelivered,
         // Nobody wants what it still sends: to read that would be to download it for nothing.
-        (End::Upstream, _, false, _) => Farewell::UntilDelivered,
+        (End::Upstream, _, false, _) => Linger::UntilDelivered,
     }
 }
 
 impl Session {
-    /// Both directions are over: see what the ends are still given, for how long.
-    pub(super) fn part(&mut self, around: &mut Surroundings) -> Next {
-        let now = around.tools.now;
-        if self.farewell(End::Client, around.ending) != Farewell::Close {
-            self.forget_input(&mut around.tools);
+    /// Both directions are over: see whether the ends are still to be kept, and until when.
+    pub(super) fn linger(&mut self, context: &mut Context) -> Next {
+        let now = context.tools.now;
+        if self.linger_of(End::Client, context) != Linger::Close {
+            self.forget_input(&mut context.tools);
         }
-        let until = now + around.config.limits.linger;
-        let until = *self.farewell_over.get_or_insert(until);
-        let looks =
-            [End::Client, End::Upstream].map(|end| match self.farewell(end, around.ending) {
-                Farewell::Close => None,
-                Farewell::UntilItCloses => Some(until),
-                Farewell::UntilDelivered => Some(until.min(now + ASK_AGAIN)),
-            });
+        let until = now + context.config.limits.linger;
+        let until = *self.linger_until.get_or_insert(until);
+        let looks = [End::Client, End::Upstream].map(|end| match self.linger_of(end, context) {
+            Linger::Close => None,
+            Linger::UntilItCloses => Some(until),
+            Linger::UntilDelivered => Some(until.min(now + ASK_AGAIN)),
+        });
         self.look_again = looks.into_iter().flatten().min();
         match self.look_again {
-            Some(_) if until <= now => Next::Bury,
+            Some(_) if until <= now => Next::Destroy,
             Some(_) if self.client.readable() => Next::Again,
             Some(_) => Next::Wait,
-            None => Next::Bury,
+            None => Next::Destroy,
         }
     }
 
-    fn farewell(&self, end: End, ending: bool) -> Farewell {
+    fn linger_of(&self, end: End, context: &Context) -> Linger {
+        let upload_failed =
+            matches!(self.peer, Peer::Upstream(_)) && self.up.state() == State::Failed;
         let (into, connection) = match (end, &self.peer) {
             (End::Client, Peer::Itself) => (&self.up, &self.client),
             (End::Client, _) => (&self.down, &self.client),
             (End::Upstream, Peer::Upstream(server)) => (&self.up, server),
-            (End::Upstream, _) => return Farewell::Close,
+            (End::Upstream, _) => return Linger::Close,
         };
         let over = connection.is_ended() || connection.is_dead();
-        match farewell(end, into.state(), over, ending) {
-            Farewell::UntilDelivered if connection.is_delivered() => Farewell::Close,
-            farewell => farewell,
+        match linger_rule(end, into.state(), over, context.ending || upload_failed) {
+            Linger::UntilDelivered if connection.is_delivered() => Linger::Close,
+            linger => linger,
         }
     }
 
@@ -115,7 +118,7 @@ impl Session {
     }
 
     /// Gives back what is not its own, before core drops it and so closes its sockets.
-    pub fn bury(&mut self, tools: &mut Tools) {
+    pub fn release(&mut self, tools: &mut Tools) {
         self.cut(tools);
         if let Peer::Framer(framer) = &mut self.peer {
             framer.stop(tools);

@@ -119,7 +119,6 @@ fn public_files_are_served() {
             "to-sample-by-sub",
         ] {
             let mut file = open(Path::new(name)).expect(name);
-            assert_eq!(file.size(), SAMPLE.len() as u64);
             assert_eq!(read_all(&mut file), SAMPLE, "{name} {way}");
         }
         assert_eq!(
@@ -267,7 +266,7 @@ fn a_file_may_be_larger_than_4_gib() {
     sparse.write_all_at(b"the end", size - 7).unwrap();
     let public = PublicFolder::open(folder.path()).unwrap();
     let mut file = File::open(&public, Path::new("file.txt")).unwrap();
-    assert_eq!(file.size(), size);
+    assert_eq!(file.size, size as off_t);
     let (outcome, bytes) = read_one(&mut file);
     assert_eq!(
         outcome,

@@ -4,6 +4,8 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::getsockopt;
 
+use nix::sys::socket::sockopt::TcpNoDelay;
+
 use super::*;
 use crate::network::rig::wait_until;
 
@@ -16,7 +18,7 @@ fn clients_come_one_by_one_until_nobody_waits() {
     let mut listener = Listener::bind(any_port(), false, 7).unwrap();
     listener.listen(8).unwrap();
     assert_ne!(listener.address().port(), 0);
-    assert_eq!(listener.role, 7);
+    assert_eq!(listener.service, 7);
     let clients = [(); 3].map(|()| TcpStream::connect(listener.address()).unwrap());
     listener.pending = true;
     for client in &clients {
