@@ -230,7 +230,7 @@ impl Server {
             if !self.is("resolves-when-it-connects")
                 && upstream.is_some_and(|upstream| upstream.to_socket_addrs().is_err())
             {
-                eprintln!("cannot find the upstream {role}");
+                eprintln!("cannot resolve {role}");
                 exit(1);
             }
             let listener = match self.bind(address) {
@@ -384,7 +384,7 @@ impl Server {
             Ok(server) => server,
             Err(error) => {
                 self.upstream_failed.store(true, Ordering::Relaxed);
-                eprintln!("cannot connect to the upstream {upstream}: {error} (more of these)");
+                eprintln!("cannot reach upstream {upstream}: {error} (more of these)");
                 return;
             }
         };

@@ -193,7 +193,7 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
     let seconds = begun.elapsed().as_secs() as usize + 2;
     expect_log(&server, "more of these")?;
     let log = server.process.log();
-    let told = log.matches("cannot connect to the upstream").count();
+    let told = log.matches("cannot reach upstream").count();
     trial.step(format!("{count} failures made {told} warnings"));
     ensure(told <= seconds + 1, Outcome::Resources, || {
         format!("{count} failures made {told} warnings in {seconds} s")
