@@ -34,7 +34,7 @@ const STUCK: Duration = Duration::from_millis(300);
 
 /// Bytes that one end has written and the other has not read. One that was received
 /// and not yet acknowledged may be counted twice, none is missed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnTheWay {
     pub to_the_program: u64,
     pub to_us: u64,

@@ -130,11 +130,12 @@ fn streaming_pair(trial: &Trial) -> Verdict {
     let other = join(&server, &upstream, "another client")?;
     other.ping()?;
 
-    let done = AtomicBool::new(false);
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let Ends { client, upstream } = &stream;
     let send = || {
         while !done.load(Ordering::Relaxed) {
             upstream.send(STREAM.period())?;
+            begun.store(true, Ordering::Relaxed);
         }
         upstream.half_close()
     };
@@ -156,7 +157,9 @@ fn streaming_pair(trial: &Trial) -> Verdict {
     both(
         || both(send, receive),
         || {
-            let slowest = slowest_ping(&other, 100);
+            let flows = || begun.load(Ordering::Relaxed);
+            let waited = trial.wait_until("its first bytes are on the way", flows);
+            let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
             trial.step(format!("another client waited {:?} at most", slowest?));
             Ok(())

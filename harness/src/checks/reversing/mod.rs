@@ -227,7 +227,16 @@ pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
     loop {
         client.send(&line)?;
         count += 1;
-        if !comes_true_soon(|| all_is_out(count * line.len())) {
+        let sent = count * line.len();
+        let mut before = None;
+        while !comes_true_soon(|| all_is_out(sent)) {
+            let now = client.on_the_way();
+            if now == before {
+                break; // nothing moves any more
+            }
+            before = now; // a busy machine: it is not stuck, but slow
+        }
+        if !all_is_out(sent) {
             break;
         }
     }

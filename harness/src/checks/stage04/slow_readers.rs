@@ -102,11 +102,16 @@ fn streaming_client(trial: &Trial) -> Verdict {
     let other = server.connect("another client")?;
     ping(&other)?;
 
-    let (text, done) = (lines(6, 1_000_000), AtomicBool::new(false));
+    let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let text = lines(6, 1_000_000);
     let answers = reversed(&text);
     let rounds = || std::iter::repeat(()).take_while(|()| !done.load(Ordering::Relaxed));
     let send = || {
-        rounds().try_for_each(|()| stream.send(&text))?;
+        rounds().try_for_each(|()| {
+            let sent = stream.send(&text);
+            begun.store(true, Ordering::Relaxed);
+            sent
+        })?;
         stream.half_close()
     };
     // The reader does not know in which round the sender stops: the end tells.
@@ -129,7 +134,9 @@ fn streaming_client(trial: &Trial) -> Verdict {
     both(
         || both(send, receive),
         || {
-            let slowest = slowest_ping(&other, 100);
+            let flows = || begun.load(Ordering::Relaxed);
+            let waited = trial.wait_until("its first megabyte is on the way", flows);
+            let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
             trial.step(format!("another client waited {:?} at most", slowest?));
             Ok(())
