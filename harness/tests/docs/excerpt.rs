@@ -142,7 +142,7 @@ fn unindented(lines: &[&str]) -> String {
 }
 
 /// Both texts, with the lines that only one of them has marked by `-` or `+`. More than
-/// four lines in common are shown as their ends.
+/// five lines in common are shown as their ends.
 fn diff(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     // How many lines old[i..] and new[j..] have in common, in order.
@@ -175,7 +175,7 @@ fn diff(old: &str, new: &str) -> String {
 fn shortened(lines: &[String]) -> String {
     let mut text = String::new();
     for same in lines.chunk_by(|a, b| a.starts_with(' ') == b.starts_with(' ')) {
-        if same[0].starts_with(' ') && same.len() > 4 {
+        if same[0].starts_with(' ') && same.len() > 5 {
             let (head, tail) = (&same[..2], &same[same.len() - 2..]);
             let lines = [head, &[" …".to_owned()], tail].concat();
             text += &(lines.join("\n") + "\n");

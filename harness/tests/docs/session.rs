@@ -252,9 +252,17 @@ fn tool(word: &str) -> &str {
 }
 
 fn as_shown(text: &str, ports: &[(u16, u16)]) -> String {
-    let text = text.replace("\r\n", "\n");
+    let text = without_colors(&text.replace("\r\n", "\n"));
     ports.iter().fold(text, |text, &(shown, real)| {
         replace_number(&text, real, shown)
+    })
+}
+
+fn without_colors(text: &str) -> String {
+    let mut pieces = text.split("\x1b[");
+    let plain = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(plain, |plain, piece| {
+        plain + piece.split_once('m').map_or(piece, |(_, rest)| rest)
     })
 }
 
@@ -318,9 +326,10 @@ fn converse(
         Some(before) => (before, true),
         None => (shown, false),
     };
-    running.wait_until(|text| before.starts_with(&as_shown(text, ports)) && text.len() >= at);
+    // A program may end a last line of its own when its input ends.
+    let all_but_end = before.strip_suffix('\n').unwrap_or(before);
+    running.wait_until(|text| [before, all_but_end].contains(&as_shown(text, ports).as_str()));
     if interrupted {
-        running.wait_until(|text| as_shown(text, ports) == before);
         running.signal(Signal::SIGINT);
     } else {
         let _ = keyboard.write_all(b"\x04"); // Ctrl-D; it may have left already
@@ -367,7 +376,6 @@ impl Running {
         let child = Command::new("sh")
             .args(["-c", &format!("{exec}{command}")])
             .current_dir(folder.path())
-            .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
             .stdin(input)
             .stdout(to.try_clone().unwrap())
