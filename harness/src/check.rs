@@ -38,6 +38,8 @@ pub enum Need {
     Ipv6,
     /// To be root, so that a program can be run as somebody else.
     Root,
+    /// A network namespace of its own, where every port is free: [`crate::own_network`].
+    OwnNetwork,
 }
 
 pub type Verdict<T = ()> = Result<T, Failure>;

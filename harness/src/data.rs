@@ -8,14 +8,25 @@ const SHOWN: usize = 60;
 /// `bytes` for a reader: escaped, shortened, with their number when it matters.
 pub fn show(bytes: &[u8]) -> String {
     if bytes.len() <= SHOWN {
-        format!("`{}`", bytes.escape_ascii())
+        format!("`{}`", escape(bytes))
     } else {
-        format!(
-            "`{}…` ({} bytes)",
-            bytes[..SHOWN].escape_ascii(),
-            bytes.len()
-        )
+        format!("`{}…` ({} bytes)", escape(&bytes[..SHOWN]), bytes.len())
     }
+}
+
+/// Text as it is, everything else as `\n`, `\x1b`, `\u{85}`, `\xff`.
+fn escape(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match u8::try_from(character) {
+                Ok(byte) if byte.is_ascii() => shown += &byte.escape_ascii().to_string(),
+                _ => shown.extend(character.escape_debug()),
+            }
+        }
+        shown += &chunk.invalid().escape_ascii().to_string();
+    }
+    shown
 }
 
 /// The first byte at which `received` is not what was `expected`, with what is
@@ -29,7 +40,7 @@ pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
     let around = |bytes: &[u8]| {
         let from = at.saturating_sub(10);
         let to = bytes.len().min(at + 30);
-        format!("`{}`", bytes[from.min(to)..to].escape_ascii())
+        format!("`{}`", escape(&bytes[from.min(to)..to]))
     };
     format!(
         "the first difference is at byte {at}: {} instead of {}",
@@ -50,7 +61,7 @@ const PERIOD: usize = 65_521;
 
 impl Pattern {
     /// Streams of different `seed`s differ from their first bytes on.
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self {
             shift: (splitmix(seed) % PERIOD as u64) as usize,
         }
@@ -65,6 +76,11 @@ impl Pattern {
         });
         let start = (offset % PERIOD as u64) as usize + self.shift;
         &table[start..]
+    }
+
+    /// What the stream repeats.
+    pub fn period(&self) -> &'static [u8] {
+        &self.at(0)[..PERIOD]
     }
 
     /// The first `length` bytes.
@@ -103,7 +119,7 @@ pub fn reversed(lines: &[u8]) -> Vec<u8> {
 }
 
 /// One step of a small random number generator: the same number for the same seed.
-pub fn splitmix(seed: u64) -> u64 {
+pub const fn splitmix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -128,6 +144,12 @@ mod tests {
     #[test]
     fn the_expected_answer_keeps_line_endings() {
         assert_eq!(reversed(b"abc\nde\n\nf"), b"cba\ned\n\nf");
+    }
+
+    #[test]
+    fn text_is_shown_as_text_and_the_rest_is_escaped() {
+        let bytes = b"a\xc3\xb1\t\x1b\"\n\xff\xc2\x85";
+        assert_eq!(show(bytes), r#"`añ\t\x1b\"\n\xff\u{85}`"#);
     }
 
     #[test]

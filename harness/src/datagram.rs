@@ -1,10 +1,12 @@
 //! A UDP socket that a check drives.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{show, show_difference};
+use crate::peer::patience;
 use crate::trace::Trace;
 
 /// The largest datagram that UDP over IPv4 can carry, in bytes.
@@ -62,7 +64,7 @@ impl DatagramPeer {
                 bytes.truncate(count);
                 Ok(Some(bytes))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
             Err(error) => {
                 let what = format!("{} cannot receive: {error}", self.name);
                 Err(Failure::new(Outcome::Reset, what))
@@ -99,4 +101,110 @@ impl DatagramPeer {
         self.send(bytes)?;
         self.expect(answer, patience)
     }
+}
+
+/// A UDP server that a check plays before a client under test.
+pub struct DatagramServer {
+    socket: UdpSocket,
+    trace: Trace,
+    deadline: Instant,
+}
+
+impl DatagramServer {
+    pub fn bind(address: SocketAddr, trace: &Trace, deadline: Instant) -> Verdict<Self> {
+        let socket = UdpSocket::bind(address)
+            .map_err(|error| Failure::grader(format!("bind {address}"), error))?;
+        let server = Self {
+            socket,
+            trace: trace.clone(),
+            deadline,
+        };
+        server.trace.step(format!(
+            "the check itself receives datagrams on {}",
+            server.address()?
+        ));
+        Ok(server)
+    }
+
+    pub fn address(&self) -> Verdict<SocketAddr> {
+        let address = self.socket.local_addr();
+        address.map_err(|error| Failure::grader("getsockname", error))
+    }
+
+    /// From now on nobody can reach it: the kernel answers that there is no such port.
+    pub fn refuse_all(&self) -> Verdict {
+        // Connected to itself, it is the port of no other sender.
+        let result = self.socket.connect(self.address()?);
+        result.map_err(|error| Failure::grader("connect a UDP socket", error))?;
+        self.trace.step("nobody receives there");
+        Ok(())
+    }
+
+    /// The next datagram and its sender, or `None` when none came within `patience`.
+    pub fn receive(&self, patience: Duration) -> Verdict<Option<(Vec<u8>, SocketAddr)>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = patience.min(left).max(Duration::from_millis(1));
+        let set = self.socket.set_read_timeout(Some(timeout));
+        set.map_err(|error| Failure::grader("set a timeout", error))?;
+        let mut bytes = vec![0; MAX_DATAGRAM + 1];
+        loop {
+            match self.socket.recv_from(&mut bytes) {
+                Ok((count, sender)) => {
+                    bytes.truncate(count);
+                    let port = sender.port();
+                    self.trace.step(format!(
+                        "the check receives {} from port {port}",
+                        show(&bytes)
+                    ));
+                    return Ok(Some((bytes, sender)));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::grader("receive a datagram", error)),
+            }
+        }
+    }
+
+    /// The next datagram is this one; says who sent it.
+    pub fn expect(&self, expected: &[u8]) -> Verdict<SocketAddr> {
+        match self.receive(patience())? {
+            Some((received, sender)) if received == expected => Ok(sender),
+            Some((received, _)) => {
+                let difference = show_difference(expected, &received);
+                let what = format!("the datagram is wrong: {difference}");
+                let failure = Failure::new(Outcome::WrongData, what);
+                Err(failure.expected(show(expected)).received(show(&received)))
+            }
+            None => {
+                let what = format!("no datagram came within {:?}", patience());
+                Err(Failure::new(Outcome::Timeout, what).expected(show(expected)))
+            }
+        }
+    }
+
+    pub fn send(&self, bytes: &[u8], receiver: SocketAddr) {
+        let port = receiver.port();
+        self.trace
+            .step(format!("the check sends {} to port {port}", show(bytes)));
+        // The receiver may be gone: an answer that nobody waits for is a recipe, too.
+        let _ = self.socket.send_to(bytes, receiver);
+    }
+}
+
+/// The bytes that wait in the receiving queue of the UDP socket at `address`, from the
+/// kernel's table (`proc(5)`, /proc/net/udp).
+pub fn unread(address: SocketAddr) -> u64 {
+    let (file, port) = match address {
+        SocketAddr::V4(_) => ("/proc/self/net/udp", address.port()),
+        SocketAddr::V6(_) => ("/proc/self/net/udp6", address.port()),
+    };
+    let table = std::fs::read_to_string(file).unwrap_or_default();
+    let queues = table.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next()?;
+        let (_, unread) = fields.nth(2)?.split_once(':')?;
+        let here = local.ends_with(&format!(":{port:04X}"));
+        here.then(|| u64::from_str_radix(unread, 16).ok())?
+    });
+    queues.sum()
 }

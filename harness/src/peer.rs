@@ -1,9 +1,9 @@
 //! One end of a TCP connection that a check drives. Every wait has an end, and EOF,
 //! reset, timeout and missing data are four different failures.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,14 +12,33 @@ use nix::sys::socket::sockopt;
 use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{Pattern, show, show_difference};
 use crate::process::LOOK;
+use crate::queues::queues;
 use crate::trace::Trace;
+
+static PATIENCE_MS: AtomicU64 = AtomicU64::new(10_000);
 
 /// How long one step may take unless the check says otherwise: far more than any
 /// living server needs, also on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub fn patience() -> Duration {
+    Duration::from_millis(PATIENCE_MS.load(Ordering::Relaxed))
+}
+
+/// Sets the patience of this process: for programs that are known to be broken there
+/// is no need to wait that long.
+pub fn set_patience(patience: Duration) {
+    PATIENCE_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
+}
 
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
+
+/// Bytes that one end has written and the other has not read. One that was received
+/// and not yet acknowledged may be counted twice, none is missed.
+#[derive(Clone, Copy, Debug)]
+pub struct OnTheWay {
+    pub to_the_program: u64,
+    pub to_us: u64,
+}
 
 pub struct Peer {
     name: String,
@@ -37,10 +56,11 @@ impl Peer {
         deadline: Instant,
     ) -> Verdict<Self> {
         let left = deadline.saturating_duration_since(Instant::now()).max(LOOK);
-        let stream = TcpStream::connect_timeout(&address, left.min(PATIENCE)).map_err(|error| {
-            let what = format!("{name} cannot connect to {address}: {error}");
-            Failure::new(Outcome::Behaviour, what)
-        })?;
+        let stream =
+            TcpStream::connect_timeout(&address, left.min(patience())).map_err(|error| {
+                let what = format!("{name} cannot connect to {address}: {error}");
+                Failure::new(Outcome::Behaviour, what)
+            })?;
         let peer = Self::new(name, stream, trace, deadline)?;
         peer.step(format_args!("connected to {address}"));
         Ok(peer)
@@ -57,7 +77,7 @@ impl Peer {
             stream,
             trace,
             deadline,
-            patience: PATIENCE,
+            patience: patience(),
         })
     }
 
@@ -150,9 +170,14 @@ impl Peer {
         })
     }
 
-    /// Ends the connection at once with a reset (`SO_LINGER` 0, `socket(7)`).
+    /// Ends the connection at once with a reset.
     pub fn reset(self) -> Verdict {
         self.step(format_args!("resets its connection"));
+        self.reset_when_dropped()
+    }
+
+    /// From now on closing the connection resets it (`SO_LINGER` 0, `socket(7)`).
+    pub fn reset_when_dropped(&self) -> Verdict {
         let at_once = nix::libc::linger {
             l_onoff: 1,
             l_linger: 0,
@@ -168,21 +193,26 @@ impl Peer {
     /// Waits until the program has read everything that was sent, so that the next
     /// bytes reach it in a read of their own.
     pub fn until_all_is_read(&self) -> Verdict {
-        let ends = (self.stream.peer_addr(), self.stream.local_addr());
-        let (Ok(theirs), Ok(ours)) = ends else {
-            return Err(self.failure(Outcome::Reset, format_args!("is not connected any more")));
-        };
         let deadline = self.deadline.min(Instant::now() + self.patience);
         while Instant::now() < deadline {
-            let unsent = queues(ours, theirs).map(|(sending, _)| sending);
-            let unread = queues(theirs, ours).map(|(_, receiving)| receiving);
-            if unsent == Some(0) && unread == Some(0) {
+            if self.on_the_way().is_some_and(|it| it.to_the_program == 0) {
                 return Ok(());
             }
             thread::sleep(LOOK);
         }
         let what = format_args!("was not read: the program has left bytes in its socket");
         Err(self.failure(Outcome::Timeout, what))
+    }
+
+    /// What the kernel holds of this connection at the moment.
+    pub fn on_the_way(&self) -> Option<OnTheWay> {
+        let ours = self.stream.local_addr().ok()?;
+        let theirs = self.stream.peer_addr().ok()?;
+        let (here, there) = (queues(ours, theirs)?, queues(theirs, ours)?);
+        Some(OnTheWay {
+            to_the_program: here.sending + there.receiving,
+            to_us: there.sending + here.receiving,
+        })
     }
 
     // --- receiving ---
@@ -359,38 +389,4 @@ pub fn both(first: impl FnOnce() -> Verdict + Send, second: impl FnOnce() -> Ver
             .unwrap_or_else(|_| Err(Failure::grader("a thread", "panicked")));
         second.and(first)
     })
-}
-
-/// The bytes in the sending and the receiving queue of the socket at `local`, from
-/// the kernel's table (`proc(5)`, /proc/net/tcp).
-fn queues(local: SocketAddr, remote: SocketAddr) -> Option<(u64, u64)> {
-    let file = if local.is_ipv4() {
-        "/proc/self/net/tcp"
-    } else {
-        "/proc/self/net/tcp6"
-    };
-    let table = fs::read_to_string(file).ok()?;
-    let (local, remote) = (kernel_form(local), kernel_form(remote));
-    for line in table.lines().skip(1) {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if fields.get(1) == Some(&local.as_str()) && fields.get(2) == Some(&remote.as_str()) {
-            let (sending, receiving) = fields.get(4)?.split_once(':')?;
-            let number = |hex| u64::from_str_radix(hex, 16).ok();
-            return Some((number(sending)?, number(receiving)?));
-        }
-    }
-    None
-}
-
-/// An address as the kernel's table writes it: words in the machine's byte order.
-fn kernel_form(address: SocketAddr) -> String {
-    let bytes = match address {
-        SocketAddr::V4(v4) => v4.ip().octets().to_vec(),
-        SocketAddr::V6(v6) => v6.ip().octets().to_vec(),
-    };
-    let words = bytes.chunks_exact(4).map(|word| {
-        let word = [word[0], word[1], word[2], word[3]];
-        format!("{:08X}", u32::from_ne_bytes(word))
-    });
-    format!("{}:{:04X}", words.collect::<String>(), address.port())
 }

@@ -1,15 +1,19 @@
 //! A running program: its output, its figures, its end.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{PipeReader, Read};
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -31,6 +35,8 @@ pub enum Sink {
     Unread,
     /// A pipe whose reading end is closed once the program has said where it listens.
     Closed,
+    /// A pipe that the check itself reads ([`Process::take_stdout`]); stdout only.
+    Handed,
 }
 
 /// What a program reads.
@@ -44,6 +50,8 @@ pub enum Input {
     File(PathBuf),
     /// A pipe, which [`Process::take_stdin`] hands out.
     Pipe,
+    /// A terminal, which is stdout too. [`Process::take_stdin`] hands out its keyboard.
+    Terminal,
 }
 
 /// How a program is started.
@@ -52,7 +60,8 @@ pub struct Setup {
     pub input: Input,
     pub stdout: Sink,
     pub stderr: Sink,
-    pub limits: Vec<(Resource, u64)>,
+    /// Soft and hard (`setrlimit(2)`).
+    pub limits: Vec<(Resource, u64, u64)>,
     pub user: Option<u32>,
     pub environment: Vec<(String, String)>,
     pub directory: PathBuf,
@@ -71,7 +80,7 @@ struct Captured {
     total: u64,
     ended: bool,
     /// The pipe of a [`Sink::Unread`]: open as long as this is.
-    unread: Option<PipeReader>,
+    unread: Option<File>,
 }
 
 impl Capture {
@@ -79,15 +88,22 @@ impl Capture {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Of a stream that somebody else reads.
+    fn of_nothing() -> Self {
+        let capture = Self::default();
+        capture.lock().ended = true;
+        capture
+    }
+
     /// Starts to read `pipe`. `enough` ends it early for the sinks that are not read.
-    fn start(pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
+    fn start(pipe: File, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
         let capture = Arc::new(Self::default());
         let shared = Arc::clone(&capture);
         thread::spawn(move || shared.read(pipe, sink, enough));
         capture
     }
 
-    fn read(&self, mut pipe: PipeReader, sink: Sink, enough: fn(&[u8]) -> bool) {
+    fn read(&self, mut pipe: File, sink: Sink, enough: fn(&[u8]) -> bool) {
         let mut chunk = [0; 64 * 1024];
         while sink == Sink::Captured || !enough(&self.lock().bytes) {
             let count = match pipe.read(&mut chunk) {
@@ -132,6 +148,9 @@ impl Capture {
 pub struct Figures {
     /// User and system time of all its threads since it was started.
     pub cpu: Duration,
+    /// The time in which its threads could have run, and others did; zero where the
+    /// kernel does not count it.
+    pub queued: Duration,
     /// Resident memory in bytes.
     pub rss: u64,
     pub threads: usize,
@@ -143,7 +162,9 @@ pub struct Process {
     pub name: String,
     pid: Pid,
     child: Mutex<Child>,
-    stdin: Mutex<Option<ChildStdin>>,
+    stdin: Mutex<Option<File>>,
+    /// The reading end of a [`Sink::Handed`].
+    handed: Mutex<Option<File>>,
     stdout: Arc<Capture>,
     stderr: Arc<Capture>,
 }
@@ -161,8 +182,16 @@ impl Process {
             Failure::new(Outcome::NotStarted, format!("cannot start `{name}`: {why}"))
         };
         let (program, arguments) = command.split_first().ok_or_else(|| cannot(&"no command"))?;
-        let (stdout, stdout_end) = std::io::pipe().map_err(|error| cannot(&error))?;
-        let (stderr, stderr_end) = std::io::pipe().map_err(|error| cannot(&error))?;
+        let terminal = match setup.input {
+            Input::Terminal => Some(Terminal::open().map_err(|error| cannot(&error))?),
+            _ => None,
+        };
+        let (stdout, stdout_end) = match &terminal {
+            Some(terminal) => terminal.as_stdout(),
+            None => pipe(),
+        }
+        .map_err(|error| cannot(&error))?;
+        let (stderr, stderr_end) = pipe().map_err(|error| cannot(&error))?;
 
         let mut command = Command::new(program);
         command
@@ -175,7 +204,11 @@ impl Process {
             .stdin(match &setup.input {
                 Input::Nothing => Stdio::null(),
                 Input::Bytes(_) | Input::Pipe => Stdio::piped(),
-                Input::File(path) => fs::File::open(path).map_err(|error| cannot(&error))?.into(),
+                Input::File(path) => File::open(path).map_err(|error| cannot(&error))?.into(),
+                Input::Terminal => stdout_end
+                    .try_clone()
+                    .map_err(|error| cannot(&error))?
+                    .into(),
             })
             .stdout(stdout_end)
             .stderr(stderr_end)
@@ -187,18 +220,24 @@ impl Process {
 
         let mut child = command.spawn().map_err(|error| cannot(&error))?;
         drop(command); // it holds the writing ends of the pipes
-        let mut stdin = child.stdin.take();
+        let stdin = child.stdin.take().map(|pipe| OwnedFd::from(pipe).into());
+        let mut stdin: Option<File> = terminal.map(|terminal| terminal.keyboard).or(stdin);
         if let Input::Bytes(bytes) = setup.input
             && let Some(mut pipe) = stdin.take()
         {
             // A program may end before it has read all: that is its own affair.
             thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
         }
+        let (stdout, handed) = match setup.stdout {
+            Sink::Handed => (Arc::new(Capture::of_nothing()), Some(stdout)),
+            sink => (Capture::start(stdout, sink, |_| true), None),
+        };
         Ok(Self {
             pid: Pid::from_raw(child.id() as i32),
             child: Mutex::new(child),
             stdin: Mutex::new(stdin),
-            stdout: Capture::start(stdout, setup.stdout, |_| true),
+            handed: Mutex::new(handed),
+            stdout,
             stderr: Capture::start(stderr, setup.stderr, announced),
             name,
         })
@@ -212,12 +251,16 @@ impl Process {
         let _ = kill(self.pid, signal); // gone: then the check sees that
     }
 
-    /// The writing end of [`Input::Pipe`].
-    pub fn take_stdin(&self) -> Option<ChildStdin> {
-        self.stdin
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    /// The writing end of [`Input::Pipe`], the keyboard of [`Input::Terminal`].
+    pub fn take_stdin(&self) -> Option<File> {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        stdin.take()
+    }
+
+    /// The reading end of [`Sink::Handed`].
+    pub fn take_stdout(&self) -> Option<File> {
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        handed.take()
     }
 
     /// What it has printed to stdout so far.
@@ -268,10 +311,41 @@ impl Process {
         Some(status)
     }
 
+    /// The IPv4 addresses on which it listens for TCP connections (`proc(5)`).
+    pub fn listening_addresses(&self) -> Vec<SocketAddr> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        let sockets: Vec<String> = descriptors
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .map(|target| target.to_string_lossy().into_owned())
+            .collect();
+        let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+        let listener = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (*fields.get(1)?, *fields.get(3)?, fields.get(9)?);
+            let ours = state == "0A" && sockets.contains(&format!("socket:[{inode}]"));
+            let (address, port) = local.split_once(':').filter(|_| ours)?;
+            let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
+            let port = u16::from_str_radix(port, 16).ok()?;
+            Some(SocketAddr::from((address, port)))
+        };
+        table.lines().filter_map(listener).collect()
+    }
+
+    /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
+    pub fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+
     pub fn figures(&self) -> Verdict<Figures> {
-        read_figures(self.pid()).ok_or_else(|| match self.status() {
-            Some(status) => ended(&self.name, status),
-            None => Failure::grader("read /proc of the program", "no figures"),
+        read_figures(self.pid()).ok_or_else(|| {
+            // A process that is just ending has none, and no status yet.
+            match self.wait(Instant::now() + Duration::from_secs(1)) {
+                Some(status) => ended(&self.name, status),
+                None => Failure::grader("read /proc of the program", "no figures"),
+            }
         })
     }
 }
@@ -283,6 +357,40 @@ impl Drop for Process {
         // given to anybody else.
         let _ = killpg(self.pid, Signal::SIGKILL);
         let _ = child.wait();
+    }
+}
+
+/// Reading end, writing end.
+fn pipe() -> std::io::Result<(File, OwnedFd)> {
+    let (reader, writer) = std::io::pipe()?;
+    Ok((File::from(OwnedFd::from(reader)), writer.into()))
+}
+
+/// A pseudo-terminal (`pty(7)`): what is written to `keyboard` was typed, what is read
+/// from it is on the screen.
+struct Terminal {
+    keyboard: File,
+    program_side: OwnedFd,
+}
+
+impl Terminal {
+    /// By hand, for openpty(3) would leave both ends open in every program that
+    /// another thread is just starting.
+    fn open() -> std::io::Result<Self> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let master = posix_openpt(flags)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let name = ptsname_r(&master)?;
+        let program_side = nix::fcntl::open(name.as_str(), flags, nix::sys::stat::Mode::empty())?;
+        Ok(Self {
+            keyboard: OwnedFd::from(master).into(),
+            program_side,
+        })
+    }
+
+    fn as_stdout(&self) -> std::io::Result<(File, OwnedFd)> {
+        Ok((self.keyboard.try_clone()?, self.program_side.try_clone()?))
     }
 }
 
@@ -316,10 +424,10 @@ fn display(command: &[impl AsRef<OsStr>]) -> String {
 
 /// The program gets its limits, and dies with the thread that started it: a test
 /// run that is interrupted leaves no servers behind.
-fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64)>) {
+fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64, u64)>) {
     let prepare = move || {
-        for &(resource, limit) in &limits {
-            setrlimit(resource, limit, limit)?;
+        for &(resource, soft, hard) in &limits {
+            setrlimit(resource, soft, hard)?;
         }
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(())
@@ -346,8 +454,22 @@ fn read_figures(pid: u32) -> Option<Figures> {
     let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
     Some(Figures {
         cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
+        queued: time_queued(pid),
         rss: kibibytes * 1024,
         threads,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
     })
+}
+
+/// The second figure of each thread's `schedstat`, in nanoseconds.
+fn time_queued(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let nanoseconds = threads.filter_map(|thread| {
+        let figures = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        figures.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }

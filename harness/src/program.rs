@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::check::Stage;
 
@@ -20,8 +20,8 @@ pub struct Program {
     /// The program and its own first arguments; a check adds its options.
     pub command: Vec<OsString>,
     pub ports: Ports,
-    /// The other binaries of the stage, by name.
-    pub companions: Vec<(String, PathBuf)>,
+    /// The other binaries of the stage, by name: each with its own first arguments.
+    pub companions: Vec<(String, Vec<OsString>)>,
 }
 
 impl Program {
@@ -39,15 +39,18 @@ impl Program {
         self
     }
 
-    pub fn companion(mut self, name: &str, path: impl AsRef<Path>) -> Self {
-        self.companions
-            .push((name.to_owned(), path.as_ref().to_owned()));
+    pub fn companion(self, name: &str, path: impl AsRef<Path>) -> Self {
+        self.companion_command(name, vec![path.as_ref().into()])
+    }
+
+    pub fn companion_command(mut self, name: &str, command: Vec<OsString>) -> Self {
+        self.companions.push((name.to_owned(), command));
         self
     }
 
-    pub fn find_companion(&self, name: &str) -> Option<&Path> {
+    pub fn find_companion(&self, name: &str) -> Option<&[OsString]> {
         let found = self.companions.iter().find(|(known, _)| known == name);
-        found.map(|(_, path)| path.as_path())
+        found.map(|(_, command)| command.as_slice())
     }
 }
 

@@ -11,6 +11,7 @@ use nix::unistd::Uid;
 
 use crate::check::{Check, Need, Stage};
 use crate::checks;
+use crate::own_network;
 use crate::program::Program;
 use crate::trial::{self, Report};
 
@@ -27,6 +28,9 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
 }
 
 fn run(check: &Check, program: &Program) -> Result<(), Failed> {
+    if own_network::is_needed(check, program) {
+        return own_network::run_again(check.id);
+    }
     trial::run(check, program).map_err(|report| explain(check, &report).into())
 }
 
@@ -46,6 +50,7 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::Option(_) => program.ports == crate::program::Ports::Announced,
         Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
         Need::Root => Uid::effective().is_root(),
+        Need::OwnNetwork => own_network::is_possible(),
     };
     check.needs.iter().copied().find(|need| !here(need))
 }

@@ -78,19 +78,15 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let listener = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // Without it the port stays taken for a minute after a client was served:
-    // the old connection is in TIME_WAIT (tcp(7)).
+    // Else, ended while a client is connected, the port stays taken for a minute:
+    // who closes first keeps the connection in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
 
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
-    let port = bound
-        .to_string()
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let bound = bound.to_string();
+    let port = bound.rsplit(':').next().unwrap_or_default();
     info!("Server listening on port {port} ({bound})");
     Ok(listener)
 }
@@ -163,7 +159,8 @@ fn receive(client: &OwnedFd, chunk: &mut [u8]) -> nix::Result<usize> {
 /// Sends all of `bytes`: one `send` may take only a part of them.
 fn send_all(client: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
-        // NOSIGNAL: a client that is gone is an error here, not the end by SIGPIPE.
+        // NOSIGNAL: a client that is gone is an error, and not also a SIGPIPE, which would
+        // end a C program. Rust's start-up code ignores that signal.
         match send(client.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,

@@ -147,7 +147,7 @@ impl Conversation {
             return;
         }
         // DONTWAIT: when there is no room, rather read the answers than wait. NOSIGNAL:
-        // a server that is gone is an error here, not the end by SIGPIPE.
+        // a server that is gone is an error, and not also a SIGPIPE (Rust ignores it).
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(self.socket.as_raw_fd(), &self.unsent, flags) {
             Ok(count) => drop(self.unsent.drain(..count)),

@@ -80,12 +80,8 @@ fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
 
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
-    let port = bound
-        .to_string()
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let bound = bound.to_string();
+    let port = bound.rsplit(':').next().unwrap_or_default();
     info!("Server listening on port {port} ({bound})");
     Ok(socket)
 }

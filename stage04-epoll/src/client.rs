@@ -51,7 +51,8 @@ impl Client {
     ///
     /// `RDHUP` is never watched: it would stay on while the answers wait, and the
     /// `recv` that returns 0 says the same in its turn, after the last byte. `ERR`
-    /// and `HUP` (both directions are shut: the connection is dead) come unasked.
+    /// and `HUP` come unasked. `HUP` says that both directions are shut; we never
+    /// shut ours, so here it means a reset.
     pub fn interest(&self) -> EpollFlags {
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, self.wants_input());
@@ -107,7 +108,8 @@ impl Client {
     }
 
     fn send_owed(&mut self) {
-        // NOSIGNAL: a client that is gone is an error here, not the end by SIGPIPE.
+        // NOSIGNAL: a client that is gone is an error, and not also a SIGPIPE, which would
+        // end a C program. Rust's start-up code ignores that signal.
         match send(self.socket.as_raw_fd(), &self.owed, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => drop(self.owed.drain(..count)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}

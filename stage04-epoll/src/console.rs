@@ -64,12 +64,13 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Adds the line that `show` appends; only counts it when too many are kept.
+    /// Adds the line that `show` appends; only counts it when too many are kept and
+    /// stdout takes none of them.
     pub fn add(&mut self, show: impl FnOnce(&mut String)) {
-        if self.kept.len() < MAX_KEPT {
-            show(&mut self.kept);
-        } else {
+        if self.kept.len() >= MAX_KEPT && !self.flush() {
             self.dropped += 1;
+        } else {
+            show(&mut self.kept);
         }
     }
 

@@ -46,9 +46,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     raise_descriptor_limit();
-    let signals = catch_signals().context("cannot catch signals")?;
+    let signals = catch_signals().map_err(|e| anyhow!("cannot catch signals: {}", e.desc()))?;
     let listener = open_listener(args)?;
-    let mut server = Server::new(listener, signals, args.quiet).context("cannot set up epoll")?;
+    let mut server = Server::new(listener, signals, args.quiet)
+        .map_err(|e| anyhow!("cannot set up epoll: {}", e.desc()))?;
     server.run()
 }
 
@@ -99,8 +100,8 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = socket(family, SockType::Stream, flags, None)?;
-    // Without it the port stays taken for a minute after a client was served:
-    // the old connection is in TIME_WAIT (tcp(7)).
+    // Else, ended while a client is connected, the port stays taken for a minute:
+    // who closes first keeps the connection in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
     // Answers go out at once. Else a second one waits until the first is
     // acknowledged, which a client may put off for 40 ms. Accepted sockets inherit it.
@@ -109,12 +110,8 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
 
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
-    let port = bound
-        .to_string()
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let bound = bound.to_string();
+    let port = bound.rsplit(':').next().unwrap_or_default();
     info!("Server listening on port {port} ({bound})");
     Ok(listener)
 }

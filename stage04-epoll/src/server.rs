@@ -113,8 +113,7 @@ impl Server {
                     self.warned = false; // there is room again, and nobody waits
                     return;
                 }
-                // The trouble of one client, which left while it waited (accept(2)).
-                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                Err(errno) if is_passing(errno) => {
                     debug!("A client left before it was accepted: {}", errno.desc());
                 }
                 Err(errno) => return self.pause_accepting(errno),
@@ -193,4 +192,19 @@ impl Server {
             client.watched = interest;
         }
     }
+}
+
+/// The trouble of one client that waited, or of its network: the next one may do
+/// (accept(2), "Error handling").
+fn is_passing(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EPROTO
+            | Errno::EINTR
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+    )
 }

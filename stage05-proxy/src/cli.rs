@@ -7,7 +7,7 @@ use clap::{ArgAction, Parser};
 /// A TCP proxy: connects each of its clients to the upstream server and passes the
 /// bytes on, both ways and unchanged.
 ///
-/// Start an upstream with `python3 -m http.server 3000`, then the proxy, then open
+/// Start an upstream with `python3 -m http.server 3000 --bind 127.0.0.1`, then the proxy, then open
 /// http://127.0.0.1:8080 in a browser. Ctrl-C ends the proxy.
 #[derive(Parser)]
 pub struct Args {

@@ -58,7 +58,8 @@ impl Flow {
 
     /// One `send`: how many of the bytes the sink took.
     fn send(&mut self, bytes: &[u8], sink: &OwnedFd) -> usize {
-        // NOSIGNAL: a sink that is gone is an error here, not the end by SIGPIPE.
+        // NOSIGNAL: a sink that is gone is an error, and not also a SIGPIPE, which would
+        // end a C program. Rust's start-up code ignores that signal.
         match send(sink.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => 0,

@@ -3,4 +3,5 @@
 
 pub mod console;
 pub mod listen;
+pub mod signals;
 pub mod transfer;

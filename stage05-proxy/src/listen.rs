@@ -30,8 +30,8 @@ pub fn open_listener(host: &str, port: u16, backlog: i32, flags: SockFlag) -> Re
 
 fn listen_on(address: SocketAddr, backlog: i32, flags: SockFlag) -> nix::Result<OwnedFd> {
     let listener = socket(family(address), SockType::Stream, flags, None)?;
-    // Without it the port stays taken for a minute after a client was served:
-    // the old connection is in TIME_WAIT (tcp(7)).
+    // Else, ended while a client is connected, the port stays taken for a minute:
+    // who closes first keeps the connection in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
     // Bytes go on as soon as they are here, not when a full segment is together.
     // Set once: accepted sockets inherit it from the listener.
@@ -40,12 +40,8 @@ fn listen_on(address: SocketAddr, backlog: i32, flags: SockFlag) -> nix::Result<
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
 
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
-    let port = bound
-        .to_string()
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let bound = bound.to_string();
+    let port = bound.rsplit(':').next().unwrap_or_default();
     info!("Server listening on port {port} ({bound})");
     Ok(listener)
 }

@@ -14,15 +14,14 @@ mod upstream;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
 use log::{debug, error};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::SockFlag;
 use stage05_proxy::console;
 use stage05_proxy::listen::open_listener;
+use stage05_proxy::signals::catch_signals;
 
 use cli::Args;
 use proxy::Proxy;
@@ -41,30 +40,20 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let signals = catch_signals().context("cannot catch signals")?;
     raise_descriptor_limit();
+    let signals = catch_signals()?;
     // Before the listener: who can connect can also be served.
     let upstream = Upstream::resolve(&args.upstream, args.connect_timeout)?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = open_listener(&args.host, args.port, args.backlog, flags)?;
     ensure!(
         !upstream.is_at(&listener),
-        "--upstream {} is this proxy itself",
+        "--upstream {} is this proxy itself (give one of them another port)",
         args.upstream
     );
-    let mut proxy = Proxy::new(listener, upstream, args.quiet).context("cannot set up epoll")?;
-    proxy.run(&signals)
-}
-
-/// Makes SIGINT and SIGTERM readable from a descriptor: one more event in the loop,
-/// instead of a handler that interrupts it anywhere (signalfd(2)).
-fn catch_signals() -> nix::Result<SignalFd> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    // Blocked for good: a second signal finds us on our way out and changes nothing.
-    signals.thread_block()?;
-    SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+    let mut proxy = Proxy::new(listener, signals, upstream, args.quiet)
+        .map_err(|e| anyhow!("cannot set up epoll: {}", e.desc()))?;
+    proxy.run()
 }
 
 /// A client costs two descriptors. Many systems let a process have 1024 of them

@@ -31,15 +31,16 @@ fn tokens(number: u64) -> [u64; 2] {
 }
 
 /// After so many new clients it is the turn of those that we have.
-const MAX_ACCEPTS: usize = 64;
+const ACCEPTS_PER_TURN: usize = 64;
 /// How long no client is accepted after descriptors ran out, unless one leaves.
-const PAUSE: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// When to offer stdout again what it did not take.
 const FLUSH_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Proxy {
     epoll: Epoll,
     listener: OwnedFd,
+    signals: SignalFd,
     upstream: Upstream,
     /// By number: found in one step, however many there are.
     pairs: HashMap<u64, Pair>,
@@ -50,7 +51,7 @@ pub struct Proxy {
     /// Accepted, but there was no descriptor for their connection to the upstream.
     held: Vec<OwnedFd>,
     /// Descriptors have run out: no client is accepted until then.
-    paused: Option<Instant>,
+    accept_again: Option<Instant>,
     /// They ran out, and since then some client has been waiting.
     starved: bool,
     /// With the upstream down, every client would be a line in the log.
@@ -65,16 +66,25 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub fn new(listener: OwnedFd, upstream: Upstream, quiet: bool) -> nix::Result<Proxy> {
+    pub fn new(
+        listener: OwnedFd,
+        signals: SignalFd,
+        upstream: Upstream,
+        quiet: bool,
+    ) -> nix::Result<Proxy> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         Ok(Proxy {
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            epoll,
             listener,
+            signals,
             upstream,
             pairs: HashMap::new(),
             last_number: 0,
             deadlines: VecDeque::new(),
             held: Vec::new(),
-            paused: None,
+            accept_again: None,
             starved: false,
             unreachable: Repeated::new(),
             exhausted: Repeated::new(),
@@ -86,23 +96,20 @@ impl Proxy {
     }
 
     /// Serves until a signal asks to stop.
-    pub fn run(&mut self, signals: &SignalFd) -> Result<()> {
-        let readable = |token| EpollEvent::new(EpollFlags::EPOLLIN, token);
-        self.epoll.add(&self.listener, readable(LISTENER))?;
-        self.epoll.add(signals, readable(SIGNALS))?;
+    pub fn run(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty(); 256];
         loop {
+            debug!("Epoll wait");
             let count = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0, // stopped and continued (signal(7))
                 Err(errno) => bail!("cannot wait for events: {}", errno.desc()),
             };
-            debug!("Epoll wait: {count} events");
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.accept_clients(),
                     SIGNALS => {
-                        self.stop(signals);
+                        self.stop();
                         return Ok(());
                     }
                     token => self.serve(token, event.events()),
@@ -112,10 +119,12 @@ impl Proxy {
         }
     }
 
-    fn stop(&mut self, signals: &SignalFd) {
+    fn stop(&mut self) {
         self.messages.flush();
-        let signal = match signals.read_signal() {
-            Ok(Some(info)) => Signal::try_from(info.ssi_signo as i32).map_or("", Signal::as_str),
+        let signal = match self.signals.read_signal() {
+            Ok(Some(info)) => {
+                Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str)
+            }
             _ => "a signal",
         };
         info!("Server ends on {signal}, clients: {}", self.pairs.len());
@@ -126,7 +135,7 @@ impl Proxy {
         let now = Instant::now();
         let due = [
             self.deadlines.front().map(|&(deadline, _)| deadline),
-            self.paused,
+            self.accept_again,
             self.unreachable.due(),
             self.exhausted.due(),
             (!self.all_written).then(|| now + FLUSH_AGAIN),
@@ -140,20 +149,19 @@ impl Proxy {
     }
 
     fn accept_clients(&mut self) {
-        for _ in 0..MAX_ACCEPTS {
+        for _ in 0..ACCEPTS_PER_TURN {
             match self.next_client() {
                 Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
                 Err(Errno::EAGAIN) => {
                     self.starved = false; // nobody is waiting any more
                     return;
                 }
-                // The trouble of one client, which left while it waited (accept(2)).
-                Err(errno @ (Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR)) => {
+                Err(errno) if is_passing(errno) => {
                     debug!("A client left before it was accepted: {}", errno.desc());
                 }
                 Err(errno) => self.pause_accepting(errno),
             }
-            if self.paused.is_some() {
+            if self.accept_again.is_some() {
                 return;
             }
         }
@@ -192,8 +200,12 @@ impl Proxy {
             }
             Err(errno) => {
                 let name = &self.upstream.name;
+                let hint = match errno {
+                    Errno::ECONNREFUSED => " (start one: `python3 -m http.server 3000`)",
+                    _ => "",
+                };
                 self.unreachable
-                    .add(|| format!("cannot reach upstream {name}: {}", errno.desc()));
+                    .add(|| format!("cannot reach upstream {name}: {}{hint}", errno.desc()));
                 info!("Client disconnected");
                 self.descriptors_are_free();
             }
@@ -210,14 +222,14 @@ impl Proxy {
             });
         }
         self.starved = true;
-        self.paused = Some(Instant::now() + PAUSE);
+        self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
         self.watch_listener(EpollFlags::empty());
     }
 
     fn watch_listener(&self, interest: EpollFlags) {
         let mut event = EpollEvent::new(interest, LISTENER);
         if let Err(errno) = self.epoll.modify(&self.listener, &mut event) {
-            warn!("Cannot watch the listener: {}", errno.desc());
+            warn!("cannot watch the listener: {}", errno.desc());
         }
     }
 
@@ -259,7 +271,7 @@ impl Proxy {
             return self.close(number);
         }
         if let Err(errno) = pair.watch(&self.epoll, tokens(number)) {
-            warn!("Cannot watch a connection: {}", errno.desc());
+            warn!("cannot watch a connection: {}", errno.desc());
             self.close(number);
         }
     }
@@ -278,16 +290,19 @@ impl Proxy {
     }
 
     fn descriptors_are_free(&mut self) {
-        if self.paused.is_some() {
-            self.paused = Some(Instant::now()); // the pause ends with this batch
+        if self.accept_again.is_some() {
+            self.accept_again = Some(Instant::now()); // the pause ends with this batch
         }
     }
 
     /// What no event tells of, once after each batch.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
-        if self.paused.is_some_and(|until| until <= Instant::now()) {
-            self.paused = None;
+        if self
+            .accept_again
+            .is_some_and(|until| until <= Instant::now())
+        {
+            self.accept_again = None;
             self.watch_listener(EpollFlags::EPOLLIN);
             self.accept_clients(); // the held ones have no event of their own
         }
@@ -316,5 +331,20 @@ fn is_exhaustion(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
+    )
+}
+
+/// The trouble of one client that waited, or of its network: the next one may do
+/// (accept(2), "Error handling").
+fn is_passing(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EPROTO
+            | Errno::EINTR
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
     )
 }

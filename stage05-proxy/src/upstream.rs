@@ -5,11 +5,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
 use nix::sys::socket::{
-    SockFlag, SockType, SockaddrStorage, connect, getsockname, getsockopt, setsockopt, socket,
+    SockFlag, SockType, SockaddrStorage, connect, getpeername, getsockname, getsockopt, setsockopt,
+    socket,
 };
 use stage05_proxy::listen::family;
 
@@ -32,11 +33,15 @@ impl Upstream {
     pub fn resolve(name: &str, connect_timeout: Duration) -> Result<Upstream> {
         let addresses: Vec<SocketAddr> = name
             .to_socket_addrs()
-            .with_context(|| {
-                format!("cannot resolve --upstream {name} (HOST:PORT, as in localhost:3000)")
+            .map_err(|error| {
+                anyhow!(
+                    "cannot resolve --upstream {name}: {error} (HOST:PORT, as in localhost:3000)"
+                )
             })?
             .collect();
         ensure!(!addresses.is_empty(), "--upstream {name} has no address");
+        let reachable = addresses.iter().all(|address| address.port() != 0);
+        ensure!(reachable, "--upstream {name}: nobody can listen on port 0");
         let patience = connect_timeout / addresses.len() as u32;
         let name = name.to_owned();
         Ok(Upstream {
@@ -50,8 +55,19 @@ impl Upstream {
     /// proxy again and again, until all descriptors are used up.
     pub fn is_at(&self, listener: &OwnedFd) -> bool {
         let own = getsockname::<SockaddrStorage>(listener.as_raw_fd());
-        let is_own = |&address: &SocketAddr| own == Ok(SockaddrStorage::from(address));
-        self.addresses.iter().any(is_own)
+        let own = own.map(|own| own.to_string().parse::<SocketAddr>());
+        let Ok(Ok(own)) = own else {
+            return false;
+        };
+        // To listen on 0.0.0.0 is to listen on 127.0.0.1 too; to connect to it is to
+        // connect to this machine.
+        let same = |upstream: &SocketAddr| {
+            own.port() == upstream.port()
+                && (own.ip() == upstream.ip()
+                    || own.ip().is_unspecified() && upstream.ip().is_loopback()
+                    || upstream.ip().is_unspecified())
+        };
+        self.addresses.iter().any(same)
     }
 
     /// Begins to connect to the first address from `from` on that lets it begin.
@@ -82,7 +98,19 @@ fn begin_connect(target: SocketAddr) -> nix::Result<OwnedFd> {
 /// SO_ERROR tells (connect(2)).
 pub fn connect_result(socket: &OwnedFd) -> nix::Result<()> {
     match getsockopt(socket, SocketError)? {
+        0 if is_connected_to_itself(socket)? => Err(Errno::ECONNREFUSED),
         0 => Ok(()),
         errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+/// With nobody at the upstream's port, the kernel may give that very port to the
+/// socket that asks for it: TCP allows a connection from a port to itself (RFC 9293,
+/// 3.5, simultaneous open).
+fn is_connected_to_itself(socket: &OwnedFd) -> nix::Result<bool> {
+    let own: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    match getpeername::<SockaddrStorage>(socket.as_raw_fd()) {
+        Ok(peer) => Ok(own == peer),
+        Err(_) => Ok(false), // gone again: recv will tell
     }
 }

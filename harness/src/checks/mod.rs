@@ -1,14 +1,18 @@
-//! The checks, stage by stage. [`reversing`] holds those that every server of the
-//! line protocol shares.
+//! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
+//! that the servers of the line protocol share, [`proxying`] those of the proxies.
 
 use crate::check::{Check, Stage};
 
+mod netcat;
+mod phase1;
+mod proxying;
 mod reversing;
 mod stage01;
 mod stage02;
 mod stage03;
 mod stage04;
 mod stage05;
+mod terminal;
 
 /// Every check there is.
 pub fn all() -> impl Iterator<Item = &'static Check> {
@@ -19,10 +23,27 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         stage04::CHECKS,
         stage05::CHECKS,
     ];
-    stages.into_iter().flatten()
+    let stages = stages.into_iter().chain(phase1::ROOMS.iter().copied());
+    stages.flatten()
 }
 
 /// The checks of one stage, in the order in which they are listed.
 pub fn of(stage: Stage) -> impl Iterator<Item = &'static Check> {
     all().filter(move |check| check.stage == stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_check_has_an_id_of_its_own() {
+        let mut seen = HashSet::new();
+        let twice: Vec<&str> = all()
+            .map(|check| check.id)
+            .filter(|id| !seen.insert(*id))
+            .collect();
+        assert!(twice.is_empty(), "{twice:?}");
+    }
 }

@@ -1,21 +1,72 @@
 //! Stage 1: one client, blocking, exit status 1 when it leaves.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
+use super::netcat::{NC_OPENBSD, NC_TRADITIONAL, NCAT};
 use super::reversing::{
-    ALL_ANSWERS_TO_A_LATE_READER, HOWEVER_IT_IS_CUT, LAST_LINE_WITHOUT_NEWLINE, REVERSES_A_LINE,
+    ALL_ANSWERS_TO_A_LATE_READER, ANY_BYTE, BOUNDARY_LENGTHS, CRLF, EMPTY_LINES, ENDLESS_LINE,
+    EVERY_SPLIT, HALF_CLOSE, HOWEVER_IT_IS_CUT, LAST_LINE_WITHOUT_NEWLINE, LINE_AFTER_LINE,
+    LONG_LINE_IN_PIECES, MANY_LINES_AT_ONCE, NOT_UTF8, REVERSES_A_LINE, UTF8,
+    half_close_while_answers_wait,
 };
-use crate::check::{Check, Need, Stage, Tier, Verdict};
+use super::terminal::{
+    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, QUIET, STDOUT_CLOSED,
+    USAGE_ERROR, await_log,
+};
+use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
+use crate::data::lines;
 use crate::trial::Trial;
 
 pub const CHECKS: &[Check] = &[
-    REVERSES_A_LINE.taken_over(Stage::Stage01, "stage01/reverses-a-line"),
-    LAST_LINE_WITHOUT_NEWLINE.taken_over(Stage::Stage01, "stage01/last-line-without-newline"),
-    HOWEVER_IT_IS_CUT.taken_over(Stage::Stage01, "stage01/however-it-is-cut"),
-    ALL_ANSWERS_TO_A_LATE_READER.taken_over(Stage::Stage01, "stage01/all-answers-to-a-late-reader"),
+    here(REVERSES_A_LINE, "stage01/reverses-a-line"),
+    here(LINE_AFTER_LINE, "stage01/line-after-line"),
     ENDS_WITH_ITS_CLIENT,
+    // The line protocol.
+    here(
+        LAST_LINE_WITHOUT_NEWLINE,
+        "stage01/last-line-without-newline",
+    ),
+    here(HOWEVER_IT_IS_CUT, "stage01/however-it-is-cut"),
+    here(EVERY_SPLIT, "stage01/every-split-of-a-message"),
+    here(MANY_LINES_AT_ONCE, "stage01/many-lines-in-one-segment"),
+    here(EMPTY_LINES, "stage01/empty-lines"),
+    here(CRLF, "stage01/crlf"),
+    here(ANY_BYTE, "stage01/nul-and-any-byte"),
+    here(UTF8, "stage01/utf8-by-character"),
+    here(NOT_UTF8, "stage01/what-is-not-utf8"),
+    here(BOUNDARY_LENGTHS, "stage01/lines-as-long-as-a-buffer"),
+    here(LONG_LINE_IN_PIECES, "stage01/long-line-in-pieces"),
+    here(ENDLESS_LINE, "stage01/endless-line"),
+    here(
+        ALL_ANSWERS_TO_A_LATE_READER,
+        "stage01/all-answers-to-a-late-reader",
+    ),
+    here(HALF_CLOSE, "stage01/half-close"),
+    // The end.
+    ENDS_AFTER_A_RESET,
+    ENDS_AFTER_A_RESET_WHILE_IT_SENDS,
     ITERATIVE,
+    ITERATIVE_SURVIVES_RESETS,
+    BACKLOG,
+    // The program.
+    here(MESSAGES, "stage01/shows-messages"),
+    here(LOG_LINES, "stage01/log-lines"),
+    here(QUIET, "stage01/quiet"),
+    here(STDOUT_CLOSED, "stage01/stdout-closed"),
+    here(PORT_IN_USE, "stage01/port-in-use"),
+    here(ADDRESS_NOT_HERE, "stage01/address-of-another-machine"),
+    here(IPV6, "stage01/ipv6"),
+    here(LOCALHOST, "stage01/host-by-name"),
+    here(USAGE_ERROR, "stage01/usage-error"),
+    here(NC_OPENBSD, "stage01/nc-openbsd"),
+    here(NC_TRADITIONAL, "stage01/nc-traditional"),
+    here(NCAT, "stage01/ncat"),
 ];
+
+const fn here(check: Check, id: &'static str) -> Check {
+    check.taken_over(Stage::Stage01, id)
+}
 
 const ENDS_WITH_ITS_CLIENT: Check = Check {
     stage: Stage::Stage01,
@@ -39,15 +90,56 @@ fn ends_with_its_client(trial: &Trial) -> Verdict {
     server.expect_exit(1)
 }
 
+const ENDS_AFTER_A_RESET: Check = Check {
+    id: "stage01/ends-after-a-reset",
+    title: "The server ends with exit status 1 also when its client resets the connection",
+    why: "a client that crashes shows as an error of `recv`, not as the end of the stream",
+    hint: "`recv` returns -1 after a reset: that, too, is a client that has left",
+    tier: Tier::Robust,
+    body: ends_after_a_reset,
+    ..ENDS_WITH_ITS_CLIENT
+};
+
+fn ends_after_a_reset(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"hello\n", b"olleh\n")?;
+    client.reset()?;
+    server.expect_exit(1)
+}
+
+const ENDS_AFTER_A_RESET_WHILE_IT_SENDS: Check = Check {
+    id: "stage01/ends-after-a-reset-while-it-sends",
+    title: "The server ends with exit status 1 when its client resets while it is sent to",
+    why: "to send to a connection that is gone raises SIGPIPE, whose default is to kill the process",
+    hint: "`send` with MSG_NOSIGNAL, and look at what it returns",
+    body: ends_after_a_reset_while_it_sends,
+    ..ENDS_AFTER_A_RESET
+};
+
+fn ends_after_a_reset_while_it_sends(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.send_until_stuck(&lines(9, 1_000_000), 64 << 20)?;
+    client.reset()?;
+    server.expect_exit(1)?;
+
+    // To one that has half-closed before, the very first `send` raises SIGPIPE.
+    let server = trial.start()?;
+    let client = server.connect("the client that half-closes")?;
+    half_close_while_answers_wait(&client)?;
+    client.reset()?;
+    server.expect_exit(1)
+}
+
 const ITERATIVE: Check = Check {
     id: "stage01/iterative",
-    title: "With --iterative a second client waits and is served after the first",
+    title: "With --iterative other clients wait and are served one after the other",
     why: "a blocking server has one client at a time; the kernel keeps the others in its backlog",
     hint: "go back to `accept` when a client has left",
-    tier: Tier::Robust,
     needs: &[Need::Option("--iterative")],
     body: iterative,
-    ..ENDS_WITH_ITS_CLIENT
+    ..ENDS_AFTER_A_RESET
 };
 
 fn iterative(trial: &Trial) -> Verdict {
@@ -55,9 +147,73 @@ fn iterative(trial: &Trial) -> Verdict {
     let first = server.connect("the first client")?;
     let second = server.connect("the second client")?;
     second.send(b"second\n")?;
+    let third = server.connect("the third client")?;
+    third.send(b"third\n")?;
     first.ask(b"first\n", b"tsrif\n")?;
     first.close();
     second.expect(b"dnoces\n")?;
     second.close();
+    third.expect(b"driht\n")?;
+    third.half_close()?;
+    third.expect_end()?;
+    await_log(&server, "Client disconnected")?;
     server.expect_running()
+}
+
+const ITERATIVE_SURVIVES_RESETS: Check = Check {
+    id: "stage01/iterative-survives-resets",
+    title: "With --iterative a client that resets its connection does not end the server",
+    why: "the next client waits already, and has nothing to do with how the last one left",
+    hint: "an error on a client's socket ends that client only; SIGPIPE must not end the process",
+    body: iterative_survives_resets,
+    ..ITERATIVE
+};
+
+fn iterative_survives_resets(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(["--iterative"]).start()?;
+    let text = lines(9, 1_000_000);
+    for _ in 0..3 {
+        let silent = server.connect("a client that says nothing")?;
+        silent.reset()?;
+        let in_a_line = server.connect("a client in the middle of a line")?;
+        in_a_line.send(b"abc")?;
+        in_a_line.until_all_is_read()?;
+        in_a_line.reset()?;
+        let stuck = server.connect("the client that never reads")?;
+        stuck.send_until_stuck(&text, 64 << 20)?;
+        let next = server.connect("the next client")?;
+        stuck.reset()?;
+        next.ask(b"next\n", b"txen\n")?;
+    }
+    server.expect_running()
+}
+
+const BACKLOG: Check = Check {
+    id: "stage01/backlog",
+    title: "--backlog says how many clients may wait",
+    why: "the kernel keeps a queue for each listener, and its length is the server's choice",
+    hint: "it is the second argument of `listen`",
+    needs: &[Need::Option("--backlog")],
+    body: backlog,
+    ..ITERATIVE
+};
+
+fn backlog(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(["--backlog", "2"]).start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"hello\n", b"olleh\n")?;
+    // The kernel takes one more than the backlog (listen(2)).
+    let waiting: Vec<_> = ["the first", "the second", "the third"]
+        .iter()
+        .map(|which| server.connect(&format!("{which} client that waits")))
+        .collect::<Verdict<_>>()?;
+    // The queue is full, so the kernel does not answer: a wait that must be in vain.
+    let patience = Duration::from_millis(400);
+    if TcpStream::connect_timeout(&server.address(), patience).is_ok() {
+        let what = "with a backlog of 2, a fourth client is taken into the queue";
+        return Err(Failure::behaviour(what).expected("that its connection is not answered"));
+    }
+    trial.step(format!("a fourth one got no answer in {patience:?}"));
+    drop(waiting);
+    client.ask(b"hello\n", b"olleh\n")
 }

@@ -1,10 +1,499 @@
 //! Broken clients (stage 2).
 
+use std::io::{BufRead, Read, Write, stdin, stdout};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::process::exit;
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
 use super::Case;
 
-pub const CASES: &[Case] = &[];
+pub const CASES: &[Case] = &[
+    Case {
+        check: "stage02/shows-each-answer",
+        broken: "shows-the-typed-line",
+    },
+    Case {
+        check: "stage02/connection-refused",
+        broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/server-closes-unanswered",
+        broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/end-of-input",
+        broken: "sends-garbage-at-the-end",
+    },
+    Case {
+        check: "stage02/end-of-input",
+        broken: "closes-at-the-end-of-input",
+    },
+    Case {
+        check: "stage02/answers-cut-anywhere",
+        broken: "ends-a-line-after-each-read",
+    },
+    Case {
+        check: "stage02/lines-faster-than-answers",
+        broken: "takes-a-read-for-an-answer",
+    },
+    Case {
+        check: "stage02/large-file",
+        broken: "sends-all-before-it-receives",
+    },
+    Case {
+        check: "stage02/slow-server",
+        broken: "drops-what-the-socket-does-not-take",
+    },
+    Case {
+        check: "stage02/answers-in-bulk",
+        broken: "waits-in-send",
+    },
+    Case {
+        check: "stage02/late-reader",
+        broken: "drops-what-stdout-does-not-take",
+    },
+    Case {
+        check: "stage02/last-line-without-newline",
+        broken: "adds-a-newline",
+    },
+    Case {
+        check: "stage02/any-bytes",
+        broken: "makes-text-of-it",
+    },
+    Case {
+        check: "stage02/idle",
+        broken: "never-sleeps",
+    },
+    Case {
+        check: "stage02/answer-in-pieces",
+        broken: "takes-a-read-for-an-answer",
+    },
+    Case {
+        check: "stage02/prompt",
+        broken: "sends-garbage-at-the-end",
+    },
+    Case {
+        check: "stage02/control-bytes",
+        broken: "prints-what-comes",
+    },
+    Case {
+        check: "stage02/ctrl-d",
+        broken: "prints-what-comes",
+    },
+    Case {
+        check: "stage02/ctrl-d",
+        broken: "closes-at-the-end-of-input",
+    },
+    Case {
+        check: "stage02/reason-of-a-refusal",
+        broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/server-gone-at-the-prompt",
+        broken: "takes-a-read-for-an-answer",
+    },
+    Case {
+        check: "stage02/server-closes-early",
+        broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/server-closes-early",
+        broken: "forgets-the-last-words",
+    },
+    Case {
+        check: "stage02/server-resets",
+        broken: "unwraps-what-it-sends",
+    },
+    Case {
+        check: "stage02/stdout-reader-gone",
+        broken: "unwraps-everything",
+    },
+    Case {
+        check: "stage02/unknown-host",
+        broken: "unwraps-everything",
+    },
+    Case {
+        check: "stage02/usage",
+        broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/host-name",
+        broken: "knows-127.0.0.1-only",
+    },
+    Case {
+        check: "stage02/ipv6",
+        broken: "knows-127.0.0.1-only",
+    },
+    Case {
+        check: "stage02/multi-client-all-at-once",
+        broken: "clients-one-after-the-other",
+    },
+    Case {
+        check: "stage02/multi-client-wrong-answer",
+        broken: "clients-that-check-nothing",
+    },
+    Case {
+        check: "stage02/multi-client-wrong-answer",
+        broken: "clients-that-are-not-named",
+    },
+    Case {
+        check: "stage02/multi-client-server-closes",
+        broken: "clients-that-check-nothing",
+    },
+    Case {
+        check: "stage02/multi-client-connection-refused",
+        broken: "clients-that-check-nothing",
+    },
+    Case {
+        check: "stage02/multi-client-whole-lines",
+        broken: "clients-that-write-in-pieces",
+    },
+];
 
 /// Acts in the way `name` is broken; false when there is no such way.
-pub fn run(_name: &str, _options: &[String]) -> bool {
-    false
+pub fn run(name: &str, options: &[String]) -> bool {
+    if let Some(manner) = name.strip_prefix("clients-") {
+        return run_many(manner, options);
+    }
+    match name {
+        // Right in all the ways that the others are wrong: for trying the checks.
+        "client-without-faults" => relay(connect(options), Manner::default()),
+        "shows-the-typed-line" => line_by_line(&connect(options), |server, line| {
+            receive_once(server);
+            print(&[b"[SERVER MESSAGE] ", line].concat());
+        }),
+        "takes-a-read-for-an-answer" => line_by_line(&connect(options), |server, _| {
+            let answer = receive_once(server);
+            print(&[b"[SERVER MESSAGE] ", answer.trim_ascii_end(), b"\n"].concat());
+        }),
+        "ends-silently-with-status-0" => {
+            let Ok(server) = TcpStream::connect(address(options)) else {
+                exit(0)
+            };
+            relay(
+                server,
+                Manner {
+                    failed: 0,
+                    ..Manner::default()
+                },
+            );
+        }
+        "sends-garbage-at-the-end" => {
+            let farewell = b"\0\0\0\0";
+            relay(
+                connect(options),
+                Manner {
+                    farewell,
+                    ..Manner::default()
+                },
+            );
+        }
+        "adds-a-newline" => {
+            let farewell = b"\n";
+            relay(
+                connect(options),
+                Manner {
+                    farewell,
+                    ..Manner::default()
+                },
+            );
+        }
+        "closes-at-the-end-of-input" => {
+            let mut server = connect(options);
+            let _ = std::io::copy(&mut stdin(), &mut server);
+        }
+        "sends-all-before-it-receives" => {
+            let mut server = connect(options);
+            let _ = std::io::copy(&mut stdin(), &mut server);
+            let _ = server.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut server, &mut stdout());
+            exit(0);
+        }
+        "waits-in-send" => {
+            // As with `poll`, and a `send` that blocks: 64 KiB out, 64 KiB in.
+            let mut server = connect(options);
+            let mut chunk = vec![0; 64 * 1024];
+            while let Ok(count @ 1..) = stdin().read(&mut chunk) {
+                let _ = server.write_all(&chunk[..count]);
+                let _ = server.set_nonblocking(true);
+                if let Ok(count) = server.read(&mut chunk) {
+                    print(&chunk[..count]);
+                }
+                let _ = server.set_nonblocking(false);
+            }
+            let _ = server.shutdown(Shutdown::Write);
+            let _ = std::io::copy(&mut server, &mut stdout());
+            exit(0);
+        }
+        "drops-what-the-socket-does-not-take" => {
+            let send = |mut server: &TcpStream, bytes: &[u8]| {
+                let _ = server.set_nonblocking(true);
+                let _ = server.write(bytes);
+                let _ = server.set_nonblocking(false);
+            };
+            relay(
+                connect(options),
+                Manner {
+                    send,
+                    ..Manner::default()
+                },
+            );
+        }
+        "drops-what-stdout-does-not-take" => {
+            let _ = fcntl(stdout().as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+            let print = |bytes: &[u8]| {
+                let _ = nix::unistd::write(stdout(), bytes);
+            };
+            relay(
+                connect(options),
+                Manner {
+                    print,
+                    ..Manner::default()
+                },
+            );
+        }
+        "ends-a-line-after-each-read" => {
+            let print = |bytes: &[u8]| print(&[bytes.trim_ascii_end(), b"\n"].concat());
+            relay(
+                connect(options),
+                Manner {
+                    print,
+                    ..Manner::default()
+                },
+            );
+        }
+        "makes-text-of-it" => {
+            let print = |bytes: &[u8]| print(String::from_utf8_lossy(bytes).as_bytes());
+            relay(
+                connect(options),
+                Manner {
+                    print,
+                    ..Manner::default()
+                },
+            );
+        }
+        "never-sleeps" => {
+            thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop()
+                }
+            });
+            relay(connect(options), Manner::default());
+        }
+        // On a terminal, that is.
+        "prints-what-comes" => relay(connect(options), Manner::default()),
+        "forgets-the-last-words" => {
+            // It prints an answer when the next line is typed.
+            let print = |_: &[u8]| {};
+            relay(
+                connect(options),
+                Manner {
+                    print,
+                    ..Manner::default()
+                },
+            );
+        }
+        "unwraps-everything" => {
+            let server = TcpStream::connect(address(options)).unwrap();
+            let send = |mut server: &TcpStream, bytes: &[u8]| server.write_all(bytes).unwrap();
+            let print = |bytes: &[u8]| {
+                stdout().write_all(bytes).unwrap();
+                stdout().flush().unwrap();
+            };
+            relay(
+                server,
+                Manner {
+                    send,
+                    print,
+                    ..Manner::default()
+                },
+            );
+        }
+        "unwraps-what-it-sends" => {
+            let mut server = connect(options);
+            std::io::copy(&mut stdin(), &mut server).unwrap();
+        }
+        "knows-127.0.0.1-only" => {
+            let port = option(options, "--port").unwrap_or("8080").parse().unwrap();
+            let address: std::net::Ipv4Addr = option(options, "--host").unwrap().parse().unwrap();
+            relay(
+                TcpStream::connect((address, port)).unwrap(),
+                Manner::default(),
+            );
+        }
+        _ => return false,
+    }
+    true
+}
+
+pub fn option<'o>(options: &'o [String], name: &str) -> Option<&'o str> {
+    let at = options.iter().position(|option| option == name)?;
+    options.get(at + 1).map(String::as_str)
+}
+
+pub fn address(options: &[String]) -> String {
+    let host = option(options, "--host").unwrap_or("127.0.0.1");
+    let port = option(options, "--port").unwrap_or("8080");
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
+fn connect(options: &[String]) -> TcpStream {
+    TcpStream::connect(address(options)).unwrap_or_else(|error| {
+        eprintln!("Failed to connect to tcp server: {error}");
+        exit(1)
+    })
+}
+
+fn print(bytes: &[u8]) {
+    let mut stdout = stdout();
+    if stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .is_err()
+    {
+        exit(0);
+    }
+}
+
+/// The classic client: type, send, receive once, print.
+fn line_by_line(mut server: &TcpStream, show: impl Fn(&TcpStream, &[u8])) {
+    let mut line = Vec::new();
+    while matches!(stdin().lock().read_until(b'\n', &mut line), Ok(1..)) {
+        let _ = server.write_all(&line);
+        show(server, &line);
+        line.clear();
+    }
+    exit(0);
+}
+
+fn receive_once(mut server: &TcpStream) -> Vec<u8> {
+    let mut answer = vec![0; 10_000];
+    match server.read(&mut answer) {
+        Ok(count @ 1..) => answer.truncate(count),
+        _ => {
+            eprintln!("Server closed the connection");
+            exit(1);
+        }
+    }
+    answer
+}
+
+/// How [`relay`] does what it does.
+struct Manner {
+    send: fn(&TcpStream, &[u8]),
+    print: fn(&[u8]),
+    /// What is sent after the last byte of stdin.
+    farewell: &'static [u8],
+    /// The exit status when the server leaves first.
+    failed: i32,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            send: |mut server, bytes| drop(server.write_all(bytes)),
+            print,
+            farewell: b"",
+            failed: 1,
+        }
+    }
+}
+
+/// Both ways at once, a thread for each.
+fn relay(server: TcpStream, manner: Manner) {
+    let sending = server.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = stdin().read(&mut chunk) {
+            (manner.send)(&sending, &chunk[..count]);
+        }
+        (manner.send)(&sending, manner.farewell);
+        let _ = sending.shutdown(Shutdown::Write);
+    });
+    let mut chunk = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = (&server).read(&mut chunk) {
+        (manner.print)(&chunk[..count]);
+    }
+    if !sender.is_finished() {
+        if manner.failed != 0 {
+            eprintln!("Server closed the connection");
+        }
+        exit(manner.failed);
+    }
+    match sender.join() {
+        Ok(()) => exit(0),
+        Err(_) => exit(101),
+    }
+}
+
+/// Broken forms of multi-client: threads instead of processes, which shows no difference.
+fn run_many(manner: &str, options: &[String]) -> bool {
+    let clients = option(options, "--clients").unwrap_or("3").parse().unwrap();
+    let messages = option(options, "--messages")
+        .unwrap_or("1")
+        .parse()
+        .unwrap();
+    let text = option(options, "--text").unwrap_or("hello").to_owned();
+    let address = address(options);
+    let one = move |number: usize, say: fn(&str)| -> Option<()> {
+        let server = TcpStream::connect(&address).ok()?;
+        let line = format!("{text}\n").into_bytes();
+        for _ in 0..messages {
+            (&server).write_all(&line).ok()?;
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\n") {
+                let mut byte = [0];
+                (&server).read_exact(&mut byte).ok()?;
+                answer.push(byte[0]);
+            }
+            let right = answer == harness::data::reversed(&line);
+            let answer = String::from_utf8_lossy(&answer);
+            if right {
+                say(&format!("[Client {number}] [SERVER MESSAGE] {answer}"));
+            } else {
+                return None;
+            }
+        }
+        Some(())
+    };
+    let (at_once, status, say): (bool, i32, fn(&str)) = match manner {
+        "without-faults" => (true, 1, |line| print(line.as_bytes())),
+        "one-after-the-other" => (false, 1, |line| print(line.as_bytes())),
+        "that-check-nothing" => (true, 0, |line| print(line.as_bytes())),
+        "that-are-not-named" => (true, 1, |line| print(line.as_bytes())),
+        "that-write-in-pieces" => (true, 1, |line| {
+            for piece in line.as_bytes().chunks(100) {
+                let _ = nix::unistd::write(stdout(), piece);
+                thread::sleep(Duration::from_micros(50));
+            }
+        }),
+        _ => return false,
+    };
+    let mut failed = false;
+    if at_once {
+        let all: Vec<_> = (1..=clients)
+            .map(|number| {
+                let one = one.clone();
+                thread::spawn(move || one(number, say))
+            })
+            .collect();
+        for (number, client) in (1..).zip(all) {
+            if client.join().ok().flatten().is_none() {
+                failed = true;
+                if manner != "that-are-not-named" {
+                    eprintln!("Client {number} failed");
+                }
+            }
+        }
+    } else {
+        (1..=clients).for_each(|number| failed |= one(number, say).is_none());
+    }
+    exit(if failed { status } else { 0 });
 }

@@ -1,53 +1,77 @@
-//! Broken servers of the line protocol (stages 1 and 4).
+//! Broken servers of the line protocol (stages 1 and 4), a thread for each client:
+//! what a single client sees.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::exit;
+use std::thread;
 
-use super::Case;
+use super::{Case, case};
 
 pub const CASES: &[Case] = &[
-    Case {
-        check: "stage01/reverses-a-line",
-        broken: "reverses-the-newline",
-    },
-    Case {
-        check: "stage04/reverses-a-line",
-        broken: "reverses-the-newline",
-    },
-    Case {
-        check: "stage01/last-line-without-newline",
-        broken: "cuts-the-last-byte",
-    },
-    Case {
-        check: "stage04/last-line-without-newline",
-        broken: "cuts-the-last-byte",
-    },
-    Case {
-        check: "stage01/however-it-is-cut",
-        broken: "takes-a-read-for-a-message",
-    },
-    Case {
-        check: "stage04/however-it-is-cut",
-        broken: "takes-a-read-for-a-message",
-    },
-    Case {
-        check: "stage01/all-answers-to-a-late-reader",
-        broken: "sends-once",
-    },
-    Case {
-        check: "stage04/all-answers-to-a-late-reader",
-        broken: "sends-once",
-    },
-    Case {
-        check: "stage01/ends-with-its-client",
-        broken: "ends-with-status-0",
-    },
+    case("stage01/reverses-a-line", "reverses-the-newline"),
+    case("stage04/reverses-a-line", "reverses-the-newline"),
+    case("stage01/line-after-line", "shows-the-rest-of-the-last-line"),
+    case("stage04/line-after-line", "shows-the-rest-of-the-last-line"),
+    case("stage04/clients-at-the-same-time", "one-client-at-a-time"),
+    case("stage04/silent-client", "one-client-at-a-time"),
+    case("stage01/last-line-without-newline", "cuts-the-last-byte"),
+    case("stage04/last-line-without-newline", "cuts-the-last-byte"),
+    case("stage04/last-line-without-newline", "never-closes"),
+    case("stage01/however-it-is-cut", "takes-a-read-for-a-message"),
+    case("stage04/however-it-is-cut", "takes-a-read-for-a-message"),
+    case("stage01/every-split-of-a-message", "decodes-each-read"),
+    case("stage04/every-split-of-a-message", "decodes-each-read"),
+    case(
+        "stage01/many-lines-in-one-segment",
+        "answers-one-line-a-read",
+    ),
+    case(
+        "stage04/many-lines-in-one-segment",
+        "answers-one-line-a-read",
+    ),
+    case("stage01/empty-lines", "skips-empty-lines"),
+    case("stage04/empty-lines", "skips-empty-lines"),
+    case("stage01/crlf", "tears-crlf-apart"),
+    case("stage04/crlf", "tears-crlf-apart"),
+    case("stage01/nul-and-any-byte", "stops-at-nul"),
+    case("stage04/nul-and-any-byte", "stops-at-nul"),
+    case("stage01/utf8-by-character", "reverses-bytes"),
+    case("stage04/utf8-by-character", "reverses-bytes"),
+    case("stage01/what-is-not-utf8", "replaces-what-is-not-utf8"),
+    case("stage04/what-is-not-utf8", "replaces-what-is-not-utf8"),
+    case(
+        "stage01/lines-as-long-as-a-buffer",
+        "has-room-for-9999-bytes",
+    ),
+    case(
+        "stage04/lines-as-long-as-a-buffer",
+        "has-room-for-9999-bytes",
+    ),
+    case("stage01/long-line-in-pieces", "waits-for-the-line-break"),
+    case("stage04/long-line-in-pieces", "waits-for-the-line-break"),
+    case("stage01/endless-line", "remembers-every-byte"),
+    case("stage04/endless-line", "remembers-every-byte"),
+    case("stage01/all-answers-to-a-late-reader", "sends-once"),
+    case("stage04/all-answers-to-a-late-reader", "sends-once"),
+    case("stage01/half-close", "sends-once"),
+    case("stage01/ends-with-its-client", "ends-with-status-0"),
+    case("stage01/ends-after-a-reset", "knows-only-one-end"),
+    case("stage01/iterative", "one-client-only"),
+    case("stage01/iterative-survives-resets", "one-client-only"),
+    case("stage01/nc-openbsd", "never-closes"),
+    case("stage04/nc-openbsd", "never-closes"),
+    case("stage01/nc-traditional", "cuts-the-last-byte"),
+    case("stage04/nc-traditional", "cuts-the-last-byte"),
+    case("stage01/ncat", "never-closes"),
+    case("stage04/ncat", "never-closes"),
 ];
 
 /// Serves in the way `name` is broken; false when there is no such way.
-pub fn serve(name: &str, _options: &[String]) -> bool {
+pub fn serve(name: &str, options: &[String]) -> bool {
     let one_client: fn(&TcpStream) = match name {
         "reverses-the-newline" => |client| each_line(client, |line| line.reverse()),
+        "shows-the-rest-of-the-last-line" => shows_the_rest_of_the_last_line,
         "cuts-the-last-byte" => |client| {
             each_line(client, |line| {
                 line.pop();
@@ -56,51 +80,128 @@ pub fn serve(name: &str, _options: &[String]) -> bool {
             });
         },
         "takes-a-read-for-a-message" => |client| {
-            each_read(client, |client, bytes| {
-                let _ = (&*client).write_all(&reversed_as_a_whole(bytes));
+            each_read(client, |mut client, bytes| {
+                let _ = client.write_all(&reversed_as_a_whole(bytes));
             })
         },
+        "decodes-each-read" => decodes_each_read,
+        "answers-one-line-a-read" => answers_one_line_a_read,
+        "skips-empty-lines" => |client| {
+            each_line(client, |line| match line.as_slice() {
+                b"\n" => line.clear(),
+                _ => reverse_text(line),
+            })
+        },
+        "tears-crlf-apart" | "one-client-at-a-time" => {
+            |client| each_line(client, |line| reverse_text(line))
+        }
+        "stops-at-nul" => |client| {
+            each_line(client, |line| {
+                if let Some(at) = line.iter().position(|&byte| byte == 0) {
+                    line.truncate(at);
+                    line.push(b'\n');
+                }
+                reverse_text(line);
+            })
+        },
+        "reverses-bytes" => |client| each_line(client, |line| reverse_before_the_ending(line)),
+        "replaces-what-is-not-utf8" => |client| {
+            each_line(client, |line| {
+                let text = String::from_utf8_lossy(line).trim_end().to_owned();
+                *line = text.chars().rev().chain(['\n']).collect::<String>().into();
+            })
+        },
+        "has-room-for-9999-bytes" => |client| {
+            each_line(client, |line| {
+                if line.len() > 10_000 {
+                    line.truncate(9_999);
+                    line.push(b'\n');
+                }
+                reverse_text(line);
+            })
+        },
+        "waits-for-the-line-break" => |client| each_line(client, |line| reverse_text(line)),
+        "remembers-every-byte" => remembers_every_byte,
         "sends-once" => |client| {
-            each_read(client, |client, bytes| {
+            each_read(client, |mut client, bytes| {
                 let _ = client.set_nonblocking(true);
-                let _ = (&*client).write(&harness::data::reversed(bytes));
+                let _ = client.write(&harness::data::reversed(bytes));
                 let _ = client.set_nonblocking(false);
             })
         },
+        "never-closes" => |client| {
+            each_line(client, |line| reverse_text(line));
+            thread::park();
+        },
         "ends-with-status-0" => |client| {
             each_line(client, |line| reverse_text(line));
-            std::process::exit(0);
+            exit(0);
+        },
+        "knows-only-one-end" => knows_only_one_end,
+        "one-client-only" => |client| {
+            each_line(client, |line| reverse_text(line));
+            exit(1);
         },
         _ => return false,
     };
-    for client in listen().incoming().flatten() {
-        std::thread::spawn(move || {
+    for client in listen(options).incoming().flatten() {
+        let serve_it = move || {
             one_client(&client);
             let _ = client.shutdown(Shutdown::Both);
-        });
+        };
+        if matches!(name, "one-client-at-a-time" | "one-client-only") {
+            serve_it();
+        } else {
+            thread::spawn(serve_it);
+        }
     }
     true
 }
 
-/// Listens on a free port and says so, as the servers under test do.
-pub fn listen() -> TcpListener {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+/// The value of an option.
+/// What stands behind `name`. The modular server is told where to listen in one word.
+pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
+    let value = |name| {
+        let at = options.iter().position(|option| option == name)?;
+        options.get(at + 1).map(String::as_str)
+    };
+    let service = value("--listen").and_then(|service| service.split_once('='));
+    let place = service.and_then(|(place, _)| place.rsplit_once(':'));
+    match (name, place, service) {
+        ("--host", Some((host, _)), _) => Some(host),
+        ("--port", Some((_, port)), _) => Some(port),
+        ("--upstream", _, Some((_, role))) => role.strip_prefix("proxy:"),
+        _ => value(name),
+    }
+}
+
+/// Listens where it is told and says so, as the servers under test do.
+pub fn listen(options: &[String]) -> TcpListener {
+    let port = option(options, "--port").unwrap_or("0");
+    let host = option(options, "--host").unwrap_or("127.0.0.1");
+    let listener = TcpListener::bind((host, port.parse().unwrap())).unwrap();
+    announce(&listener);
+    listener
+}
+
+pub fn announce(listener: &TcpListener) {
     let address = listener.local_addr().unwrap();
     eprintln!("Server listening on port {} ({address})", address.port());
-    listener
 }
 
 /// Answers each line with what `change` makes of it.
 fn each_line(mut client: &TcpStream, change: impl Fn(&mut Vec<u8>)) {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while matches!(client.read(&mut byte), Ok(1)) {
-        line.push(byte[0]);
-        if byte[0] == b'\n' {
-            change(&mut line);
-            let _ = client.write_all(&line);
-            line.clear();
+    let (mut line, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        let mut answers = Vec::new();
+        for &byte in &chunk[..count] {
+            line.push(byte);
+            if byte == b'\n' {
+                change(&mut line);
+                answers.append(&mut line);
+            }
         }
+        let _ = client.write_all(&answers);
     }
     if !line.is_empty() {
         change(&mut line);
@@ -121,8 +222,81 @@ fn reverse_text(line: &mut [u8]) {
     line[..end].reverse();
 }
 
+fn reverse_before_the_ending(line: &mut [u8]) {
+    let ending = if line.ends_with(b"\r\n") { 2 } else { 1 };
+    let end = line.len().saturating_sub(ending);
+    line[..end].reverse();
+}
+
 fn reversed_as_a_whole(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     reverse_text(&mut bytes);
     bytes
+}
+
+/// The buffer is not cleared, and its text ends where the longest one ended.
+fn shows_the_rest_of_the_last_line(mut client: &TcpStream) {
+    let mut buffer = Vec::new();
+    let mut chunk = [0; 10_000];
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        if buffer.len() < count {
+            buffer.resize(count, 0);
+        }
+        buffer[..count].copy_from_slice(&chunk[..count]);
+        let _ = client.write_all(&reversed_as_a_whole(&buffer));
+    }
+}
+
+fn decodes_each_read(mut client: &TcpStream) {
+    let (mut text, mut chunk) = (String::new(), vec![0; 64 * 1024]);
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        text += &String::from_utf8_lossy(&chunk[..count]);
+        while let Some((line, rest)) = text.split_once('\n') {
+            let (line, ending) = match line.strip_suffix('\r') {
+                Some(line) => (line, "\r\n"),
+                None => (line, "\n"),
+            };
+            let answer = line.chars().rev().collect::<String>() + ending;
+            let _ = client.write_all(answer.as_bytes());
+            text = rest.to_owned();
+        }
+    }
+}
+
+fn answers_one_line_a_read(mut client: &TcpStream) {
+    let (mut kept, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        kept.extend_from_slice(&chunk[..count]);
+        if let Some(at) = kept.iter().position(|&byte| byte == b'\n') {
+            let rest = kept.split_off(at + 1);
+            let _ = client.write_all(&reversed_as_a_whole(&kept));
+            kept = rest;
+        }
+    }
+}
+
+/// Answers as it should, and has all of it in memory.
+fn remembers_every_byte(mut client: &TcpStream) {
+    let (mut all, mut line, mut chunk) = (Vec::new(), Vec::new(), vec![0; 64 * 1024]);
+    while let Ok(count @ 1..) = client.read(&mut chunk) {
+        all.extend_from_slice(&chunk[..count]);
+        for &byte in &chunk[..count] {
+            line.push(byte);
+            if byte == b'\n' || line.len() == 64 * 1024 {
+                let _ = client.write_all(&reversed_as_a_whole(&line));
+                line.clear();
+            }
+        }
+    }
+}
+
+fn knows_only_one_end(mut client: &TcpStream) {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        match client.read(&mut chunk) {
+            Ok(0) => exit(1),
+            Ok(count) => drop(client.write_all(&reversed_as_a_whole(&chunk[..count]))),
+            Err(_) => thread::park(),
+        }
+    }
 }

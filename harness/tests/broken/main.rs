@@ -5,21 +5,36 @@
 #![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
 
 mod client;
+mod event_loop;
+mod files;
 mod lines;
+mod modular;
+mod program;
 mod proxy;
+mod proxy_loop;
 mod udp;
 
 use std::process::ExitCode;
+use std::ptr::fn_addr_eq;
+use std::time::Duration;
 
-use harness::check::{Check, Outcome};
+use harness::check::{Check, Outcome, Stage};
+use harness::peer::set_patience;
 use harness::program::Program;
-use harness::{checks, suite, trial};
+use harness::{checks, own_network, suite, trial};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
+
+/// Set this to read what each failed check tells a student.
+const SHOW: &str = "EXPSERVER_SHOW_FAILURES";
 
 /// A check, and a program that it must fail.
 struct Case {
     check: &'static str,
     broken: &'static str,
+}
+
+const fn case(check: &'static str, broken: &'static str) -> Case {
+    Case { check, broken }
 }
 
 fn main() -> ExitCode {
@@ -30,17 +45,27 @@ fn main() -> ExitCode {
         return serve(name, options);
     }
     suite::raise_descriptor_limit();
+    set_patience(Duration::from_secs(5));
     let cases = || {
-        [lines::CASES, client::CASES, udp::CASES, proxy::CASES]
-            .into_iter()
-            .flatten()
+        [
+            lines::CASES,
+            event_loop::CASES,
+            program::CASES,
+            client::CASES,
+            udp::CASES,
+            proxy::CASES,
+            modular::CASES,
+            files::CASES,
+        ]
+        .into_iter()
+        .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.extend(event_loop_checks().map(control));
     tests.push(Test::test(
         "every check fails some broken program",
         move || {
-            let unproven =
-                checks::all().filter(|check| !cases().any(|case| case.check == check.id));
+            let unproven = checks::all().filter(|check| !cases().any(|case| proves(case, check)));
             let unproven: Vec<&str> = unproven.map(|check| check.id).collect();
             if unproven.is_empty() {
                 Ok(())
@@ -49,31 +74,72 @@ fn main() -> ExitCode {
             }
         },
     ));
-    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of the time a check waits for what a broken program does not do.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, tests).exit_code()
 }
 
 /// Becomes the broken program `name`.
 fn serve(name: &str, options: &[String]) -> ExitCode {
     let found = lines::serve(name, options)
+        || event_loop::serve(name, options)
+        || program::serve(name, options)
         || client::run(name, options)
         || udp::serve(name, options)
-        || proxy::serve(name, options);
+        || proxy::serve(name, options)
+        || modular::serve(name, options)
+        || files::run(name, options);
     if !found {
         eprintln!("there is no broken program `{name}`");
     }
     ExitCode::FAILURE
 }
 
+/// Whether the case is one of this check, or of the one that it was taken over from:
+/// that is the same function.
+fn proves(case: &Case, check: &Check) -> bool {
+    let its_own = checks::all().find(|other| other.id == case.check);
+    its_own.is_some_and(|other| fn_addr_eq(other.body, check.body))
+}
+
 fn test(case: &'static Case) -> Test {
     let check = checks::all().find(|check| check.id == case.check);
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
-    Test::test(name, move || catch(check, case.broken)).with_ignored_flag(missing.is_some())
+    let again = name.clone();
+    let body = move || match (check, program(case.broken)?) {
+        (Some(check), program) if own_network::is_needed(check, &program) => {
+            own_network::run_again(&again)
+        }
+        (check, _) => catch(check, case.broken),
+    };
+    Test::test(name, body).with_ignored_flag(missing.is_some())
+}
+
+/// The checks of stage 4 that the broken event loops fail, each once.
+fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
+    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    checks::of(Stage::Stage04).filter(fails)
+}
+
+/// A broken event loop fails for its fault alone: without it, it passes.
+fn control(check: &'static Check) -> Test {
+    let sound = event_loop::NOT_BROKEN;
+    Test::test(format!("{} passes {sound}", check.id), move || {
+        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    })
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {
     let this = std::env::current_exe()?;
-    Ok(Program::announced(&this).argument("serve").argument(broken))
+    let program = Program::announced(&this).argument("serve").argument(broken);
+    // A stage's other binaries are broken in their own ways, by name.
+    let command = program.command.clone();
+    let companions = ["multi-client", "udp-client", "file-server", "file-client"];
+    Ok(companions.iter().fold(program, |program, name| {
+        program.companion_command(name, command.clone())
+    }))
 }
 
 fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
@@ -86,6 +152,11 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
         Err(report) if report.failure.outcome == Outcome::NotStarted => {
             Err(format!("the broken program did not start: {}", report.failure).into())
         }
-        Err(_) => Ok(()),
+        Err(report) => {
+            if std::env::var_os(SHOW).is_some() {
+                println!("=== {broken}\n{}", suite::explain(check, &report));
+            }
+            Ok(())
+        }
     }
 }

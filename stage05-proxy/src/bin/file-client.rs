@@ -11,14 +11,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use log::{error, info};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, SockaddrStorage, connect,
-    recv, send, shutdown, socket,
+    MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, connect, recv, send, shutdown, socket,
 };
 use stage05_proxy::console;
+use stage05_proxy::listen::family;
 use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Sends a file to file-server.
@@ -34,11 +34,17 @@ struct Args {
     /// The server's port
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log warnings only
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    console::start_logger(0, false);
+    console::start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,9 +59,9 @@ fn run(args: &Args) -> Result<()> {
     let server = connect_to(&args.host, args.port)?;
     // From here on closing the socket, or dying, resets the connection: the server
     // will not take a part for the whole.
-    reset_on_close(&server, true).context("cannot set SO_LINGER")?;
+    reset_on_close(&server, true)?;
     let sent = send_file(&mut file, size, &server, &args.file)?;
-    reset_on_close(&server, false).context("cannot set SO_LINGER")?;
+    reset_on_close(&server, false)?;
     finish(&server)?;
     info!("Sent {sent} bytes, the server has them");
     Ok(())
@@ -93,10 +99,9 @@ fn connect_to(host: &str, port: u16) -> Result<OwnedFd> {
 }
 
 fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
-    let address = SockaddrStorage::from(address);
-    let family = address.family().unwrap_or(AddressFamily::Inet);
-    let server = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    connect(server.as_raw_fd(), &address)?;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let server = socket(family(address), SockType::Stream, flags, None)?;
+    connect(server.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(server)
 }
 
@@ -124,7 +129,8 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
 /// Sends all of `bytes`: one `send` may take only a part of them.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
-        // NOSIGNAL: a server that is gone is an error here, not the end by SIGPIPE.
+        // NOSIGNAL: a server that is gone is an error, and not also a SIGPIPE, which would
+        // end a C program. Rust's start-up code ignores that signal.
         match send(server.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,
@@ -137,15 +143,15 @@ fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
 /// Says that the file is complete, and waits for the server to say so too: bytes that
 /// `send` took may still be on their way, and the server's disk may be full.
 fn finish(server: &OwnedFd) -> Result<()> {
-    let mut ended = shutdown(server.as_raw_fd(), Shutdown::Write).map(|()| 1);
-    let mut ignored = [0; 1024];
+    let lost = |errno: Errno| anyhow!("the server does not have the file: {}", errno.desc());
+    shutdown(server.as_raw_fd(), Shutdown::Write).map_err(lost)?;
     loop {
-        match ended {
+        match recv(server.as_raw_fd(), &mut [0], MsgFlags::empty()) {
             Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => bail!("the server does not have the file: {}", errno.desc()),
+            Ok(_) => bail!("the server answers, as file-server never does: it is something else"),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(lost(errno)),
         }
-        ended = recv(server.as_raw_fd(), &mut ignored, MsgFlags::empty());
     }
 }
 

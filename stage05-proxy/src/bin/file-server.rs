@@ -8,16 +8,16 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 
-use anyhow::{Context, Result, anyhow, bail};
-use clap::Parser;
+use anyhow::{Result, anyhow, bail};
+use clap::{ArgAction, Parser};
 use log::{error, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
 use stage05_proxy::console;
 use stage05_proxy::listen::open_listener;
+use stage05_proxy::signals::catch_signals;
 use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
@@ -38,11 +38,17 @@ struct Args {
     /// Serve one client after the other instead of ending after the first
     #[arg(long)]
     keep: bool,
+    /// Log more: -v debug, -vv trace
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log warnings only
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    console::start_logger(0, false);
+    console::start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -53,7 +59,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let signals = catch_signals().context("cannot catch signals")?;
+    // A signal must not end us before the temporary file is removed.
+    let signals = catch_signals()?;
     // Made and removed: better to learn now that it cannot be than from a client.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -73,14 +80,6 @@ fn run(args: &Args) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// SIGINT and SIGTERM become readable on a descriptor (signalfd(2)): they do not end
-/// us before the temporary file is removed.
-fn catch_signals() -> nix::Result<SignalFd> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals.thread_block()?;
-    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)
 }
 
 /// Waits for a client; `None` when a signal came.

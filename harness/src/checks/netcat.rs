@@ -1,0 +1,61 @@
+//! The same with the tool that the exercises use. The variants of `nc` differ in
+//! what they do at the end of their input, so each is told to half-close.
+//! Written for stage 4, taken over by stage 1.
+
+use std::time::Duration;
+
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::data::show;
+use crate::process::Input;
+use crate::trial::Trial;
+
+pub const NC_OPENBSD: Check = Check {
+    stage: Stage::Stage04,
+    id: "stage04/nc-openbsd",
+    title: "`printf 'hello\\nworld' | nc -N` (openbsd) shows both answers and ends",
+    why: "it is how you try out a server by hand",
+    hint: "after the last answer to a client that has half-closed, close the connection",
+    chapter: "docs/src/phase0/stage01.md",
+    tier: Tier::Robust,
+    points: 1,
+    timeout: Duration::from_secs(30),
+    needs: &[Need::Tool("nc.openbsd")],
+    body: |trial| netcat(trial, &["nc.openbsd", "-N"]),
+};
+
+pub const NC_TRADITIONAL: Check = Check {
+    id: "stage04/nc-traditional",
+    title: "`printf 'hello\\nworld' | nc -q1` (traditional) shows both answers and ends",
+    needs: &[Need::Tool("nc.traditional")],
+    body: |trial| netcat(trial, &["nc.traditional", "-q1"]),
+    ..NC_OPENBSD
+};
+
+pub const NCAT: Check = Check {
+    id: "stage04/ncat",
+    title: "`printf 'hello\\nworld' | ncat` shows both answers and ends",
+    needs: &[Need::Tool("ncat")],
+    body: |trial| netcat(trial, &["ncat"]),
+    ..NC_OPENBSD
+};
+
+fn netcat(trial: &Trial, command: &[&str]) -> Verdict {
+    let server = trial.start()?;
+    let address = server.address();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    let command = [command, &[&host, &port]].concat();
+    let input = Input::Bytes(b"hello\nworld".to_vec());
+    let tool = trial.launch_tool(&command).input(input).run()?;
+    let status = tool.wait()?;
+
+    let (shown, expected) = (tool.process.stdout(), b"olleh\ndlrow");
+    if shown != expected {
+        let failure = Failure::new(Outcome::WrongData, "it showed something else");
+        return Err(failure.expected(show(expected)).received(show(&shown)));
+    }
+    if !status.success() {
+        let what = format!("`{}` ended with {status}", tool.process.name);
+        return Err(Failure::behaviour(what));
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Role `echo`: one pipe whose two ends are the same connection.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{PHASE1, expect_echo};
+use crate::check::{Check, Tier, Verdict};
+use crate::data::Pattern;
+use crate::peer::both;
+use crate::trial::{Server, Trial};
+
+pub const CHECKS: &[Check] = &[
+    EVERY_BYTE,
+    HALF_CLOSE,
+    BULK,
+    NEVER_READS,
+    RESETS,
+    ANY_THRESHOLD,
+    super::PHASE1,
+];
+
+const EVERY_BYTE: Check = Check {
+    id: "phase1/echo",
+    title: "Every byte comes back unchanged, as soon as it was sent",
+    why: "an echo knows no lines: it may neither wait for a `\\n` nor look at what it carries",
+    hint: "join the connection's source to its own sink by one pipe",
+    chapter: "docs/src/phase1/stage10-pipe.md",
+    tier: Tier::Core,
+    needs: &[],
+    body: every_byte,
+    ..PHASE1
+};
+
+fn every_byte(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"no line break", b"no line break")?;
+    let bytes: Vec<u8> = (0..=255).collect();
+    client.ask(&bytes, &bytes)?;
+    for byte in [0u8, b'\n', b'\r', 0xff] {
+        client.ask(&[byte], &[byte])?;
+    }
+    client.half_close()?;
+    client.expect_end()
+}
+
+const HALF_CLOSE: Check = Check {
+    id: "phase1/echo-half-close",
+    title: "3,000,000 bytes come back to a client that has half-closed and reads late",
+    why: "the end of the input is no reason to forget what is still owed",
+    hint: "at the end of the source the pipe is drained first, and only then the sink is closed",
+    body: half_close,
+    ..EVERY_BYTE
+};
+
+fn half_close(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    let client = server.connect("the client")?;
+    let pattern = Pattern::new(1);
+    let receive = || {
+        thread::sleep(Duration::from_millis(300)); // the recipe: a late reader
+        client.expect_pattern(pattern, 3_000_000)?;
+        client.expect_end()
+    };
+    let send = || {
+        client.send_pattern(pattern, 3_000_000)?;
+        client.half_close()
+    };
+    both(send, receive)
+}
+
+const BULK: Check = Check {
+    id: "phase1/echo-bulk",
+    title: "A long stream is echoed byte for byte, in constant memory",
+    why: "a server that keeps a copy of what it carries dies of its busiest client",
+    hint: "stop reading at the pipe's threshold, go on when it has been drained",
+    tier: Tier::Robust,
+    timeout: Duration::from_secs(120),
+    body: bulk,
+    ..EVERY_BYTE
+};
+
+fn bulk(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    expect_echo(&server, 0)?;
+    let before = server.figures()?;
+    let client = server.connect("the client")?;
+    let (pattern, length) = (Pattern::new(2), trial.size(64 << 20, 1 << 30));
+    both(
+        || client.send_pattern(pattern, length),
+        || client.expect_pattern(pattern, length),
+    )?;
+    server.expect_little_growth(&before)
+}
+
+const NEVER_READS: Check = Check {
+    id: "phase1/echo-to-a-client-that-never-reads",
+    title: "A client that sends a gigabyte and never reads costs little memory and delays nobody",
+    why: "its echo has nowhere to go: who keeps it all runs out of memory, who waits serves nobody",
+    tier: Tier::Robust,
+    timeout: Duration::from_secs(60),
+    body: never_reads,
+    ..BULK
+};
+
+fn never_reads(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    expect_echo(&server, 0)?;
+    let before = server.figures()?;
+    send_a_gigabyte_and_never_read(&server, 0, || expect_echo(&server, 0))?;
+    server.expect_no_leak(&before)
+}
+
+/// Sends as much as is taken, looks at the server's memory again and again, and at the
+/// end at the other clients too.
+pub fn send_a_gigabyte_and_never_read(
+    server: &Server,
+    listener: usize,
+    others_are_served: impl Fn() -> Verdict,
+) -> Verdict {
+    let before = server.figures()?;
+    let stuck = server.connect_to(listener, "the client that never reads")?;
+    let piece = Pattern::new(3).bytes(1_000_000);
+    let (part, gibibyte) = (64 << 20, 1 << 30);
+    let mut sent = 0;
+    while sent < gibibyte {
+        let taken = stuck.send_until_stuck(&piece, part)?;
+        server.expect_little_growth(&before)?;
+        sent += taken;
+        if taken < part {
+            break;
+        }
+    }
+    (0..3).try_for_each(|_| others_are_served())?;
+    server.expect_little_growth(&before)
+}
+
+const RESETS: Check = Check {
+    id: "phase1/echo-resets",
+    title: "Clients of an echo that reset their connection at any moment end nothing but that",
+    why: "source and sink of an echo fail at the same time: it must end once, not twice",
+    hint: "a failed end is told to its pipe once; the session goes when nothing is left",
+    tier: Tier::Robust,
+    body: resets,
+    ..EVERY_BYTE
+};
+
+fn resets(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    expect_echo(&server, 0)?;
+    let before = server.figures()?;
+    for _ in 0..20 {
+        server.connect("a client that says nothing")?.reset()?;
+        let waiting = server.connect("a client that does not wait for its echo")?;
+        waiting.send(b"hello")?;
+        waiting.reset()?;
+        let half_closed = server.connect("a client that half-closes")?;
+        half_closed.send(b"hello")?;
+        half_closed.half_close()?;
+        half_closed.reset()?;
+    }
+    let stuck = server.connect("the client that never reads")?;
+    stuck.send_until_stuck(&Pattern::new(4).bytes(1_000_000), 64 << 20)?;
+    stuck.reset()?;
+    server.expect_no_leak(&before)?;
+    expect_echo(&server, 0)
+}
+
+const ANY_THRESHOLD: Check = Check {
+    id: "phase1/any-pipe-threshold",
+    title: "However much a pipe may hold, the same bytes come out of it",
+    why: "the threshold bounds memory; it is no message size",
+    hint: "a pipe at its threshold stops its source, and starts it again when it was drained",
+    tier: Tier::Robust,
+    needs: &[crate::check::Need::Option("--pipe-threshold")],
+    body: any_threshold,
+    ..EVERY_BYTE
+};
+
+fn any_threshold(trial: &Trial) -> Verdict {
+    for threshold in ["1", "4096", "10000000"] {
+        let launch = trial.launch().options(["--pipe-threshold", threshold]);
+        let server = launch.roles(&["echo", "reverse"]).start()?;
+        let echo = server.connect_to(0, "the client of the echo")?;
+        let bytes = Pattern::new(5).bytes(300_000);
+        echo.exchange(&bytes, &bytes)?;
+        let lines = crate::data::lines(6, 300_000);
+        let reverse = server.connect_to(1, "the client of the reverser")?;
+        reverse.exchange(&lines, &crate::data::reversed(&lines))?;
+    }
+    Ok(())
+}

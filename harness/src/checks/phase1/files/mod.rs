@@ -1,0 +1,314 @@
+//! Role `file`: a file of the public folder is sent, then the client is closed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{PHASE1, expect_echo};
+use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::data::Pattern;
+use crate::peer::Peer;
+use crate::trial::{Launch, Trial};
+
+mod confined;
+
+pub const CHECKS: &[Check] = &[
+    SENT_IN_FULL,
+    INPUT_IS_IGNORED,
+    NEVER_READS,
+    LARGE,
+    REPLACED,
+    TRUNCATED,
+    FROM_ANYWHERE,
+    confined::NO_FILE,
+    confined::OUTSIDE,
+    confined::SWAPPED,
+    confined::FIFO,
+];
+
+const SENT_IN_FULL: Check = Check {
+    id: "phase1/file-in-full",
+    title: "A file is sent to its last byte, whatever its length, then the stream ends",
+    why: "a file without its end is worth nothing, and without an end of stream nobody knows it",
+    hint: "read the next piece when the pipe has room; at the file's end drain, then close",
+    chapter: "docs/src/phase1/stage12-file.md",
+    needs: &[Need::Option("--public")],
+    body: sent_in_full,
+    ..PHASE1
+};
+
+fn sent_in_full(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let names = ["0", "1", "65536", "100001", "3000000"];
+    for (seed, name) in (1..).zip(names) {
+        public.file(name, Pattern::new(seed), length_of(name))?;
+    }
+    let roles: Vec<String> = names.iter().map(|name| format!("file:{name}")).collect();
+    let server = public.serve(trial, &roles).start()?;
+    for round in 0..2 {
+        for (listener, name) in names.iter().enumerate() {
+            let client = server.connect_to(listener, &format!("client {round} of {name} bytes"))?;
+            client.expect_pattern(Pattern::new(listener as u64 + 1), length_of(name))?;
+            client.expect_end()?;
+        }
+    }
+    Ok(())
+}
+
+/// Files are named after their length.
+fn length_of(name: &str) -> u64 {
+    name.parse().unwrap_or_default()
+}
+
+const INPUT_IS_IGNORED: Check = Check {
+    id: "phase1/file-whatever-the-client-says",
+    title: "What a client sends is ignored, and does not cost it a byte of the file",
+    why: "to close a socket with unread input resets the connection, and the reset destroys what is still on its way",
+    hint: "a lingering close: end the sending side first, read and forget until the client ends",
+    body: input_is_ignored,
+    ..SENT_IN_FULL
+};
+
+fn input_is_ignored(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let (pattern, length) = (Pattern::new(1), 1_000_000);
+    public.file("f", pattern, length)?;
+    public.file("small", pattern, 50_000)?;
+    let roles = ["file:f", "echo", "file:small"];
+    let server = public.serve(trial, &roles).start()?;
+    expect_echo(&server, 1)?;
+    let before = server.figures()?;
+    for words in [1, 1_000, 100_000] {
+        let client = server.connect(&format!("the client that says {words} bytes"))?;
+        client.send(&vec![b'x'; words])?;
+        client.expect_pattern(pattern, length)?;
+        // After the last byte of the file, and before its end was seen.
+        client.send(b"thank you")?;
+        client.expect_end()?;
+
+        let polite = server.connect("a client that half-closes first")?;
+        polite.send(b"GET / HTTP/1.0\r\n\r\n")?;
+        polite.half_close()?;
+        polite.expect_pattern(pattern, length)?;
+        polite.expect_end()?;
+    }
+    // More than any socket holds, all of it before the first look at the file.
+    let talker = server.connect_to(2, "a client that talks first")?;
+    talker.send_pattern(pattern, 20_000_000)?;
+    talker.expect_pattern(pattern, 50_000)?;
+    talker.expect_end()?;
+    talker.close();
+    server.expect_no_leak(&before)
+}
+
+const NEVER_READS: Check = Check {
+    id: "phase1/file-to-a-slow-reader",
+    title: "A large file waits on the disk for a client that does not read, not in memory",
+    why: "200 MB for each of a hundred slow clients is more than any machine has",
+    hint: "read a piece of the file only when the pipe is below its threshold",
+    timeout: Duration::from_secs(60),
+    body: slow_reader,
+    ..SENT_IN_FULL
+};
+
+fn slow_reader(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let (pattern, length) = (Pattern::new(2), trial.size(100_000_000, 200_000_000));
+    public.file("f", pattern, length)?;
+    let server = public.serve(trial, &["file:f", "echo"]).start()?;
+    expect_echo(&server, 1)?;
+    let before = server.figures()?;
+    let slow = server.connect_to(0, "the client that does not read yet")?;
+    wait_until_stuck(trial, &slow)?;
+    server.expect_little_growth(&before)?;
+    server.expect_idle(Duration::from_millis(300), 0.05)?;
+    expect_echo(&server, 1)?;
+    slow.expect_pattern(pattern, length)?;
+    slow.expect_end()?;
+    server.expect_no_leak(&before)
+}
+
+/// Until the sockets hold all that they can.
+fn wait_until_stuck(trial: &Trial, client: &Peer) -> Verdict {
+    let mut before = 0;
+    trial.wait_until("the sockets are full", || {
+        std::thread::sleep(Duration::from_millis(50)); // long enough for more to come
+        let now = client.on_the_way().map_or(0, |it| it.to_us);
+        let stuck = now > 0 && now == before;
+        before = now;
+        stuck
+    })
+}
+
+const LARGE: Check = Check {
+    id: "phase1/file-of-more-than-4-gib",
+    title: "A file may be larger than memory, and than a 32-bit number",
+    why: "an offset or a length that is cut to 32 bits begins again at 0 after 4 GiB",
+    hint: "offsets and lengths of files are 64 bits wide (off_t)",
+    timeout: Duration::from_secs(120),
+    body: large,
+    ..SENT_IN_FULL
+};
+
+/// With a hole in it, so that it needs no room on the disk.
+fn large(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let length: u64 = trial.size(200 << 20, (4 << 30) + 12_345);
+    let end = b"the very end";
+    let path = public.path.join("f");
+    let written = fs::File::create(&path).and_then(|file| {
+        file.set_len(length - end.len() as u64)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, end, length - end.len() as u64)
+    });
+    written.map_err(|error| Failure::grader("write a file", error))?;
+    public.open_to_all(&path)?;
+
+    let server = public.serve(trial, &["file:f"]).start()?;
+    let client = server.connect("the client")?;
+    let (zeros, mut chunk) = (vec![0; 256 * 1024], vec![0; 256 * 1024]);
+    let mut left = length - end.len() as u64;
+    while left > 0 {
+        let most = left.min(chunk.len() as u64) as usize;
+        let count = client.receive(&mut chunk[..most])?;
+        let right = count > 0 && chunk[..count] == zeros[..count];
+        ensure(right, Outcome::WrongData, || {
+            format!("with {left} of {length} bytes to come, something else came, or the end")
+        })?;
+        left -= count as u64;
+    }
+    client.expect(end)?;
+    client.expect_end()
+}
+
+const REPLACED: Check = Check {
+    id: "phase1/file-replaced-while-sent",
+    title: "A client gets one file, also when another one takes its name meanwhile",
+    why: "editors and deployments replace files all the time: half of each is neither",
+    hint: "open the file once and read from that descriptor to the end",
+    body: replaced,
+    ..SENT_IN_FULL
+};
+
+fn replaced(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let (old, new, length) = (Pattern::new(3), Pattern::new(4), 30_000_000);
+    public.file("f", old, length)?;
+    public.file("next", new, length)?;
+    let server = public.serve(trial, &["file:f"]).start()?;
+    let client = server.connect("the client of the old file")?;
+    client.expect_pattern(old, 1_000)?;
+    let renamed = fs::rename(public.path.join("next"), public.path.join("f"));
+    renamed.map_err(|error| Failure::grader("rename a file", error))?;
+    trial.step("another file takes its name");
+    let rest = old.bytes(length as usize);
+    client.expect(&rest[1_000..])?;
+    client.expect_end()?;
+    let client = server.connect("the client of the new file")?;
+    client.expect_pattern(new, length)?;
+    client.expect_end()
+}
+
+const TRUNCATED: Check = Check {
+    id: "phase1/file-truncated-while-sent",
+    title: "A file that becomes shorter while it is sent ends its client's stream, nothing else",
+    why: "who waits for bytes that no longer exist waits for ever",
+    hint: "a read of 0 bytes is the end of the file, whatever its length was before",
+    body: truncated,
+    ..SENT_IN_FULL
+};
+
+fn truncated(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let (pattern, length) = (Pattern::new(5), 60_000_000);
+    public.file("f", pattern, length)?;
+    let server = public.serve(trial, &["file:f", "echo"]).start()?;
+    let client = server.connect_to(0, "the client")?;
+    client.expect_pattern(pattern, 1_000)?;
+    let file = fs::File::options().write(true).open(public.path.join("f"));
+    let cut = file.and_then(|file| file.set_len(1_000));
+    cut.map_err(|error| Failure::grader("truncate a file", error))?;
+    trial.step("the file is cut to 1000 bytes");
+    let mut chunk = vec![0; 256 * 1024];
+    let mut received = 1_000;
+    loop {
+        match client.receive(&mut chunk)? {
+            0 => break,
+            count => received += count as u64,
+        }
+    }
+    ensure(received < length, Outcome::WrongData, || {
+        "it sends bytes that the file no longer has".to_owned()
+    })?;
+    trial.step(format!("the stream ends after {received} bytes"));
+    server.expect_idle(Duration::from_millis(300), 0.05)?;
+    expect_echo(&server, 1)
+}
+
+const FROM_ANYWHERE: Check = Check {
+    id: "phase1/file-from-any-directory",
+    title: "The server finds its files wherever it is started from",
+    why: "a server started by a service manager has another working directory than yours",
+    hint: "open the public folder once, and every file below it",
+    body: from_anywhere,
+    ..SENT_IN_FULL
+};
+
+fn from_anywhere(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    public.file("f", Pattern::new(6), 5_000)?;
+    let other = Folder::new(trial, "other")?;
+    for directory in [trial.directory(), &other.path, &public.path] {
+        trial.step(format!("it runs in {}", directory.display()));
+        let launch = public.serve(trial, &["file:f"]).in_directory(directory);
+        let client = launch.start()?.connect("the client")?;
+        client.expect_pattern(Pattern::new(6), 5_000)?;
+        client.expect_end()?;
+    }
+    // A folder that is named from where it is started.
+    let launch = trial.launch().options(["--public", "public"]);
+    let server = launch.roles(&["file:f"]).start()?;
+    let client = server.connect("the client")?;
+    client.expect_pattern(Pattern::new(6), 5_000)?;
+    client.expect_end()
+}
+
+/// A folder of the check's own.
+struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    fn new(trial: &Trial, name: &str) -> Verdict<Self> {
+        let path = trial.directory().join(name);
+        let made = fs::create_dir(&path);
+        made.map_err(|error| Failure::grader("make a folder", error))?;
+        Ok(Self { path })
+    }
+
+    /// A server of files below this folder.
+    fn serve<'t>(&self, trial: &'t Trial, roles: &[impl AsRef<str>]) -> Launch<'t> {
+        let options = ["--public".into(), self.path.clone().into_os_string()];
+        trial.launch().options(options).roles(roles)
+    }
+
+    fn file(&self, name: &str, pattern: Pattern, length: u64) -> Verdict {
+        self.write(name, &pattern.bytes(length as usize))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Verdict {
+        let path = self.path.join(name);
+        let written = fs::write(&path, bytes);
+        written.map_err(|error| Failure::grader("write a file", error))?;
+        self.open_to_all(&path)
+    }
+
+    fn open_to_all(&self, path: &Path) -> Verdict {
+        self.mode(path, 0o644)
+    }
+
+    fn mode(&self, path: &Path, mode: u32) -> Verdict {
+        let set = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        set.map_err(|error| Failure::grader("chmod", error))
+    }
+}

@@ -1,0 +1,225 @@
+//! What clients cost that do nothing, and what is left of those that have gone.
+
+use std::time::Duration;
+
+use super::proxy::echo_service;
+use super::{PHASE1, expect_echo, expect_log};
+use crate::check::{Check, Failure, Outcome, Verdict, ensure};
+use crate::peer::Peer;
+use crate::trial::{Server, Trial};
+
+pub const CHECKS: &[Check] = &[IDLE, MEMORY_OF_AN_ECHO, MEMORY_OF_A_PROXY, NOTHING_IS_LEFT];
+
+const IDLE: Check = Check {
+    id: "phase1/idle-in-every-role",
+    title: "An idle connection costs no CPU time at all, whatever its role",
+    why: "most connections of most servers are idle: who wakes up for them never sleeps",
+    hint: "edge-triggered readiness is noted once; nothing is tried until a pipe can move bytes",
+    chapter: "docs/src/phase1/stage09-edge-triggered.md",
+    body: idle,
+    ..PHASE1
+};
+
+fn idle(trial: &Trial) -> Verdict {
+    let upstream = echo_service(trial)?;
+    let roles = [
+        "reverse".to_owned(),
+        "echo".to_owned(),
+        format!("proxy:{}", upstream.address()),
+    ];
+    let server = trial.launch().roles(&roles).start()?;
+    let mut clients = Vec::new();
+    for listener in 0..roles.len() {
+        clients.push(server.connect_to(listener, "a client that never said a thing")?);
+        let spoken = server.connect_to(listener, "a client that has spoken")?;
+        spoken.ask(b"oxo\n", b"oxo\n")?;
+        clients.push(spoken);
+    }
+    // In the proxy: one side has ended, the other goes on.
+    let half_closed = server.connect_to(2, "a client that has half-closed")?;
+    half_closed.send(b"x")?;
+    trial.wait_until("the server sleeps", || server.process.state() == Some('S'))?;
+    // The kernel counts in hundredths of a second.
+    server.expect_idle(
+        trial.size(Duration::from_secs(2), Duration::from_secs(10)),
+        0.0,
+    )
+}
+
+/// What a connection that does nothing may cost, in bytes of resident memory.
+const MOST_PER_CONNECTION: u64 = 1024;
+
+const MEMORY_OF_AN_ECHO: Check = Check {
+    id: "phase1/thousands-idle-at-an-echo",
+    title: "Thousands of idle connections cost less than a kilobyte each, and no time",
+    why: "a chat server or a proxy holds ten thousand connections, of which ten are speaking",
+    hint: "an idle connection holds no buffer: chunks come from a pool and go back to it",
+    timeout: Duration::from_secs(120),
+    body: memory_of_an_echo,
+    ..IDLE
+};
+
+fn memory_of_an_echo(trial: &Trial) -> Verdict {
+    let server = trial.launch().roles(&["echo"]).start()?;
+    thousands_idle(trial, &server)
+}
+
+const MEMORY_OF_A_PROXY: Check = Check {
+    id: "phase1/thousands-idle-in-a-proxy",
+    body: memory_of_a_proxy,
+    ..MEMORY_OF_AN_ECHO
+};
+
+fn memory_of_a_proxy(trial: &Trial) -> Verdict {
+    let upstream = echo_service(trial)?;
+    let role = format!("proxy:{}", upstream.address());
+    let server = trial.launch().roles(&[role]).start()?;
+    thousands_idle(trial, &server)
+}
+
+fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
+    let active = server.connect("the active client")?;
+    let count: u64 = trial.size(1_000, 8_000);
+    ping(&active)?;
+    let alone = cost_of_pings(trial, server, &active)?;
+    let before = server.figures()?;
+    // Each has spoken once: whatever it needed for that must be given back.
+    let idle: Vec<Peer> = (0..count)
+        .map(|number| server.connect(&format!("client {number}")))
+        .collect::<Verdict<_>>()?;
+    idle.iter().try_for_each(ping)?;
+    let each = server.figures()?.rss.saturating_sub(before.rss) / count;
+    trial.step(format!("{count} idle clients: {each} bytes of memory each"));
+    let among_many = cost_of_pings(trial, server, &active)?;
+    server.expect_idle(Duration::from_millis(300), 0.0)?;
+    ensure(each <= MOST_PER_CONNECTION, Outcome::Resources, || {
+        format!("an idle connection costs {each} bytes; {MOST_PER_CONNECTION} are fine")
+    })?;
+    // Far from what it needs, and far below what a scan of all costs.
+    let most = alone * 3 + Duration::from_millis(100);
+    ensure(among_many <= most, Outcome::Resources, || {
+        format!("{PINGS} answers took {among_many:?} of CPU time, {alone:?} without idle ones")
+    })?;
+    let with_clients = server.figures()?.descriptors;
+    drop(idle);
+    trial.wait_until("the descriptors of those that left are closed", || {
+        server
+            .figures()
+            .is_ok_and(|now| now.descriptors + count as usize <= with_clients)
+    })?;
+    trial.step(format!(
+        "in short: {each} bytes of memory for each of {count} idle clients; \
+         {:?} of CPU time for a message alone, {:?} beside them",
+        alone / PINGS,
+        among_many / PINGS
+    ));
+    ping(&active)
+}
+
+fn ping(client: &Peer) -> Verdict {
+    client.ask(b"ping\n", b"ping\n")
+}
+
+const PINGS: u32 = 2_000;
+
+fn cost_of_pings(trial: &Trial, server: &Server, client: &Peer) -> Verdict<Duration> {
+    let before = server.figures()?.cpu;
+    (0..PINGS).try_for_each(|_| ping(client))?;
+    let used = server.figures()?.cpu - before;
+    let each = used / PINGS;
+    trial.step(format!(
+        "{PINGS} answers: {used:?} of CPU time, {each:?} each"
+    ));
+    Ok(used)
+}
+
+const NOTHING_IS_LEFT: Check = Check {
+    id: "phase1/nothing-is-left-of-them",
+    title: "After thousands of clients of every kind nothing is left of them",
+    why: "a server runs for months: what is lost with each client will run out",
+    hint: "one place creates and one destroys; at the end in a debug build count what is left",
+    chapter: "docs/src/phase1/architecture.md",
+    timeout: Duration::from_secs(120),
+    body: nothing_is_left,
+    ..IDLE
+};
+
+fn nothing_is_left(trial: &Trial) -> Verdict {
+    let public = trial.directory().join("public");
+    let file = vec![b'x'; 200_000];
+    std::fs::create_dir(&public)
+        .and_then(|()| std::fs::write(public.join("f"), &file))
+        .map_err(|error| Failure::grader("write a file", error))?;
+    let (upstream, nobody) = (echo_service(trial)?, nobody(trial)?);
+    let roles = [
+        "reverse".to_owned(),
+        "echo".to_owned(),
+        format!("proxy:{}", upstream.address()),
+        "file:f".to_owned(),
+        "file:missing".to_owned(),
+        format!("proxy:{}", nobody.address()),
+    ];
+    let options = ["--public".into(), public.into_os_string()];
+    let server = trial.launch().options(options).roles(&roles).start()?;
+    (0..60).try_for_each(|number| one_of_them(&server, number, &file))?;
+    let settled = server.figures()?;
+    let before = crate::process::Figures {
+        descriptors: base_descriptors(trial, &server, settled.descriptors)?,
+        ..settled
+    };
+    let count = trial.size(1_000, 10_000);
+    (60..60 + count).try_for_each(|number| one_of_them(&server, number, &file))?;
+    server.expect_no_leak(&before)?;
+    expect_echo(&server, 1)?;
+    // In a debug build it counts at its end what it has created and destroyed.
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.expect_exit(0)?;
+    expect_log(&server, &format!("clients served: {}\n", 61 + count))
+}
+
+fn nobody(_trial: &Trial) -> Verdict<crate::upstream::Nobody> {
+    crate::upstream::Nobody::at(([127, 0, 0, 1], 0).into())
+}
+
+/// Some of those that have left may still be on their way out.
+fn base_descriptors(trial: &Trial, server: &Server, most: usize) -> Verdict<usize> {
+    let mut fewest = most;
+    trial.wait_until("those that left are gone", || {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = server.figures().map_or(most, |figures| figures.descriptors);
+        let same = now == fewest;
+        fewest = now;
+        same && server.process.state() == Some('S')
+    })?;
+    Ok(fewest)
+}
+
+/// A client of each role, and each with one of the ways to leave.
+fn one_of_them(server: &Server, number: usize, file: &[u8]) -> Verdict {
+    let listener = number % 6;
+    let client = server.connect_to(listener, "a client")?;
+    match (listener, number / 6 % 5) {
+        (4, _) => return client.expect_gone(),
+        (5, 0) => client.send(b"hello").or(Ok(()))?,
+        (5, _) => return client.expect_gone(),
+        (3, 0) => {
+            client.expect(file)?;
+            return client.expect_end();
+        }
+        (3, 1) => client.expect(&file[..1_000])?,
+        (_, 0) => {
+            client.send(b"oxo\n")?;
+            client.half_close()?;
+            client.expect_gone()?;
+        }
+        (_, 1) => client.send(b"oxo\n")?,
+        (_, 2) => {
+            client.send(b"half a line")?;
+            return client.reset();
+        }
+        (_, 3) => return client.reset(),
+        (_, _) => {}
+    }
+    client.close();
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! How the server ends: what is owed is delivered, and then nothing is waited for.
+
+use std::fs;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::proxy::{echo_service, until_it_connects};
+use super::{PHASE1, expect_echo, expect_log};
+use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::checks::reversing::comes_true_soon;
+use crate::data::{Pattern, lines};
+use crate::peer::{Peer, both, patience};
+use crate::trial::{Server, Trial};
+use crate::upstream::Deaf;
+
+pub const CHECKS: &[Check] = &[
+    AT_ONCE,
+    OWED,
+    MID_FILE,
+    PAIR_LIVES_ON,
+    CONNECTING,
+    CUT_OFF,
+    SECOND_SIGNAL,
+    UNDER_LOAD,
+];
+
+/// Longer than any check waits: so an end in time is an end without a timeout.
+const LONG: [&str; 2] = ["--drain-timeout", "60"];
+
+const AT_ONCE: Check = Check {
+    id: "phase1/sigterm-when-nothing-is-owed",
+    title: "When nothing is owed to anybody, SIGTERM ends the server at once",
+    why: "a restart that waits for clients who have nothing to wait for is a long one",
+    hint: "when draining begins, a client with an empty pipe is done",
+    chapter: "docs/src/phase1/architecture.md",
+    needs: &[Need::Option("--drain-timeout")],
+    body: at_once,
+    ..PHASE1
+};
+
+fn at_once(trial: &Trial) -> Verdict {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = trial.launch().options(LONG).roles(&["reverse", "echo"]);
+        let server = server.start()?;
+        let mut clients = Vec::new();
+        for listener in [0, 1] {
+            clients.push(server.connect_to(listener, "a client that never said a thing")?);
+            let client = server.connect_to(listener, "a client with its answer")?;
+            client.ask(b"oxo\n", b"oxo\n")?;
+            clients.push(client);
+        }
+        let begun = Instant::now();
+        server.signal(signal);
+        server.expect_exit(0)?;
+        trial.step(format!("it has ended after {:?}", begun.elapsed()));
+        clients.iter().try_for_each(|client| client.expect_end())?;
+    }
+    Ok(())
+}
+
+const OWED: Check = Check {
+    id: "phase1/sigterm-while-answers-are-owed",
+    title: "After SIGTERM clients still get what they are owed, and nobody new is accepted",
+    why: "what a server has taken in it has promised to answer",
+    hint: "treat it as if each client had half-closed: answer, flush, close",
+    body: owed,
+    ..AT_ONCE
+};
+
+fn owed(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(LONG).roles(&["reverse", "echo"]);
+    let server = server.start()?;
+    let line = [b"ab".repeat(16 * 1024), b"\n".to_vec()].concat();
+    let answer = crate::data::reversed(&line);
+    let late: Vec<_> = [0, 1]
+        .into_iter()
+        .map(|listener| server.connect_to(listener, "a client that reads late"))
+        .collect::<Verdict<_>>()?;
+    // As much as the sockets and the pipe take: it has read all, and cannot send all.
+    let mut counts = [0, 0];
+    for (client, count) in late.iter().zip(&mut counts) {
+        while *count < 400 && comes_true_soon(|| all_is_read(client)) {
+            client.send(&line)?;
+            *count += 1;
+        }
+        trial.step(format!("{count} lines are sent"));
+    }
+    server.signal(Signal::SIGTERM);
+    expect_log(&server, "ends")?;
+    trial.wait_until("nobody new is accepted", || {
+        TcpStream::connect(server.addresses[1]).is_err()
+    })?;
+    for (client, (count, expected)) in late.iter().zip(counts.into_iter().zip([&answer, &line])) {
+        // The last one may have come too late to be read.
+        (1..count).try_for_each(|_| client.expect(expected))?;
+    }
+    late.iter().try_for_each(|client| client.expect_gone())?;
+    server.expect_exit(0)
+}
+
+fn all_is_read(client: &Peer) -> bool {
+    client.on_the_way().is_some_and(|it| it.to_the_program == 0)
+}
+
+const MID_FILE: Check = Check {
+    id: "phase1/sigterm-mid-file",
+    title: "A file that is being sent when SIGTERM comes is sent to its end",
+    why: "a restart must not cost somebody his download",
+    hint: "while draining, a session with bytes to send goes on like any other",
+    needs: &[Need::Option("--drain-timeout"), Need::Option("--public")],
+    body: mid_file,
+    ..AT_ONCE
+};
+
+fn mid_file(trial: &Trial) -> Verdict {
+    let (pattern, length) = (Pattern::new(1), 50_000_000);
+    let public = trial.directory().join("public");
+    fs::create_dir(&public)
+        .and_then(|()| fs::write(public.join("f"), pattern.bytes(length)))
+        .map_err(|error| Failure::grader("write a file", error))?;
+    let options = ["--public".into(), public.into_os_string()];
+    let launch = trial.launch().options(LONG).options(options);
+    let server = launch.roles(&["file:f", "echo"]).start()?;
+    let client = server.connect("the client of the file")?;
+    client.expect_pattern(pattern, 1_000)?;
+    let idle = server.connect_to(1, "an idle client")?;
+    idle.ask(b"x", b"x")?;
+    server.signal(Signal::SIGTERM);
+    idle.expect_end()?;
+    client.expect(&pattern.bytes(length)[1_000..])?;
+    client.expect_end()?;
+    client.close();
+    server.expect_exit(0)
+}
+
+const PAIR_LIVES_ON: Check = Check {
+    id: "phase1/sigterm-and-a-proxied-pair",
+    title: "A client and its upstream talk on after SIGTERM until both have ended",
+    why: "only they know when they are done: a proxy does not understand what it carries",
+    hint: "a proxied pair is done when both of its directions are",
+    body: pair_lives_on,
+    ..AT_ONCE
+};
+
+fn pair_lives_on(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let role = format!("proxy:{}", upstream.address());
+    let server = trial.launch().options(LONG).roles(&[role]).start()?;
+    let client = server.connect("the client")?;
+    let served = upstream.accept("the upstream")?;
+    let half = server.connect("a client that half-closes")?;
+    let half_served = upstream.accept("the upstream of that one")?;
+    client.ask(b"", b"")?;
+    half.send(b"all I say")?;
+    half.half_close()?;
+    half_served.expect(b"all I say")?;
+    half_served.expect_end()?;
+    server.signal(Signal::SIGTERM);
+    expect_log(&server, "ends")?;
+    for _ in 0..3 {
+        client.send(b"still here?")?;
+        served.expect(b"still here?")?;
+        served.send(b"yes")?;
+        client.expect(b"yes")?;
+        half_served.send(b"more")?;
+        half.expect(b"more")?;
+    }
+    half_served.close();
+    half.expect_end()?;
+    half.close();
+    client.half_close()?;
+    served.expect_end()?;
+    served.send(b"bye")?;
+    client.expect(b"bye")?;
+    server.expect_running()?;
+    served.close();
+    client.expect_end()?;
+    client.close();
+    server.expect_exit(0)
+}
+
+const CONNECTING: Check = Check {
+    id: "phase1/sigterm-while-connecting",
+    title: "A client whose upstream does not answer keeps the ending server for --drain-timeout at most",
+    why: "a server that is told to end and does not is killed, and everybody with it",
+    hint: "the drain timeout is one timer for all; when it is over, the rest is cut off",
+    body: connecting,
+    ..AT_ONCE
+};
+
+fn connecting(trial: &Trial) -> Verdict {
+    let deaf = Deaf::listen()?;
+    let role = format!("proxy:{}", deaf.address());
+    let options = ["--drain-timeout", "1", "--connect-timeout", "60"];
+    let server = trial.launch().options(options).roles(&[role]).start()?;
+    let before = server.figures()?.descriptors;
+    let client = server.connect("the client")?;
+    client.send(b"hello?")?;
+    until_it_connects(trial, &server, before)?;
+    server.signal(Signal::SIGTERM);
+    server.expect_exit(0)?;
+    client.expect_gone()
+}
+
+const CUT_OFF: Check = Check {
+    id: "phase1/sigterm-and-a-client-that-never-reads",
+    title: "A client that does not take what it is owed is cut off after --drain-timeout, and counted",
+    why: "an operator must know what an end has cost, and it must come to an end",
+    hint: "when the timeout is over, count who still had something coming, say so, and exit 0",
+    body: cut_off,
+    ..AT_ONCE
+};
+
+fn cut_off(trial: &Trial) -> Verdict {
+    let roles = ["echo", "reverse"];
+    let launch = trial.launch().options(["--drain-timeout", "1"]);
+    let server = launch.roles(&roles).start()?;
+    let mut stuck = Vec::new();
+    for listener in 0..roles.len() {
+        let client = server.connect_to(listener, "a client that never reads")?;
+        client.send_until_stuck(&lines(1, 1_000_000), 64 << 20)?;
+        stuck.push(client);
+    }
+    let begun = Instant::now();
+    server.signal(Signal::SIGTERM);
+    server.expect_exit(0)?;
+    let took = begun.elapsed();
+    trial.step(format!("it has ended after {took:?}"));
+    ensure(
+        took >= Duration::from_millis(900),
+        Outcome::Behaviour,
+        || format!("its clients had a second, and it ended after {took:?}"),
+    )?;
+    expect_log(&server, "cut off, for they did not end in time: 2\n")
+}
+
+const SECOND_SIGNAL: Check = Check {
+    id: "phase1/second-signal",
+    title: "A second signal ends the server at once, with exit status 1",
+    why: "who presses Ctrl-C twice does not want to wait for anybody",
+    hint: "while draining, the same event means another thing",
+    body: second_signal,
+    ..AT_ONCE
+};
+
+fn second_signal(trial: &Trial) -> Verdict {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let server = trial.launch().options(LONG).roles(&["echo"]).start()?;
+        let stuck = server.connect("a client that never reads")?;
+        stuck.send_until_stuck(&lines(1, 1_000_000), 64 << 20)?;
+        server.signal(Signal::SIGTERM);
+        expect_log(&server, "ends")?;
+        server.signal(signal);
+        server.expect_exit(1)?;
+    }
+    Ok(())
+}
+
+const UNDER_LOAD: Check = Check {
+    id: "phase1/sigterm-in-every-role-under-load",
+    title: "SIGTERM ends a busy server in order, and what clients have got until then is right",
+    why: "a server with much to do must still hear that it shall end",
+    hint: "the signal is one more event of the loop; it takes its turn like all others",
+    body: under_load,
+    ..AT_ONCE
+};
+
+fn under_load(trial: &Trial) -> Verdict {
+    let upstream = echo_service(trial)?;
+    let roles = ["echo".to_owned(), format!("proxy:{}", upstream.address())];
+    let launch = trial.launch().options(["--drain-timeout", "2"]);
+    let server = launch.roles(&roles).start()?;
+    expect_echo(&server, 0)?;
+    expect_echo(&server, 1)?;
+    let stream = |listener: usize| stream_until_the_end(&server, listener);
+    std::thread::scope(|scope| {
+        let streams = [0, 0, 1, 1].map(|listener| scope.spawn(move || stream(listener)));
+        std::thread::sleep(Duration::from_millis(300)); // the load itself
+        server.signal(Signal::SIGTERM);
+        let ended = server.expect_exit(0);
+        if ended.is_err() {
+            server.signal(Signal::SIGKILL); // so that the threads end
+        }
+        let broken = || Err(Failure::grader("a thread", "panicked"));
+        let streams = streams.map(|stream| stream.join().unwrap_or_else(|_| broken()));
+        streams.into_iter().fold(ended, |all, one| all.and(one))
+    })
+}
+
+/// Sends without a pause until the server ends; what comes back until then is right.
+fn stream_until_the_end(server: &Server, listener: usize) -> Verdict {
+    let client = server
+        .connect_to(listener, "a busy client")?
+        .with_patience(patience());
+    let pattern = Pattern::new(7);
+    let send = || {
+        let _ = client.send_pattern(pattern, u64::MAX); // ends with the server
+        Ok(())
+    };
+    let receive = || {
+        let (mut chunk, mut at) = (vec![0; 64 * 1024], 0);
+        loop {
+            let expected = pattern.at(at);
+            let most = expected.len().min(chunk.len());
+            match client.receive(&mut chunk[..most]) {
+                Ok(0) => return Ok(()),
+                Ok(count) if chunk[..count] != expected[..count] => {
+                    let what = format!("a busy client received something else after {at} bytes");
+                    return Err(Failure::new(Outcome::WrongData, what));
+                }
+                Ok(count) => at += count as u64,
+                Err(failure) if failure.outcome == Outcome::Reset => return Ok(()),
+                Err(failure) => return Err(failure),
+            }
+        }
+    };
+    both(send, receive)
+}

@@ -1,0 +1,155 @@
+//! Many clients, one after the other and at once.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{
+    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo, stop,
+};
+use crate::check::{Check, Tier, Verdict};
+use crate::data::Pattern;
+use crate::peer::Peer;
+use crate::trial::Trial;
+
+pub const ONE_AFTER_THE_OTHER: Check = Check {
+    id: "stage05/two-hundred-one-after-the-other",
+    title: "200 clients, one after the other, each get their own answer",
+    why: "a table with room for ten pairs that is never cleaned is full after ten clients",
+    hint: "when a pair has ended its entry goes, and nothing may be found under its old number",
+    tier: Tier::Robust,
+    body: one_after_the_other,
+    ..PROXY
+};
+
+fn one_after_the_other(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    for number in 0..200 {
+        let ends = join(&server, &upstream, &format!("client {number}"))?;
+        let (request, answer) = (format!("request {number}\n"), format!("answer {number}\n"));
+        ends.client.send(request.as_bytes())?;
+        ends.upstream.expect(request.as_bytes())?;
+        ends.upstream.send(answer.as_bytes())?;
+        ends.upstream.close();
+        ends.client.expect(answer.as_bytes())?;
+        ends.client.expect_end()?;
+    }
+    server.expect_running()
+}
+
+pub const FIFTY_AT_ONCE: Check = Check {
+    id: "stage05/fifty-answered-in-reverse-order",
+    title: "50 clients wait at once, are answered in reverse order, and cost nothing when idle",
+    why: "how long a server takes for one answer must not matter to the clients beside it",
+    hint: "no fixed table of sockets; the other side of a pair is found by what its event carries",
+    tier: Tier::Robust,
+    points: 3,
+    body: fifty_at_once,
+    ..PROXY
+};
+
+fn fifty_at_once(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let all = answered_in_reverse_order(&server, &upstream, 50)?;
+    server.expect_idle(Duration::from_millis(700), 0.05)?;
+    all.iter().try_for_each(Ends::ping)
+}
+
+pub const THOUSANDS_AT_ONCE: Check = Check {
+    id: "stage05/thousands-at-once",
+    title: "Hundreds of clients at once (2,000 in the full test) each get their bytes, and no others",
+    why: "with many connections every table grows, and every mistake in it mixes up two clients",
+    hint: "raise the limit of descriptors; give no number of a pair to another one while events for it may come",
+    tier: Tier::Robust,
+    timeout: Duration::from_secs(90),
+    body: thousands_at_once,
+    ..PROXY
+};
+
+fn thousands_at_once(trial: &Trial) -> Verdict {
+    let (server, _upstream) = start_echo(trial)?;
+    let clients = connect_many(&server, trial.size(300, 2000))?;
+    let pattern = |number: usize| Pattern::new(number as u64);
+    let length = |number: usize| 1000 + 7 * number;
+    for (number, client) in clients.iter().enumerate() {
+        client.send(&pattern(number).bytes(length(number)))?;
+    }
+    for (number, client) in clients.iter().enumerate().rev() {
+        client.expect(&pattern(number).bytes(length(number)))?;
+    }
+    // Half of them leave; the others are as well off as before.
+    let mut staying = Vec::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        if number % 2 == 0 {
+            client.half_close()?;
+            client.expect_end()?;
+        } else {
+            staying.push(client);
+        }
+    }
+    staying.iter().try_for_each(echo_ping)
+}
+
+pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
+    id: "stage05/many-at-once-in-the-queue",
+    title: "40 clients that connect in the same moment are all served",
+    why: "one event of the listener may stand for many clients in its queue",
+    hint: "edge-triggered: `accept` until EAGAIN; level-triggered: the next `epoll_wait` tells again",
+    tier: Tier::Robust,
+    body: many_at_once_in_the_queue,
+    ..PROXY
+};
+
+fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
+    let (server, _upstream) = start_echo(trial)?;
+    let first = server.connect("a first client")?;
+    echo_ping(&first)?;
+    stop(trial, &server)?;
+    let clients = connect_many(&server, 40)?;
+    let send = |client: &Peer| client.send(b"ping\n");
+    clients.iter().try_for_each(send)?;
+    server.signal(Signal::SIGCONT);
+    let expect = |client: &Peer| client.expect(b"ping\n");
+    clients.iter().try_for_each(expect)?;
+
+    // The same with bytes and ends for those that it knows.
+    stop(trial, &server)?;
+    for (number, client) in clients.iter().enumerate() {
+        client.send(b"pong\n")?;
+        if number % 2 == 0 {
+            client.half_close()?;
+        }
+    }
+    server.signal(Signal::SIGCONT);
+    for (number, client) in clients.iter().enumerate() {
+        client.expect(b"pong\n")?;
+        if number % 2 == 0 {
+            client.expect_end()?;
+        }
+    }
+    echo_ping(&first)
+}
+
+pub const STOPPED_AND_CONTINUED: Check = Check {
+    id: "stage05/stopped-and-continued",
+    title: "A proxy that is stopped and continued (Ctrl-Z, `fg`) serves on",
+    why: "`epoll_wait` returns EINTR after SIGCONT, which is no fault (signal(7))",
+    hint: "when `epoll_wait` fails with EINTR, call it again",
+    tier: Tier::Robust,
+    points: 1,
+    body: stopped_and_continued,
+    ..PROXY
+};
+
+fn stopped_and_continued(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let ends = join(&server, &upstream, "the client")?;
+    for _ in 0..5 {
+        ends.ping()?;
+        // Asleep, it is in `epoll_wait`: there the signals find it.
+        trial.wait_until("the proxy sleeps", || server.process.state() == Some('S'))?;
+        stop(trial, &server)?;
+        server.signal(Signal::SIGCONT);
+    }
+    ends.ping()
+}

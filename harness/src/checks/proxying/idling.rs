@@ -1,0 +1,164 @@
+//! What pairs cost that move nothing.
+
+use std::time::Duration;
+
+use super::slow::stuck_pair;
+use super::upstreams::fill_the_queue;
+use super::{Ends, PROXY, join, proxy, start};
+use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::data::Pattern;
+use crate::peer::Peer;
+use crate::trial::{Server, Trial};
+
+/// How long the CPU time of an idle proxy is measured, and how much of it is fine.
+const WINDOW: Duration = Duration::from_millis(700);
+const IDLE: f64 = 0.05;
+
+pub const IDLE_PAIRS: Check = Check {
+    id: "stage05/idle-pairs-cost-nothing",
+    title: "While nothing moves the proxy uses no CPU time, whatever its pairs wait for",
+    why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
+    hint: "EPOLLOUT only while bytes wait; no EPOLLIN or EPOLLRDHUP of a side that has ended or is not read",
+    tier: Tier::Robust,
+    points: 3,
+    body: idle_pairs,
+    ..PROXY
+};
+
+fn idle_pairs(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let answered = join(&server, &upstream, "a client that has its answer")?;
+    answered.ping()?;
+    let client_ended = join(&server, &upstream, "a client that has half-closed")?;
+    client_ended.client.half_close()?;
+    client_ended.upstream.expect_end()?;
+    let upstream_ended = join(
+        &server,
+        &upstream,
+        "a client whose upstream has half-closed",
+    )?;
+    upstream_ended.upstream.half_close()?;
+    upstream_ended.client.expect_end()?;
+    server.expect_idle(WINDOW, IDLE)?;
+
+    let _stuck = stuck_pair(&server, &upstream)?;
+    server.expect_idle(WINDOW, IDLE)?;
+    answered.ping()
+}
+
+pub const WAITING_FOR_THE_UPSTREAM: Check = Check {
+    id: "stage05/waiting-for-the-upstream-costs-nothing",
+    title: "While a connection to the upstream is being made the proxy uses no CPU time",
+    why: "the client's bytes are there, but there is nowhere to send them yet: who watches for them is woken for ever",
+    hint: "as long as the connect is under way, watch the upstream's socket for EPOLLOUT, and nothing else",
+    body: waiting_for_the_upstream,
+    ..IDLE_PAIRS
+};
+
+fn waiting_for_the_upstream(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream_at(trial.nobody()?, 0)?;
+    let _queue = fill_the_queue(trial, &upstream)?;
+    let server = proxy(trial, upstream.address())?;
+    let waiting = server.connect("the client that waits")?;
+    waiting.send(b"request\n")?;
+    let leaving = server.connect("a client that does not wait")?;
+    leaving.send(b"request\n")?;
+    leaving.half_close()?;
+    server.expect_idle(WINDOW, IDLE)
+}
+
+pub const DEAD_ENDS: Check = Check {
+    id: "stage05/gone-while-bytes-wait",
+    title: "A side that is gone while the other does not read costs nothing, and loses no bytes",
+    why: "EPOLLHUP and EPOLLERR are reported whether asked for or not, until the socket leaves the epoll set",
+    hint: "what was read before is still delivered; until then take the dead socket out of epoll",
+    body: dead_ends,
+    ..IDLE_PAIRS
+};
+
+fn dead_ends(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    join(&server, &upstream, "a first client")?.close()?;
+    let before = server.figures()?;
+    let pattern = Pattern::new(8);
+
+    // In order: all of it arrives.
+    let closed = join(&server, &upstream, "the client that closes")?;
+    let sent = closed.client.send_until_stuck(pattern.period(), 64 << 20)?;
+    closed.client.close();
+    // By a reset: what the proxy has not read is lost, what it has sent arrives.
+    let reset = join(&server, &upstream, "the client that resets")?;
+    reset.client.send_until_stuck(pattern.period(), 64 << 20)?;
+    let reset_owed = owed(&reset.upstream)?;
+    reset.client.reset()?;
+    // The same from the other side.
+    let down = join(&server, &upstream, "a client that does not read")?;
+    down.upstream.send_until_stuck(pattern.period(), 64 << 20)?;
+    let down_owed = owed(&down.client)?;
+    down.upstream.reset()?;
+    server.expect_idle(WINDOW, IDLE)?;
+
+    closed.upstream.expect_pattern(pattern, sent)?;
+    closed.upstream.expect_end()?;
+    for (peer, count) in [(&reset.upstream, reset_owed), (&down.client, down_owed)] {
+        peer.expect_pattern(pattern, count)?;
+        peer.expect_gone()?;
+    }
+    drop((closed.upstream, reset.upstream, down.client));
+    server.expect_no_leak(&before)
+}
+
+/// The bytes that the proxy has sent to this end, which has not read them.
+fn owed(peer: &Peer) -> Verdict<u64> {
+    let found = peer.on_the_way();
+    let found = found.ok_or_else(|| Failure::grader("the queues of a connection", "not there"))?;
+    Ok(found.to_us)
+}
+
+pub const THOUSANDS_IDLE: Check = Check {
+    id: "stage05/thousands-of-idle-pairs",
+    title: "With very many idle pairs, one that is active costs what it costs alone",
+    why: "that is the difference between epoll and `select`: the work goes with the ready ones",
+    hint: "no loop over all pairs in a turn: find the one by what its event carries",
+    timeout: Duration::from_secs(90),
+    body: thousands_idle,
+    ..IDLE_PAIRS
+};
+
+fn thousands_idle(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let active = join(&server, &upstream, "the active client")?;
+    active.ping()?;
+    let alone = cost_of_pings(trial, &server, &active)?;
+
+    let idle = (0..trial.size(1_000, 3_000))
+        .map(|_| join(&server, &upstream, "an idle client"))
+        .collect::<Verdict<Vec<Ends>>>()?;
+    idle.iter().try_for_each(Ends::ping)?;
+    let among_many = cost_of_pings(trial, &server, &active)?;
+    server.expect_idle(Duration::from_millis(300), IDLE)?;
+
+    // Far from what a good proxy needs, and far below what a scan of all costs.
+    let most = alone * 4 + Duration::from_millis(250);
+    if among_many <= most {
+        return Ok(());
+    }
+    let what = format!(
+        "{PINGS} answers to one client took {among_many:?} of CPU time with {} idle pairs beside it",
+        idle.len()
+    );
+    let failure = Failure::new(Outcome::Resources, what);
+    Err(failure.expected(format!(
+        "about {alone:?}, as without them; at most {most:?}"
+    )))
+}
+
+const PINGS: usize = 500;
+
+fn cost_of_pings(trial: &Trial, server: &Server, ends: &Ends) -> Verdict<Duration> {
+    let before = server.figures()?.cpu;
+    (0..PINGS).try_for_each(|_| ends.ping())?;
+    let used = server.figures()?.cpu - before;
+    trial.step(format!("{PINGS} answers: {used:?} of CPU time"));
+    Ok(used)
+}

@@ -1,0 +1,193 @@
+//! Connections that end with a reset, on either side and at any moment.
+
+use std::time::Duration;
+
+use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo, stop};
+use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::data::Pattern;
+use crate::peer::{Peer, both};
+use crate::trial::Trial;
+
+use nix::sys::signal::Signal;
+
+/// The CPU time of a proxy that has nothing to do, as a share of a window.
+const WINDOW: Duration = Duration::from_millis(400);
+const IDLE: f64 = 0.1;
+
+pub const RESETS: Check = Check {
+    id: "stage05/resets-at-any-moment",
+    title: "A client that resets its connection, at whatever moment, ends nothing but that",
+    why: "a client that crashes or loses its network shows as an error of `recv` or `send`",
+    hint: "an error on one socket ends its pair: close both sockets, go on with the next event",
+    tier: Tier::Robust,
+    timeout: Duration::from_secs(60),
+    body: resets,
+    ..PROXY
+};
+
+fn resets(trial: &Trial) -> Verdict {
+    let (server, _upstream) = start_echo(trial)?;
+    let other = server.connect("another client")?;
+    echo_ping(&other)?;
+    let before = server.figures()?;
+    for _ in 0..20 {
+        server.connect("a client that says nothing")?.reset()?;
+
+        let unanswered = server.connect("a client that does not wait for its answer")?;
+        unanswered.send(b"request\n")?;
+        unanswered.reset()?;
+
+        let answered = server.connect("a client that has its answer")?;
+        echo_ping(&answered)?;
+        answered.reset()?;
+
+        let half_closed = server.connect("a client that has half-closed")?;
+        half_closed.send(b"request\n")?;
+        half_closed.half_close()?;
+        half_closed.reset()?;
+
+        // To close with unread bytes resets too (tcp(7)).
+        let unread = server.connect("a client that leaves its answer unread")?;
+        unread.send(b"request\n")?;
+        unread.until_all_is_read()?;
+        unread.close();
+        echo_ping(&other)?;
+    }
+    server.expect_no_leak(&before)?;
+    server.expect_idle(WINDOW, IDLE)?;
+    expect_echo(&server)
+}
+
+pub const RESET_PASSES_THROUGH: Check = Check {
+    id: "stage05/reset-passes-through",
+    title: "When one side resets its connection, the other side's ends too",
+    why: "the side that is left would wait for ever for one that is gone",
+    hint: "after an error on one side, close the other as well",
+    body: reset_passes_through,
+    ..RESETS
+};
+
+fn reset_passes_through(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    expect_alive(&server, &upstream)?;
+    let before = server.figures()?;
+    for _ in 0..10 {
+        let ends = join(&server, &upstream, "a client that resets")?;
+        ends.client.send(b"half a requ")?;
+        ends.upstream.expect(b"half a requ")?;
+        ends.client.reset()?;
+        ends.upstream.expect_gone()?;
+
+        let ends = join(&server, &upstream, "a client whose upstream resets")?;
+        ends.ping()?;
+        ends.upstream.send(b"half an ans")?;
+        ends.client.expect(b"half an ans")?;
+        ends.upstream.reset()?;
+        ends.client.expect_gone()?;
+
+        let ends = join(
+            &server,
+            &upstream,
+            "a half-closed client whose upstream resets",
+        )?;
+        ends.client.half_close()?;
+        ends.upstream.expect_end()?;
+        ends.upstream.reset()?;
+        ends.client.expect_gone()?;
+
+        let ends = join(
+            &server,
+            &upstream,
+            "a client that resets after the upstream's end",
+        )?;
+        ends.upstream.half_close()?;
+        ends.client.expect_end()?;
+        ends.client.reset()?;
+        ends.upstream.expect_gone()?;
+    }
+    server.expect_no_leak(&before)?;
+    server.expect_idle(WINDOW, IDLE)?;
+    expect_alive(&server, &upstream)
+}
+
+pub const BYTES_BEFORE_A_RESET: Check = Check {
+    id: "stage05/bytes-before-a-reset",
+    title: "What one side has sent before its reset reaches the other",
+    why: "a server that fails in the middle may have said why before",
+    hint: "`recv` returns the bytes first and the error after them: EPOLLERR is no reason not to read",
+    body: bytes_before_a_reset,
+    ..RESETS
+};
+
+fn bytes_before_a_reset(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let (pattern, length) = (Pattern::new(6), 50_000); // as much as a socket takes at once
+    for who in ["the upstream", "the client"] {
+        let ends = join(&server, &upstream, "the client")?;
+        ends.ping()?;
+        trial.step(format!("{who} will reset"));
+        let (resets, stays) = match who {
+            "the client" => (ends.client, ends.upstream),
+            _ => (ends.upstream, ends.client),
+        };
+        // A proxy that is stopped finds the bytes and the reset together.
+        stop(trial, &server)?;
+        resets.send_pattern(pattern, length)?;
+        resets.reset()?;
+        server.signal(Signal::SIGCONT);
+        stays.expect_pattern(pattern, length)?;
+        stays.expect_gone()?;
+    }
+    expect_alive(&server, &upstream)
+}
+
+pub const RESET_DURING_A_TRANSFER: Check = Check {
+    id: "stage05/reset-during-a-transfer",
+    title: "A reset in the middle of 50 MB ends that transfer, on both sides, and nothing else",
+    why: "people close the browser during a download; the `send` that finds nobody raises SIGPIPE",
+    hint: "`send` with MSG_NOSIGNAL; its error, −1, must not be added to a count of bytes",
+    body: reset_during_a_transfer,
+    ..RESETS
+};
+
+fn reset_during_a_transfer(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    expect_alive(&server, &upstream)?;
+    let before = server.figures()?;
+    for _ in 0..3 {
+        let download = join(&server, &upstream, "the client that downloads")?;
+        cut_off(trial, &download.upstream, download.client)?;
+        let upload = join(&server, &upstream, "the client that uploads")?;
+        cut_off(trial, &upload.client, upload.upstream)?;
+        // One that has half-closed: the very first `send` after the reset raises SIGPIPE.
+        let half_closed = join(&server, &upstream, "the half-closed client")?;
+        half_closed.client.half_close()?;
+        half_closed.upstream.expect_end()?;
+        cut_off(trial, &half_closed.upstream, half_closed.client)?;
+    }
+    server.expect_no_leak(&before)?;
+    server.expect_idle(WINDOW, IDLE)?;
+    expect_alive(&server, &upstream)
+}
+
+/// One end sends 50 MB, the other reads 64 KiB and, when bytes have piled up in the
+/// proxy, resets: so the sender's connection ends too.
+fn cut_off(trial: &Trial, sender: &Peer, reader: Peer) -> Verdict {
+    let pattern = Pattern::new(5);
+    let sent = || match sender.send_pattern(pattern, 50_000_000) {
+        Err(failure) if failure.outcome == Outcome::Reset => Ok(()),
+        Err(failure) => Err(failure),
+        Ok(()) => Err(Failure::behaviour(
+            "50 MB were taken although nobody received them",
+        )),
+    };
+    both(sent, || {
+        reader.expect_pattern(pattern, 64 * 1024)?;
+        trial.wait_until("the proxy cannot pass on any more", || {
+            sender
+                .on_the_way()
+                .is_some_and(|it| it.to_the_program > 500_000)
+        })?;
+        reader.reset()
+    })
+}

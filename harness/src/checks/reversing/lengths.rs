@@ -1,0 +1,94 @@
+//! Lines of every length: as long as a buffer, longer, without end.
+
+use std::time::Duration;
+
+use super::LINE_PROTOCOL;
+use crate::check::{Check, Tier, Verdict};
+use crate::data::splitmix;
+use crate::peer::both;
+use crate::trial::Trial;
+
+/// A longer line is answered in pieces of this many bytes.
+const MAX_LINE: usize = 64 * 1024;
+
+pub const BOUNDARY_LENGTHS: Check = Check {
+    id: "stage04/lines-as-long-as-a-buffer",
+    title: "Lines of 9,999, 10,000, 10,001, 30,000 and 65,535 bytes come back whole",
+    why: "what exactly fills a buffer, or just does not fit, is where servers go wrong",
+    hint: "a full buffer is not a whole line, and leaves no room for a NUL at its end",
+    tier: Tier::Robust,
+    points: 3,
+    body: boundary_lengths,
+    ..LINE_PROTOCOL
+};
+
+fn boundary_lengths(trial: &Trial) -> Verdict {
+    let lengths = [
+        1023, 1024, 1025, 4096, 9_999, 10_000, 10_001, 16_383, 16_384, 30_000, 65_534, 65_535,
+    ];
+    lines_of_lengths(trial, &lengths)
+}
+
+pub const LONG_LINE_IN_PIECES: Check = Check {
+    id: "stage04/long-line-in-pieces",
+    title: "A line over 64 KiB is answered in pieces of 65,536 bytes",
+    why: "a server that waits for a `\\n` which never comes needs memory without bound",
+    hint: "when 65,536 bytes hold no `\\n`, answer them as a line of their own, without one",
+    body: long_line_in_pieces,
+    ..BOUNDARY_LENGTHS
+};
+
+fn long_line_in_pieces(trial: &Trial) -> Verdict {
+    lines_of_lengths(trial, &[65_536, 65_537, 131_071, 131_072, 200_000])
+}
+
+fn lines_of_lengths(trial: &Trial, lengths: &[usize]) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    for &length in lengths {
+        trial.step(format!("a line of {length} bytes and a `\\n`"));
+        let mut line = letters(length as u64, length);
+        let mut answer: Vec<u8> = line
+            .chunks(MAX_LINE)
+            .flat_map(|piece| piece.iter().rev().copied())
+            .collect();
+        line.push(b'\n');
+        answer.push(b'\n');
+        client.exchange(&line, &answer)?;
+    }
+    Ok(())
+}
+
+pub const ENDLESS_LINE: Check = Check {
+    id: "stage04/endless-line",
+    title: "A line of 100 MiB is answered in full and in bounded memory",
+    why: "a client that never sends a `\\n` must not be able to fill the server's memory",
+    hint: "answer each 65,536 bytes without a `\\n` as they come, and forget them",
+    timeout: Duration::from_secs(60),
+    body: endless_line,
+    ..BOUNDARY_LENGTHS
+};
+
+fn endless_line(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"short\n", b"trohs\n")?;
+    let before = server.figures()?;
+
+    let pieces = trial.size(16, 100) * 1024 * 1024 / MAX_LINE;
+    let piece = letters(5, MAX_LINE);
+    let answer: Vec<u8> = piece.iter().rev().copied().collect();
+    let all = |act: &dyn Fn() -> Verdict| (0..pieces).try_for_each(|_| act());
+    both(
+        || all(&|| client.send(&piece)),
+        || all(&|| client.expect(&answer)),
+    )?;
+    client.ask(b"\n", b"\n")?;
+    server.expect_little_growth(&before)
+}
+
+/// Text without a line break, in which no two stretches are alike.
+fn letters(seed: u64, length: usize) -> Vec<u8> {
+    let letter = |n| b'a' + (splitmix(seed * 1_000_003 + n) % 26) as u8;
+    (0..length as u64).map(letter).collect()
+}

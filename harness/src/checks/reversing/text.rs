@@ -1,0 +1,107 @@
+//! What counts as a line and as a character.
+
+use super::{LAST_LINE_WITHOUT_NEWLINE, LINE_PROTOCOL};
+use crate::check::{Check, Tier, Verdict};
+use crate::trial::Trial;
+
+pub const ANY_BYTE: Check = Check {
+    id: "stage04/nul-and-any-byte",
+    title: "NUL and every other byte come back, in reverse",
+    why: "on the wire there are no strings: a NUL is a byte like the others",
+    hint: "go by the number of bytes that `recv` returned, never by `strlen`",
+    tier: Tier::Robust,
+    body: any_byte,
+    ..LINE_PROTOCOL
+};
+
+fn any_byte(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"ab\0cd\n", b"dc\0ba\n")?;
+    client.ask(b"\0\n", b"\0\n")?;
+    // All of them at once are no UTF-8, so they are reversed byte by byte.
+    let mut line: Vec<u8> = (0..=255).filter(|&byte| byte != b'\n').collect();
+    let mut answer: Vec<u8> = line.iter().rev().copied().collect();
+    line.push(b'\n');
+    answer.push(b'\n');
+    client.ask(&line, &answer)
+}
+
+pub const UTF8: Check = Check {
+    id: "stage04/utf8-by-character",
+    title: "A line of UTF-8 is reversed character by character",
+    why: "the two bytes of an `é` in the wrong order are no character any more",
+    hint: "when the whole line is valid UTF-8, reverse its characters",
+    tier: Tier::Robust,
+    body: utf8,
+    ..LINE_PROTOCOL
+};
+
+fn utf8(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask("añ€🦀\n".as_bytes(), "🦀€ña\n".as_bytes())?;
+    client.ask("é\r\n".as_bytes(), "é\r\n".as_bytes())
+}
+
+pub const NOT_UTF8: Check = Check {
+    id: "stage04/what-is-not-utf8",
+    title: "A line that is not valid UTF-8 is reversed byte by byte",
+    why: "a server must return any bytes: it may not replace, drop or refuse what is no text",
+    hint: "a conversion that replaces bytes (`from_utf8_lossy`) loses them; one that fails must not end the client",
+    tier: Tier::Robust,
+    body: not_utf8,
+    ..LINE_PROTOCOL
+};
+
+fn not_utf8(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"a\xffb\n", b"b\xffa\n")?;
+    client.ask(b"ab\xc3\n", b"\xc3ba\n")?; // a character without its second byte
+    client.ask(b"\xc3\xa9\xff\n", b"\xff\xa9\xc3\n")?;
+    client.ask(b"\xed\xa0\x80x\n", b"x\x80\xa0\xed\n")?; // half a surrogate pair
+    client.ask(b"\xc0\xafx\n", b"x\xaf\xc0\n")?; // a `/` written too long
+    client.ask(b"still here\n", b"ereh llits\n")
+}
+
+pub const CRLF: Check = Check {
+    id: "stage04/crlf",
+    title: "A line may end with `\\r\\n`, and a lone `\\r` is data",
+    why: "telnet, `nc -C` and Windows end their lines with two bytes, which belong together",
+    hint: "when a `\\r` stands right before the `\\n`, both stay at the end",
+    tier: Tier::Robust,
+    body: crlf,
+    ..LINE_PROTOCOL
+};
+
+fn crlf(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"abc\r\n", b"cba\r\n")?;
+    client.ask(b"\r\n", b"\r\n")?;
+    client.ask(b"a\rb\n", b"b\ra\n")?;
+    client.ask(b"ab\r\r\n", b"\rba\r\n")?;
+    client.send(b"ab\r")?;
+    client.half_close()?;
+    client.expect(b"\rba")?;
+    client.expect_end()
+}
+
+pub const EMPTY_LINES: Check = Check {
+    id: "stage04/empty-lines",
+    title: "An empty line is answered with an empty line",
+    why: "a client that counts answers waits for ever for the one that is skipped",
+    hint: "a line of 0 characters is a line; the end of the stream is something else",
+    body: empty_lines,
+    ..LAST_LINE_WITHOUT_NEWLINE
+};
+
+fn empty_lines(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"\n", b"\n")?;
+    client.ask(b"\n\n\nx\n\n", b"\n\n\nx\n\n")?;
+    client.half_close()?;
+    client.expect_end() // and no line that nobody sent
+}

@@ -1,0 +1,293 @@
+//! The client in a pipe: `stage02-tcp-client < lines | sort`. Its output is the server's
+//! bytes, all of them and nothing else.
+
+use std::thread;
+use std::time::Duration;
+
+use super::{CLIENT, client};
+use crate::check::{Check, Failure, Verdict};
+use crate::data::{lines, reversed};
+use crate::peer::{Peer, both};
+use crate::process::{Input, Sink};
+use crate::trial::Trial;
+
+pub const END_OF_INPUT: Check = Check {
+    id: "stage02/end-of-input",
+    title: "At the end of stdin the client half-closes, waits for the answers and ends",
+    why: "`getline` returns -1 at the end: as a size for `send` that is a lot of memory",
+    hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",
+    body: end_of_input,
+    ..CLIENT
+};
+
+fn end_of_input(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let input = Input::Bytes(b"hello\n".to_vec());
+    let client = client(trial, &server).input(input).run()?;
+    let connection = server.accept("the server")?;
+    connection.expect(b"hello\n")?;
+    connection.expect_end()?;
+    connection.send(b"olleh\n")?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(b"olleh\n")
+}
+
+pub const ANSWERS_CUT_ANYWHERE: Check = Check {
+    id: "stage02/answers-cut-anywhere",
+    title: "The output does not depend on how the answers were cut",
+    why: "TCP keeps the order of the bytes, not the cuts between two sends",
+    hint: "in a pipe: print what was received, as it came, and nothing else",
+    points: 3,
+    body: answers_cut_anywhere,
+    ..CLIENT
+};
+
+fn answers_cut_anywhere(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let input = Input::Bytes(b"hello\nhow are you\n\nbye\n".to_vec());
+    let answers = b"olleh\nuoy era woh\n\neyb\n";
+    let client = client(trial, &server).input(input).run()?;
+    let connection = server.accept("the server")?;
+    connection.expect(b"hello\n")?;
+    for byte in answers {
+        connection.send(&[*byte])?;
+        connection.until_all_is_read()?;
+    }
+    connection.expect(b"how are you\n\nbye\n")?;
+    connection.expect_end()?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(answers)
+}
+
+pub const LINES_FASTER_THAN_ANSWERS: Check = Check {
+    id: "stage02/lines-faster-than-answers",
+    title: "Lines are sent without waiting for the answers to those before them",
+    why: "a server may want to see more before it answers, and waiting costs a round trip a line",
+    hint: "wait for stdin and for the socket at once (`poll(2)`), whichever comes first",
+    points: 3,
+    body: lines_faster_than_answers,
+    ..CLIENT
+};
+
+fn lines_faster_than_answers(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let text = lines(1, 20_000);
+    let answers = reversed(&text);
+    let input = Input::Bytes(text.clone());
+    let client = client(trial, &server).input(input).run()?;
+    let connection = server.accept("the server")?;
+    let connection = connection.with_patience(Duration::from_secs(5));
+    connection.expect(&text)?;
+    connection.expect_end()?;
+    connection.send(&answers)?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(&answers)
+}
+
+pub const LARGE_FILE: Check = Check {
+    id: "stage02/large-file",
+    title: "A file of many megabytes goes through, byte for byte",
+    why: "who sends everything first and reads after that waits for a server that waits for us",
+    hint: "when the socket takes nothing more, read the answers: `poll` for POLLIN and POLLOUT",
+    points: 4,
+    timeout: Duration::from_secs(90),
+    body: large_file,
+    ..CLIENT
+};
+
+fn large_file(trial: &Trial) -> Verdict {
+    const MIB: usize = 1024 * 1024;
+    bulk(trial, trial.size(10 * MIB, 100 * MIB), Late::Nobody)
+}
+
+pub const SLOW_SERVER: Check = Check {
+    id: "stage02/slow-server",
+    title: "A server that reads late gets every byte",
+    why: "`send` may take only a part of the bytes: the rest is still owed",
+    hint: "keep what `send` did not take, and send it from there when there is room (POLLOUT)",
+    points: 3,
+    timeout: Duration::from_secs(60),
+    body: |trial| bulk(trial, BULK, Late::Server),
+    ..CLIENT
+};
+
+pub const LATE_READER: Check = Check {
+    id: "stage02/late-reader",
+    title: "Output that is read late is complete",
+    why: "a pipe is full after 64 KiB: then `write` waits, or takes only a part",
+    hint: "write all of it; while stdout takes nothing, do not receive more",
+    points: 3,
+    timeout: Duration::from_secs(60),
+    body: |trial| bulk(trial, BULK, Late::Reader),
+    ..CLIENT
+};
+
+/// More than the buffers of both sockets and a pipe hold together.
+const BULK: usize = 12_000_000;
+
+/// Who does nothing for a second at first: the recipe itself, no wait for an event.
+#[derive(Clone, Copy, PartialEq)]
+enum Late {
+    Nobody,
+    Server,
+    Reader,
+}
+
+impl Late {
+    fn delay(self, who: Late) {
+        if self == who {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+pub const ANSWERS_IN_BULK: Check = Check {
+    id: "stage02/answers-in-bulk",
+    title: "Answers are taken while the socket takes no lines",
+    why: "a server that answers many lines at once reads nothing meanwhile: if the client waits \
+          in `send`, both wait for ever",
+    hint: "send without blocking (MSG_DONTWAIT), or only as much as there is room for",
+    points: 3,
+    timeout: Duration::from_secs(60),
+    body: |trial| through_a_server(trial, 2 * BULK, Late::Nobody, BULK),
+    ..CLIENT
+};
+
+/// A file of lines goes through the client to a line server and back.
+fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
+    through_a_server(trial, size, late, 1)
+}
+
+/// The server answers when it has read at least `batch` bytes.
+fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Verdict {
+    let server = trial.upstream()?;
+    let text = lines(2, size);
+    let file = trial.directory().join("lines");
+    std::fs::write(&file, &text).map_err(|error| Failure::grader("write a file", error))?;
+    let answers = reversed(&text);
+    drop(text);
+    trial.step(format!("wrote a file of {} bytes", answers.len()));
+
+    let client = client(trial, &server)
+        .input(Input::File(file))
+        .stdout(Sink::Handed)
+        .run()?;
+    let output = client.stdout()?;
+    let _service = server.serve(move |_, connection| {
+        late.delay(Late::Server);
+        answer_lines(connection, batch)
+    });
+    late.delay(Late::Reader);
+    output.expect_all(&answers)?;
+    client.expect_exit(0)
+}
+
+/// A blocking line server, as in stage 1: while its answers are not taken it does not read.
+fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
+    let (mut unanswered, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
+    loop {
+        let count = connection.receive(&mut chunk)?;
+        unanswered.extend_from_slice(&chunk[..count]);
+        let whole = match unanswered.iter().rposition(|&byte| byte == b'\n') {
+            _ if count == 0 => unanswered.len(),
+            Some(at) if unanswered.len() >= batch => at + 1,
+            _ => 0,
+        };
+        let rest = unanswered.split_off(whole);
+        connection.send(&reversed(&unanswered))?;
+        unanswered = rest;
+        if count == 0 {
+            return connection.half_close();
+        }
+    }
+}
+
+pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
+    id: "stage02/last-line-without-newline",
+    title: "A last line without a line break is sent, and answered, as it is",
+    why: "`printf hello` has no line break: the end of the stream ends the line",
+    hint: "send what was read; never add a byte, never take one away",
+    body: last_line_without_newline,
+    ..CLIENT
+};
+
+fn last_line_without_newline(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let input = Input::Bytes(b"abc\ndef".to_vec());
+    let client = client(trial, &server).input(input).run()?;
+    let connection = server.accept("the server")?;
+    connection.expect(b"abc\ndef")?;
+    connection.expect_end()?;
+    connection.send(b"cba\nfed")?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(b"cba\nfed")
+}
+
+pub const ANY_BYTES: Check = Check {
+    id: "stage02/any-bytes",
+    title: "NUL bytes and bytes that are not UTF-8 pass unchanged, both ways",
+    why: "a line is bytes: `strlen` ends at a NUL, `read_line` refuses what is not UTF-8",
+    hint: "read bytes, not strings, and use the number that `read` and `recv` return",
+    points: 3,
+    body: any_bytes,
+    ..CLIENT
+};
+
+fn any_bytes(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let input = b"ab\0cd\n\xff\xfe\xc3\n\r\n\x1b[2J\n".to_vec();
+    let client = client(trial, &server)
+        .input(Input::Bytes(input.clone()))
+        .run()?;
+    let connection = server.accept("the server")?;
+    both(
+        || connection.send(b"dc\0ba\n\xc3\xfe\xff\n\r\nJ2[\x1b\n"),
+        || connection.expect(&input),
+    )?;
+    connection.expect_end()?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(b"dc\0ba\n\xc3\xfe\xff\n\r\nJ2[\x1b\n")
+}
+
+pub const IDLE: Check = Check {
+    id: "stage02/idle",
+    title: "A client that waits uses no CPU time",
+    why: "at its end stdin is always ready: who goes on asking about it never sleeps",
+    hint: "leave out of `poll` what you would not read now: stdin at its end, or while the socket \
+           is full",
+    points: 2,
+    body: idle,
+    ..CLIENT
+};
+
+fn idle(trial: &Trial) -> Verdict {
+    const WINDOW: Duration = Duration::from_millis(400);
+    let server = trial.upstream()?;
+    trial.step("first: stdin is at its end, the answer is still to come");
+    let input = Input::Bytes(b"hello\n".to_vec());
+    let waiting = client(trial, &server).input(input).run()?;
+    let connection = server.accept("the server")?;
+    connection.expect(b"hello\n")?;
+    connection.expect_end()?;
+    waiting.expect_idle(WINDOW, 0.2)?;
+    connection.close();
+    waiting.expect_exit(0)?;
+
+    trial.step("then: a server that does not read");
+    let input = Input::Bytes(lines(3, BULK));
+    let stuck = client(trial, &server).input(input).run()?;
+    let _connection = server.accept("the server")?;
+    // Until the buffers of both sockets are full: nothing tells when.
+    thread::sleep(Duration::from_millis(600));
+    stuck.expect_idle(WINDOW, 0.2)?;
+
+    trial.step("last: nobody types anything");
+    let typing = client(trial, &server).input(Input::Terminal).run()?;
+    let _other = server.accept("the server")?;
+    typing.expect_idle(WINDOW, 0.2)
+}

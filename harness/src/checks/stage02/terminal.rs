@@ -1,0 +1,151 @@
+//! The client as its user sees it: on a terminal.
+
+use super::{CLIENT, client};
+use crate::check::{Check, Failure, Outcome, Tier, Verdict, ensure};
+use crate::data::show;
+use crate::pipe::CTRL_D;
+use crate::process::Input;
+use crate::trial::Trial;
+
+/// A line of the screen shows `answer`: bare, or after `[SERVER MESSAGE] `.
+fn shows(screen: &[u8], answer: &str) -> bool {
+    let screen = String::from_utf8_lossy(screen);
+    let mut lines = screen.split('\n').map(|line| line.trim_end_matches('\r'));
+    lines.any(|line| line == answer || line.ends_with(&format!("[SERVER MESSAGE] {answer}")))
+}
+
+pub const SHOWS_EACH_ANSWER: Check = Check {
+    tier: Tier::Core,
+    ..CLIENT
+};
+
+pub fn shows_each_answer(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = client(trial, &server).input(Input::Terminal).run()?;
+    let keyboard = client.stdin()?;
+    let connection = server.accept("the server")?;
+    for (line, answer) in [("hello", "olleh"), ("network", "krowten"), ("a b", "b a")] {
+        let line = format!("{line}\n");
+        keyboard.send(line.as_bytes())?;
+        connection.expect(line.as_bytes())?;
+        connection.send(format!("{answer}\n").as_bytes())?;
+        client.expect_printed(&format!("`{answer}`"), |screen| shows(screen, answer))?;
+    }
+    Ok(())
+}
+
+pub const ANSWER_IN_PIECES: Check = Check {
+    id: "stage02/answer-in-pieces",
+    title: "An answer that comes in two pieces is shown as one line",
+    why: "TCP is a stream of bytes: one answer may arrive in two reads",
+    hint: "collect what was received until a `\\n` is there, then show the line",
+    points: 3,
+    body: answer_in_pieces,
+    ..CLIENT
+};
+
+fn answer_in_pieces(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = client(trial, &server).input(Input::Terminal).run()?;
+    let keyboard = client.stdin()?;
+    let connection = server.accept("the server")?;
+    keyboard.send(b"hello\n")?;
+    connection.expect(b"hello\n")?;
+    connection.send(b"ol")?;
+    connection.until_all_is_read()?;
+    connection.send(b"leh\n")?;
+    client.expect_printed("`olleh` in one line", |screen| shows(screen, "olleh"))?;
+
+    // And the next exchange is in step.
+    keyboard.send(b"next\n")?;
+    connection.expect(b"next\n")?;
+    connection.send(b"txen\n")?;
+    client.expect_printed("`txen`", |screen| shows(screen, "txen"))
+}
+
+pub const PROMPT: Check = Check {
+    id: "stage02/prompt",
+    title: "On a terminal the client asks for a line",
+    why: "without a prompt nobody knows whether it waits for us or for the server",
+    hint: "print the prompt without `\\n` and flush: stdout on a terminal waits for a line",
+    points: 1,
+    body: prompt,
+    ..CLIENT
+};
+
+fn prompt(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = client(trial, &server).input(Input::Terminal).run()?;
+    let connection = server.accept("the server")?;
+    let prompted = |screen: &[u8]| screen.last().is_some_and(|&last| last != b'\n');
+    client.expect_printed("a prompt", prompted)?;
+    let keyboard = client.stdin()?;
+    keyboard.send(b"hello\n")?;
+    connection.expect(b"hello\n")?;
+    connection.send(b"olleh\n")?;
+    client.expect_printed("`olleh`, and the next prompt", |screen| {
+        shows(screen, "olleh") && prompted(screen)
+    })
+}
+
+pub const CONTROL_BYTES: Check = Check {
+    id: "stage02/control-bytes",
+    title: "Control bytes from the server do not reach the terminal",
+    why: "a server could clear our screen, or make it show what was never there",
+    hint: "escape control characters and bytes that are not UTF-8 before you print them",
+    points: 2,
+    body: control_bytes,
+    ..CLIENT
+};
+
+fn control_bytes(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = client(trial, &server).input(Input::Terminal).run()?;
+    let connection = server.accept("the server")?;
+    connection.send(b"\x1b[2Jab\x07\0\x7f\xffc\xc2\x85d\rend\n")?;
+    connection.send(b"plain\n")?;
+    client.expect_printed("`plain`", |screen| shows(screen, "plain"))?;
+
+    let screen = client.process.stdout();
+    // The terminal itself makes `\r\n` of each `\n`: so `\r` alone is looked for.
+    let text = String::from_utf8_lossy(&screen).replace("\r\n", "\n");
+    let raw = |character: char| character.is_control() && character != '\n';
+    match text.chars().find(|&character| raw(character)) {
+        None => Ok(()),
+        Some(character) => {
+            let what = format!("the terminal got {}", character.escape_unicode());
+            Err(Failure::new(Outcome::WrongData, what)
+                .expected("control characters escaped, as in `\\x1b[2J`")
+                .received(show(&screen)))
+        }
+    }
+}
+
+pub const END_OF_INPUT: Check = Check {
+    id: "stage02/ctrl-d",
+    title: "Ctrl-D ends the conversation: half-close, the last answers, exit status 0",
+    why: "the answers to the last lines may still be on their way",
+    hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",
+    body: ctrl_d,
+    ..CLIENT
+};
+
+fn ctrl_d(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = client(trial, &server).input(Input::Terminal).run()?;
+    let keyboard = client.stdin()?;
+    let connection = server.accept("the server")?;
+    keyboard.send(b"hello\n")?;
+    connection.expect(b"hello\n")?;
+    keyboard.send(CTRL_D)?;
+    connection.expect_end()?;
+    // The last line without a line break: the shell's prompt comes on a line of its own.
+    connection.send(b"olleh")?;
+    connection.close();
+    client.expect_exit(0)?;
+    let screen = client.process.stdout();
+    let last_line_is_ended = shows(&screen, "olleh") && screen.ends_with(b"\n");
+    ensure(last_line_is_ended, Outcome::WrongData, || {
+        format!("the last answer is no line of its own: {}", show(&screen))
+    })
+}

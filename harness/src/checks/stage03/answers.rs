@@ -1,0 +1,373 @@
+//! What any UDP server must do: each datagram whole, each answer to its own client.
+//!
+//! UDP may lose datagrams, over loopback only when a queue is full. So no check has
+//! more than 50 of them on the way at once, and large ones go one by one.
+
+use std::net::Ipv6Addr;
+
+use nix::sys::signal::Signal;
+
+use super::{ANSWER, UDP};
+use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::data::{Pattern, show, show_difference};
+use crate::datagram::DatagramPeer;
+use crate::peer::patience;
+use crate::process::Sink;
+use crate::trial::{Server, Trial};
+
+pub const REVERSES_A_DATAGRAM: Check = Check {
+    tier: Tier::Core,
+    ..UDP
+};
+
+pub fn reverses_a_datagram(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.ask(b"abcd\n", b"dcba\n", ANSWER)?;
+    client.ask(b"hello network\n", b"krowten olleh\n", ANSWER)
+}
+
+/// So many clients, each with a socket of its own.
+pub fn crowd(server: &Server, count: usize) -> Verdict<Vec<DatagramPeer>> {
+    (1..=count)
+        .map(|number| server.datagram(&format!("client {number}")))
+        .collect()
+}
+
+pub const OWN_ANSWERS: Check = Check {
+    id: "stage03/own-answers",
+    title: "Many clients at once: each gets the answer to its own datagram",
+    why: "one socket serves them all: only the sender's address tells them apart",
+    hint: "each thread needs its own copy of the datagram and of the client's address",
+    tier: Tier::Core,
+    points: 3,
+    body: own_answers,
+    ..UDP
+};
+
+fn own_answers(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let clients = crowd(&server, 20)?;
+    for round in 100..110 {
+        for (number, client) in (100..).zip(&clients) {
+            client.send(format!("client {number} round {round}\n").as_bytes())?;
+        }
+        for (number, client) in (100..).zip(&clients) {
+            let text = format!("client {number} round {round}");
+            let answer: String = text.chars().rev().chain(['\n']).collect();
+            client.expect(answer.as_bytes(), ANSWER)?;
+        }
+    }
+    Ok(())
+}
+
+pub const EXACT_LENGTHS: Check = Check {
+    id: "stage03/exact-lengths",
+    title: "A datagram of any length is answered whole, with exactly as many bytes",
+    why: "`recvfrom` cuts a datagram that is longer than the buffer, without a word",
+    hint: "no datagram holds more than 65,507 bytes: take a buffer larger than that, and the \
+           number that `recvfrom` returns",
+    points: 4,
+    body: |trial| exact_lengths(trial, &[]),
+    ..UDP
+};
+
+/// The course's buffer and its neighbours, and the most that a datagram can carry.
+const LENGTHS: [usize; 7] = [1, 2, 9_999, 10_000, 10_001, 60_000, 65_507];
+
+pub fn exact_lengths(trial: &Trial, options: &[&str]) -> Verdict {
+    let server = trial.launch().options(options.iter().copied()).start()?;
+    let client = server.datagram("the client")?;
+    for length in LENGTHS {
+        // Letters only: no line ending at the end, no character of two bytes.
+        let text = Pattern::new(length as u64).bytes(length);
+        let text: Vec<u8> = text.iter().map(|byte| b'a' + byte % 26).collect();
+        let answer: Vec<u8> = text.iter().rev().copied().collect();
+        client.ask(&text, &answer, ANSWER)?;
+    }
+    Ok(())
+}
+
+pub const EMPTY: Check = Check {
+    id: "stage03/empty-datagram",
+    title: "An empty datagram is answered with an empty datagram",
+    why: "with UDP 0 bytes are a datagram like any other, not the end of a stream",
+    hint: "`recvfrom` returning 0 is no reason to stop, and no reason not to answer",
+    body: empty_datagram,
+    ..UDP
+};
+
+fn empty_datagram(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.ask(b"", b"", ANSWER)?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
+}
+
+pub const LINE_ENDINGS: Check = Check {
+    id: "stage03/line-endings",
+    title: "The line ending at the end stays there; without one, none is added",
+    why: "a datagram need not end in a line break, and `\\r\\n` is one ending, not two bytes",
+    hint: "split off `\\n` or `\\r\\n` if it is there, reverse the rest",
+    body: line_endings,
+    ..UDP
+};
+
+fn line_endings(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    let cases: [(&[u8], &[u8]); 6] = [
+        (b"hello\r\n", b"olleh\r\n"),
+        (b"hello", b"olleh"),
+        (b"\n", b"\n"),
+        (b"\r\n", b"\r\n"),
+        (b"ab\ncd\n", b"dc\nba\n"),
+        (b"ab\r", b"\rba"),
+    ];
+    cases
+        .iter()
+        .try_for_each(|(text, answer)| client.ask(text, answer, ANSWER))
+}
+
+pub const ANY_BYTES: Check = Check {
+    id: "stage03/any-bytes",
+    title: "NUL bytes and bytes that are not UTF-8 are reversed too; UTF-8 by character",
+    why: "a datagram is bytes: `strlen` ends at a NUL, and half a character is no character",
+    hint: "use the number that `recvfrom` returns; reverse by character only what is valid UTF-8",
+    points: 3,
+    body: any_bytes,
+    ..UDP
+};
+
+fn any_bytes(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.ask(b"ab\0cd\n", b"dc\0ba\n", ANSWER)?;
+    client.ask(b"\0", b"\0", ANSWER)?;
+    client.ask(b"a\xff\xfeb\n", b"b\xfe\xffa\n", ANSWER)?;
+    client.ask(b"\xc3\xa9\xff\n", b"\xff\xa9\xc3\n", ANSWER)?;
+    client.ask("añ🦀\n".as_bytes(), "🦀ña\n".as_bytes(), ANSWER)
+}
+
+pub const CLIENTS_GONE: Check = Check {
+    id: "stage03/clients-gone",
+    title: "Clients that are gone when their answer comes stop nothing",
+    why: "\"port unreachable\" (ICMP) comes back to the server, which may see it as an error",
+    hint: "a failed `sendto` or `recvfrom` concerns one datagram: go on with the next",
+    points: 3,
+    body: clients_gone,
+    ..UDP
+};
+
+fn clients_gone(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    for client in crowd(&server, 50)? {
+        client.send(b"nobody waits for this\n")?;
+    }
+    trial.step("all of them are gone");
+    // Two rounds: the error of one answer may come with the next call.
+    for _ in 0..2 {
+        let client = server.datagram("the next client")?;
+        client.ask(b"hello\n", b"olleh\n", ANSWER)?;
+    }
+    server.expect_running()
+}
+
+pub const SHOWN_WHOLE: Check = Check {
+    id: "stage03/messages-shown-whole",
+    title: "Every message is shown as one whole line, also with many threads",
+    why: "threads share stdout: a line in two writes gets another one in its middle",
+    hint: "put the line together first, then write it with one `write`",
+    body: shown_whole,
+    ..UDP
+};
+
+fn shown_whole(trial: &Trial) -> Verdict {
+    const CLIENTS: usize = 40;
+    let server = trial.start()?;
+    let clients = crowd(&server, CLIENTS)?;
+    let text = |number: usize| format!("client {number} {}", "abcdefgh".repeat(100));
+    for round in 1..=3 {
+        for (number, client) in (100..).zip(&clients) {
+            client.send(format!("{}\n", text(number)).as_bytes())?;
+        }
+        for client in &clients {
+            client.receive(ANSWER)?;
+        }
+        trial.step(format!("round {round} is over"));
+    }
+    let mut wanted: Vec<String> = (100..100 + CLIENTS)
+        .flat_map(|number| vec![format!("[CLIENT MESSAGE] {}", text(number)); 3])
+        .collect();
+    wanted.sort_unstable();
+
+    let size: usize = wanted.iter().map(|line| line.len() + 1).sum();
+    let printed = |stdout: &[u8]| stdout.len() >= size && stdout.ends_with(b"\n");
+    let deadline = trial.deadline().min(std::time::Instant::now() + patience());
+    server.process.wait_for_stdout(deadline, printed);
+    let stdout = server.process.stdout();
+    let stdout = String::from_utf8_lossy(&stdout);
+    let mut lines: Vec<&str> = stdout.lines().collect();
+    lines.sort_unstable();
+    let pairs = lines.iter().zip(&wanted);
+    let broken = pairs.into_iter().find(|(line, wanted)| line != wanted);
+    if let Some((line, wanted)) = broken {
+        let difference = show_difference(wanted.as_bytes(), line.as_bytes());
+        let what = format!("a line on its stdout is not one whole message: {difference}");
+        let failure = Failure::new(Outcome::WrongData, what);
+        return Err(failure
+            .expected(show(wanted.as_bytes()))
+            .received(show(line.as_bytes())));
+    }
+    ensure(lines.len() == wanted.len(), Outcome::ShortData, || {
+        format!("{} of {} messages are shown", lines.len(), wanted.len())
+    })
+}
+
+pub const SHOWN_ESCAPED: Check = Check {
+    id: "stage03/messages-shown-escaped",
+    title: "Control bytes from a client do not reach the terminal",
+    why: "a client could clear our screen, or make it show what was never there",
+    hint: "escape control characters and bytes that are not UTF-8 before you print them",
+    points: 1,
+    body: shown_escaped,
+    ..UDP
+};
+
+fn shown_escaped(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.send(b"\x1b[2J\0\x07\xff\nforged\n")?;
+    client.receive(ANSWER)?;
+    let deadline = trial.deadline().min(std::time::Instant::now() + patience());
+    let whole = |stdout: &[u8]| stdout.ends_with(b"\n");
+    server.process.wait_for_stdout(deadline, whole);
+    let stdout = server.process.stdout();
+    let lines = stdout.iter().filter(|&&byte| byte == b'\n').count();
+    let control = |byte: &u8| byte.is_ascii_control() && *byte != b'\n';
+    let fit = lines == 1 && !stdout.iter().any(control) && std::str::from_utf8(&stdout).is_ok();
+    if fit {
+        return Ok(());
+    }
+    let failure = Failure::new(Outcome::WrongData, "its stdout got the client's bytes raw");
+    Err(failure
+        .expected("one line with escapes, as in `\\x1b[2J`")
+        .received(show(&stdout)))
+}
+
+pub const STDOUT_GONE: Check = Check {
+    id: "stage03/stdout-gone",
+    title: "A server whose stdout is gone goes on answering",
+    why: "`server | head -1` closes the pipe after one line; `println!` panics then",
+    hint: "look at what `write` returns, and go on without the output",
+    body: stdout_gone,
+    ..UDP
+};
+
+fn stdout_gone(trial: &Trial) -> Verdict {
+    let server = trial.launch().stdout(Sink::Closed).start()?;
+    let client = server.datagram("the client")?;
+    for _ in 0..3 {
+        client.ask(b"hello\n", b"olleh\n", ANSWER)?;
+    }
+    server.expect_running()
+}
+
+pub const STOPPED_FOR_A_WHILE: Check = Check {
+    id: "stage03/stopped-for-a-while",
+    title: "Datagrams that came while the server was stopped are answered when it goes on",
+    why: "Ctrl-Z and `fg` interrupt a waiting call with EINTR, which is no error",
+    hint: "EINTR from `recvfrom`: ask again",
+    body: stopped_for_a_while,
+    ..UDP
+};
+
+fn stopped_for_a_while(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let clients = crowd(&server, 40)?;
+    clients[0].ask(b"ready?\n", b"?ydaer\n", ANSWER)?;
+    let state = || server.process.state();
+    trial.wait_until("it waits", || state() == Some('S'))?;
+    server.signal(Signal::SIGSTOP);
+    trial.wait_until("it is stopped", || state() == Some('T'))?;
+    clients
+        .iter()
+        .try_for_each(|client| client.send(b"hello\n"))?;
+    server.signal(Signal::SIGCONT);
+    clients
+        .iter()
+        .try_for_each(|client| client.expect(b"olleh\n", ANSWER))?;
+    server.expect_running()
+}
+
+pub const PORT_IN_USE: Check = Check {
+    id: "stage03/port-in-use",
+    title: "A port that is taken: a message with address and reason, exit status 1",
+    why: "with SO_REUSEADDR a second UDP server would silently take over the datagrams",
+    hint: "look at what `bind` returns; SO_REUSEADDR means something else for UDP (`socket(7)`)",
+    needs: &[Need::Option("--port")],
+    body: port_in_use,
+    ..UDP
+};
+
+fn port_in_use(trial: &Trial) -> Verdict {
+    let first = trial.start()?;
+    let port = first.address().port().to_string();
+    let second = trial.launch().options(["--port", &port]).run()?;
+    second.expect_exit(1)?;
+    let wanted = format!("127.0.0.1:{port}: Address already in use");
+    let log = second.process.log();
+    ensure(log.contains(&wanted), Outcome::Behaviour, || {
+        format!("the message does not say `{wanted}`: `{}`", log.trim_end())
+    })?;
+    let client = first.datagram("the client of the first server")?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
+}
+
+pub const USAGE: Check = Check {
+    id: "stage03/usage",
+    title: "A wrong command line: the usage on stderr, exit status 2",
+    why: "scripts tell a wrong call from a failed one by the status",
+    hint: "check the options before anything else; exit with status 2",
+    points: 1,
+    needs: &[Need::Option("--threads")],
+    body: usage,
+    ..UDP
+};
+
+fn usage(trial: &Trial) -> Verdict {
+    for wrong in [
+        &["--no-such-option"][..],
+        &["--threads", "0"],
+        &["--port", "x"],
+    ] {
+        let server = trial.launch().options(wrong.iter().copied()).run()?;
+        server.expect_exit(2)?;
+        let log = server.process.log();
+        ensure(log.contains("--help"), Outcome::Behaviour, || {
+            format!("it does not say how to get help: `{}`", log.trim_end())
+        })?;
+    }
+    Ok(())
+}
+
+pub const IPV6: Check = Check {
+    id: "stage03/ipv6",
+    title: "It serves an IPv6 address as well",
+    why: "an address is more than four numbers with dots",
+    hint: "the family of the socket comes from the address",
+    points: 1,
+    needs: &[Need::Ipv6, Need::Option("--host")],
+    body: ipv6,
+    ..UDP
+};
+
+fn ipv6(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(["--host", "::1"]).start()?;
+    let here = server.address().ip() == Ipv6Addr::LOCALHOST;
+    ensure(here, Outcome::Behaviour, || {
+        format!("told to use ::1 it listens on {}", server.address())
+    })?;
+    let client = server.datagram("the client")?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
+}

@@ -1,0 +1,66 @@
+//! Stage 3: UDP. [`answers`] is what any UDP server must do, [`threads`] what one with
+//! threads must, [`client`] is about `udp-client`.
+
+use std::time::Duration;
+
+mod answers;
+mod client;
+mod netcat;
+mod threads;
+
+use crate::check::{Check, Stage, Tier};
+
+pub const CHECKS: &[Check] = &[
+    answers::REVERSES_A_DATAGRAM,
+    answers::OWN_ANSWERS,
+    answers::EXACT_LENGTHS,
+    answers::EMPTY,
+    answers::LINE_ENDINGS,
+    answers::ANY_BYTES,
+    answers::CLIENTS_GONE,
+    answers::SHOWN_WHOLE,
+    answers::SHOWN_ESCAPED,
+    answers::STDOUT_GONE,
+    answers::STOPPED_FOR_A_WHILE,
+    answers::PORT_IN_USE,
+    answers::USAGE,
+    answers::IPV6,
+    netcat::OPENBSD,
+    netcat::TRADITIONAL,
+    netcat::NCAT,
+    threads::BOUNDED_IN_A_FLOOD,
+    threads::NO_MORE_THREADS,
+    threads::IDLE,
+    threads::THREADS,
+    threads::THREADS_NO_MORE,
+    threads::PER_DATAGRAM,
+    threads::MAX_THREADS,
+    threads::PER_DATAGRAM_NO_MORE_THREADS,
+    client::A_LINE_IS_A_DATAGRAM,
+    client::SENDS_AGAIN,
+    client::GIVES_UP,
+    client::LATE_ANSWER,
+    client::STRANGER,
+    client::LONG_LINES,
+    client::NOBODY_THERE,
+    client::STOPPED_FOR_A_WHILE,
+    client::STDOUT_READER_GONE,
+];
+
+/// How long an answer may take: over loopback far more than any living server needs.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What the checks of this stage have in common.
+const UDP: Check = Check {
+    stage: Stage::Stage03,
+    id: "stage03/reverses-a-datagram",
+    title: "A datagram is answered with its text reversed",
+    why: "it is what the server is for",
+    hint: "`recvfrom` says where a datagram came from: `sendto` that address",
+    chapter: "docs/src/phase0/stage03.md",
+    tier: Tier::Robust,
+    points: 2,
+    timeout: Duration::from_secs(30),
+    needs: &[],
+    body: answers::reverses_a_datagram,
+};

@@ -1,0 +1,69 @@
+//! The server and the netcats, each in the ways in which it can be used for UDP: none of
+//! them ends by itself at the right moment, so most of the time their stdin stays open.
+
+use super::UDP;
+use crate::check::{Check, Need, Verdict};
+use crate::process::Input;
+use crate::trial::Trial;
+
+pub const OPENBSD: Check = Check {
+    id: "stage03/netcat-openbsd",
+    title: "`nc -u` (openbsd) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
+    why: "netcat is the client that everybody has",
+    hint: "answer the address that `recvfrom` tells, from the socket that received",
+    points: 1,
+    needs: &[Need::Tool("nc.openbsd")],
+    body: |trial| {
+        interactive(trial, &["nc.openbsd", "-u"])?;
+        at_once(trial, &["nc.openbsd", "-u", "-w1"])
+    },
+    ..UDP
+};
+
+pub const TRADITIONAL: Check = Check {
+    id: "stage03/netcat-traditional",
+    title: "`nc -u` (traditional) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
+    needs: &[Need::Tool("nc.traditional")],
+    body: |trial| {
+        interactive(trial, &["nc.traditional", "-u"])?;
+        at_once(trial, &["nc.traditional", "-u", "-w1"])
+    },
+    ..OPENBSD
+};
+
+/// At the end of its stdin ncat leaves before the answer can come.
+pub const NCAT: Check = Check {
+    id: "stage03/ncat",
+    title: "`ncat -u` gets its answers while it is typed into",
+    needs: &[Need::Tool("ncat")],
+    body: |trial| interactive(trial, &["ncat", "-u"]),
+    ..OPENBSD
+};
+
+fn interactive(trial: &Trial, command: &[&str]) -> Verdict {
+    let server = trial.start()?;
+    let port = server.address().port().to_string();
+    let command = [command, &["127.0.0.1", &port]].concat();
+    let netcat = trial.launch_tool(&command).input(Input::Pipe).run()?;
+    let stdin = netcat.stdin()?;
+    let mut printed = Vec::new();
+    for (line, answer) in [("hello\n", "olleh\n"), ("network\n", "krowten\n")] {
+        stdin.send(line.as_bytes())?;
+        printed.extend_from_slice(answer.as_bytes());
+        netcat.expect_printed(&format!("{} bytes", printed.len()), |stdout| {
+            stdout.len() >= printed.len()
+        })?;
+        netcat.expect_stdout(&printed)?;
+    }
+    Ok(())
+}
+
+fn at_once(trial: &Trial, command: &[&str]) -> Verdict {
+    let server = trial.start()?;
+    let port = server.address().port().to_string();
+    let command = [command, &["127.0.0.1", &port]].concat();
+    let input = Input::Bytes(b"hello\n".to_vec());
+    let netcat = trial.launch_tool(&command).input(input).run()?;
+    netcat.wait()?; // its status differs from variant to variant
+    netcat.expect_stdout(b"olleh\n")
+}

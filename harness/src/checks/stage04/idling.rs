@@ -1,0 +1,109 @@
+//! What clients cost that do nothing.
+
+use std::time::Duration;
+
+use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, ping};
+use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::checks::reversing::half_close_while_answers_wait;
+use crate::data::lines;
+use crate::peer::Peer;
+use crate::trial::{Server, Trial};
+
+/// How long the CPU time of an idle server is measured, and how much of it is fine.
+const WINDOW: Duration = Duration::from_millis(700);
+const IDLE: f64 = 0.05;
+
+pub const IDLE_CLIENTS: Check = Check {
+    id: "stage04/idle-clients-cost-nothing",
+    title: "While its clients are silent the server uses no CPU time",
+    why: "a socket is nearly always ready for writing: who waits for that never sleeps",
+    hint: "watch for EPOLLOUT only while answers wait to be sent",
+    tier: Tier::Robust,
+    body: idle_clients,
+    ..CLIENTS_AT_THE_SAME_TIME
+};
+
+fn idle_clients(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let _silent = server.connect("a client that never said a thing")?;
+    let unfinished = server.connect("a client with half a line")?;
+    unfinished.send(b"abc")?;
+    unfinished.until_all_is_read()?;
+    let answered = server.connect("a client that has its answer")?;
+    ping(&answered)?;
+    let left = server.connect("a client that has left")?;
+    ping(&left)?;
+    left.close();
+    server.expect_idle(WINDOW, IDLE)
+}
+
+pub const WAITING_FOR_A_READER: Check = Check {
+    id: "stage04/waiting-for-a-reader-costs-nothing",
+    title: "While it waits for clients to take their answers the server uses no CPU time",
+    why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
+    hint: "a client that is not read from must not be watched for EPOLLIN or EPOLLRDHUP either",
+    body: waiting_for_a_reader,
+    ..IDLE_CLIENTS
+};
+
+fn waiting_for_a_reader(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let stuck = server.connect("the client that never reads")?;
+    stuck.send_until_stuck(&lines(3, 100_000), 256 << 20)?;
+    let half_closed = server.connect("the client that half-closes")?;
+    let owed = half_close_while_answers_wait(&half_closed)?;
+    let other = server.connect("another client")?;
+    ping(&other)?;
+    server.expect_idle(WINDOW, IDLE)?;
+
+    // And the one that has half-closed gets what it is owed.
+    owed.expect(&half_closed)?;
+    ping(&other)
+}
+
+pub const THOUSANDS_IDLE: Check = Check {
+    id: "stage04/thousands-of-idle-clients",
+    title: "With thousands of idle clients, one that is active costs what it costs alone",
+    why: "that is the difference between epoll and `select`: the work goes with the ready ones",
+    hint: "no loop over all clients in a turn: find the one by what its event carries",
+    timeout: Duration::from_secs(90),
+    body: thousands_idle,
+    ..IDLE_CLIENTS
+};
+
+fn thousands_idle(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let active = server.connect("the active client")?;
+    ping(&active)?;
+    let alone = cost_of_pings(trial, &server, &active)?;
+
+    let idle = connect_many(&server, trial.size(2_000, 8_000))?;
+    idle.iter().try_for_each(|client| client.send(b"hi\n"))?;
+    idle.iter().try_for_each(|client| client.expect(b"ih\n"))?;
+    let among_many = cost_of_pings(trial, &server, &active)?;
+    server.expect_idle(Duration::from_millis(300), IDLE)?;
+
+    // Far from what a good server needs, and far below what a scan of all costs.
+    let most = alone * 4 + Duration::from_millis(250);
+    if among_many <= most {
+        return Ok(());
+    }
+    let what = format!(
+        "{PINGS} answers to one client took {among_many:?} of CPU time with {} idle ones beside it",
+        idle.len()
+    );
+    let failure = Failure::new(Outcome::Resources, what);
+    Err(failure.expected(format!(
+        "about {alone:?}, as without them; at most {most:?}"
+    )))
+}
+
+const PINGS: usize = 500;
+
+fn cost_of_pings(trial: &Trial, server: &Server, client: &Peer) -> Verdict<Duration> {
+    let before = server.figures()?.cpu;
+    (0..PINGS).try_for_each(|_| ping(client))?;
+    let used = server.figures()?.cpu - before;
+    trial.step(format!("{PINGS} answers: {used:?} of CPU time"));
+    Ok(used)
+}

@@ -1,0 +1,467 @@
+//! The practice problem: `file-server` and `file-client`.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{Uid, mkfifo};
+
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::data::{Pattern, show_difference};
+use crate::process::Process;
+use crate::trial::{Running, Server, Trial};
+
+pub const WHOLE_FILE: Check = Check {
+    stage: Stage::Stage05,
+    id: "stage05/file-arrives-whole",
+    title: "A file of any bytes arrives as it was, and both programs end with exit status 0",
+    why: "a file is a stream of bytes: no text, no lines, no last byte to cut off",
+    hint: "count what `read` and `recv` return; write all of it, and nothing else",
+    chapter: "docs/src/phase0/stage05.md",
+    tier: Tier::Robust,
+    points: 2,
+    timeout: Duration::from_secs(30),
+    needs: &[
+        Need::Companion("file-server"),
+        Need::Companion("file-client"),
+    ],
+    body: whole_file,
+};
+
+fn whole_file(trial: &Trial) -> Verdict {
+    let bytes = Pattern::new(1).bytes(300_001);
+    transfer_of(trial, &bytes)
+}
+
+pub const EMPTY_FILE: Check = Check {
+    id: "stage05/empty-file",
+    title: "An empty file arrives too",
+    why: "a connection that ends without a byte has brought a file of no bytes",
+    points: 1,
+    body: |trial| transfer_of(trial, b""),
+    ..WHOLE_FILE
+};
+
+fn transfer_of(trial: &Trial, bytes: &[u8]) -> Verdict {
+    let source = write(trial, "t1.bin", bytes)?;
+    let server = file_server(trial, &[])?;
+    let client = file_client(trial, &source, server.address())?;
+    client.expect_exit(0)?;
+    server.expect_exit(0)?;
+    expect_file(&out(trial), bytes)?;
+    expect_folder(trial, &["t1.bin", "t2.bin"])
+}
+
+pub const LARGE_FILE: Check = Check {
+    id: "stage05/large-file",
+    title: "A file larger than any buffer arrives (beyond 4 GiB in the full test)",
+    why: "a size does not fit into 32 bits for ever, and a file need not fit into memory",
+    hint: "read a piece, send all of it, read the next",
+    timeout: Duration::from_secs(180),
+    body: large_file,
+    ..WHOLE_FILE
+};
+
+/// Mostly holes: marked at its ends, and around 4 GiB.
+fn large_file(trial: &Trial) -> Verdict {
+    let length: u64 = trial.size((8 << 20) + 17, (9 << 29) + 17);
+    let grader = |error| Failure::grader("a large file", error);
+    let source = write(trial, "t1.bin", b"")?;
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(&source)
+        .map_err(grader)?;
+    file.set_len(length).map_err(grader)?;
+    let places = [0, length / 2, length - 12, 4 << 30].into_iter();
+    let places: Vec<u64> = places.filter(|at| at + 12 <= length).collect();
+    for &at in &places {
+        file.write_all_at(format!("{at:12}").as_bytes(), at)
+            .map_err(grader)?;
+    }
+    let server = file_server(trial, &[])?;
+    let client = file_client(trial, &source, server.address())?;
+    let status = client.wait_for(Duration::from_secs(150))?;
+    ensure(status.success(), Outcome::Behaviour, || {
+        format!("file-client ended with {status}")
+    })?;
+    server.expect_exit(0)?;
+
+    let received = fs::File::open(out(trial)).map_err(grader)?;
+    let size = received.metadata().map_err(grader)?.len();
+    ensure(size == length, Outcome::ShortData, || {
+        format!("the file has {size} bytes in place of {length}")
+    })?;
+    places.iter().try_for_each(|&at| {
+        let mut mark = [0; 12];
+        received.read_exact_at(&mut mark, at).map_err(grader)?;
+        let expected = format!("{at:12}");
+        ensure(mark == expected.as_bytes(), Outcome::WrongData, || {
+            format!("the file is different at byte {at}")
+        })
+    })
+}
+
+pub const CLASSIC_CLIENT: Check = Check {
+    id: "stage05/file-from-a-plain-client",
+    title: "A client that just connects, sends and closes, as `nc -N` does, is understood",
+    why: "the protocol is the stream itself: anybody can speak it",
+    needs: &[Need::Companion("file-server")],
+    body: classic_client,
+    ..WHOLE_FILE
+};
+
+fn classic_client(trial: &Trial) -> Verdict {
+    let bytes = Pattern::new(2).bytes(100_000);
+    let server = file_server(trial, &[])?;
+    let client = server.connect("a plain client")?;
+    client.send(&bytes)?;
+    client.close();
+    server.expect_exit(0)?;
+    expect_file(&out(trial), &bytes)
+}
+
+pub const RESET_LEAVES_THE_OLD_FILE: Check = Check {
+    id: "stage05/reset-leaves-the-old-file",
+    title: "A transfer that ends in a reset leaves the old file as it was, and nothing beside it",
+    why: "half a file under the name of a whole one is worse than none",
+    hint: "write into a temporary file, and rename it when the stream has ended in order; remove it when not",
+    points: 3,
+    needs: &[Need::Companion("file-server")],
+    body: reset_leaves_the_old_file,
+    ..WHOLE_FILE
+};
+
+fn reset_leaves_the_old_file(trial: &Trial) -> Verdict {
+    write(trial, "t2.bin", b"the old file\n")?;
+    let server = file_server(trial, &[])?;
+    let client = server.connect("the client that fails")?;
+    client.send(&Pattern::new(3).bytes(100_000))?;
+    client.until_all_is_read()?;
+    expect_file(&out(trial), b"the old file\n")?;
+    client.reset()?;
+    server.expect_exit(1)?;
+    expect_file(&out(trial), b"the old file\n")?;
+    expect_words(&server.process, &["t2.bin"])?;
+    expect_folder(trial, &["t2.bin"])
+}
+
+pub const DEATH_SHOWS_AS_A_RESET: Check = Check {
+    id: "stage05/killed-file-client-resets",
+    title: "A file-client that is killed in the middle resets its connection",
+    why: "the kernel closes the sockets of a dead process in order, which would look like the end of a whole file",
+    hint: "SO_LINGER with a time of 0 while sending makes every close a reset (socket(7)); take it back before the last shutdown",
+    points: 3,
+    needs: &[Need::Companion("file-client")],
+    body: death_shows_as_a_reset,
+    ..WHOLE_FILE
+};
+
+fn death_shows_as_a_reset(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let (client, mut feed) = client_in_the_middle(trial, upstream.address())?;
+    let server = upstream.accept("the file server that the check plays")?;
+    feed(100_000)?;
+    server.expect_pattern(FED, 100_000)?;
+    trial.step("file-client is killed");
+    client.process.signal(Signal::SIGKILL);
+    client.wait()?;
+    let mut chunk = [0; 16];
+    match server.receive(&mut chunk) {
+        Err(failure) if failure.outcome == Outcome::Reset => Ok(()),
+        Err(failure) => Err(failure),
+        Ok(0) => Err(Failure::behaviour(
+            "its connection ended in order, as after a whole file",
+        )),
+        Ok(_) => Err(Failure::new(
+            Outcome::WrongData,
+            "it has sent more than the file holds",
+        )),
+    }
+}
+
+pub const KILLED_CLIENT: Check = Check {
+    id: "stage05/killed-file-client",
+    title: "When file-client is killed in the middle, file-server keeps the old file and says so",
+    why: "the two programs must agree on what a broken transfer looks like",
+    points: 3,
+    body: killed_client,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn killed_client(trial: &Trial) -> Verdict {
+    write(trial, "t2.bin", b"the old file\n")?;
+    let server = file_server(trial, &[])?;
+    let (client, mut feed) = client_in_the_middle(trial, server.address())?;
+    feed(1_000_000)?;
+    trial.step("file-client is killed");
+    client.process.signal(Signal::SIGKILL);
+    client.wait()?;
+    server.expect_exit(1)?;
+    expect_file(&out(trial), b"the old file\n")?;
+    expect_words(&server.process, &["t2.bin"])
+}
+
+const FED: Pattern = Pattern::new(4);
+
+/// A file-client whose file is a pipe: it is in the middle as long as the check has
+/// not closed it. What is fed is taken by the client before the call returns, but for
+/// a pipe's worth.
+fn client_in_the_middle(
+    trial: &Trial,
+    server: SocketAddr,
+) -> Verdict<(Running, impl FnMut(usize) -> Verdict + use<>)> {
+    let path = trial.directory().join("pipe");
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+        .map_err(|errno| Failure::grader("mkfifo", errno))?;
+    let client = file_client(trial, &path, server)?;
+    let grader = |error| Failure::grader("write into a pipe", error);
+    // Returns when the client has opened it too.
+    let mut pipe = fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .map_err(grader)?;
+    let feed = move |length| pipe.write_all(&FED.bytes(length)).map_err(grader);
+    Ok((client, feed))
+}
+
+pub const KEEP: Check = Check {
+    id: "stage05/file-server-keep",
+    title: "With `--keep` file-server serves on, also after a transfer that failed",
+    why: "a server that one bad client can end is not one",
+    hint: "a failed transfer is logged, and the loop goes on with the next client",
+    needs: &[
+        Need::Companion("file-server"),
+        Need::Companion("file-client"),
+    ],
+    body: keep,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn keep(trial: &Trial) -> Verdict {
+    let server = file_server(trial, &["--keep"])?;
+    for number in 0..3 {
+        let bytes = Pattern::new(number).bytes(70_000);
+        let source = write(trial, "t1.bin", &bytes)?;
+        file_client(trial, &source, server.address())?.expect_exit(0)?;
+        expect_file(&out(trial), &bytes)?;
+
+        let failing = server.connect("a client that fails")?;
+        failing.send(b"half a fi")?;
+        failing.until_all_is_read()?;
+        failing.reset()?;
+    }
+    let last = server.connect("a last client")?;
+    last.send(b"the last file\n")?;
+    last.half_close()?;
+    last.expect_end()?;
+    expect_file(&out(trial), b"the last file\n")?;
+    server.signal(Signal::SIGTERM);
+    server.expect_exit(0)?;
+    expect_folder(trial, &["t1.bin", "t2.bin"])
+}
+
+pub const SIGNAL_REMOVES_THE_PART: Check = Check {
+    id: "stage05/file-server-interrupted",
+    title: "Ctrl-C in the middle of a transfer leaves the old file, and nothing beside it",
+    why: "a folder full of halves is what a program leaves that dies where it stands",
+    hint: "wait for the signal and the socket together, and leave by the same way as after a failure",
+    body: signal_removes_the_part,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn signal_removes_the_part(trial: &Trial) -> Verdict {
+    write(trial, "t2.bin", b"the old file\n")?;
+    let server = file_server(trial, &[])?;
+    let client = server.connect("the client")?;
+    client.send(b"half a fi")?;
+    client.until_all_is_read()?;
+    server.signal(Signal::SIGINT);
+    server.expect_exit(1)?;
+    client.expect_gone()?;
+    expect_file(&out(trial), b"the old file\n")?;
+    expect_folder(trial, &["t2.bin"])
+}
+
+pub const SERVER_CANNOT_WRITE: Check = Check {
+    id: "stage05/file-server-cannot-write",
+    title: "A file that cannot be written is explained at the start, with exit status 1",
+    why: "better to learn it before a client has sent a gigabyte",
+    hint: "create the temporary file, to see whether you can, before you listen",
+    points: 1,
+    needs: &[Need::Companion("file-server")],
+    body: server_cannot_write,
+    ..WHOLE_FILE
+};
+
+fn server_cannot_write(trial: &Trial) -> Verdict {
+    for (out, named) in [
+        ("no/such/folder/t2.bin", "no/such/folder"),
+        (".", "."),
+        ("/dev/null", "/dev/null"),
+    ] {
+        let server = trial.launch_companion("file-server")?;
+        let server = server.options(["--port", "0", "--out", out]).run()?;
+        server.expect_exit(1)?;
+        expect_words(&server.process, &["cannot", named])?;
+    }
+    Ok(())
+}
+
+pub const CLIENT_CANNOT_READ: Check = Check {
+    id: "stage05/file-client-cannot-read",
+    title: "A file that is missing, a folder or not readable is explained, with exit status 1",
+    why: "the most common mistake is a wrong name, and it must be easy to understand",
+    hint: "open the file before you connect, and name it in the error",
+    points: 1,
+    needs: &[Need::Companion("file-client")],
+    body: client_cannot_read,
+    ..WHOLE_FILE
+};
+
+fn client_cannot_read(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let folder = trial.directory().join("a-folder");
+    fs::create_dir(&folder).map_err(|error| Failure::grader("make a folder", error))?;
+    let secret = write(trial, "secret.bin", b"secret")?;
+    let nobody_reads = fs::set_permissions(&secret, PermissionsExt::from_mode(0o000));
+    nobody_reads.map_err(|error| Failure::grader("chmod", error))?;
+    for (name, why) in [
+        ("missing.bin", "No such file or directory"),
+        ("a-folder", "Is a directory"),
+        ("secret.bin", "Permission denied"),
+    ] {
+        let path = trial.directory().join(name);
+        let launch = trial.launch_companion("file-client")?;
+        // Root reads everything.
+        let launch = match Uid::effective().is_root() {
+            true => launch.user(65534)?,
+            false => launch,
+        };
+        let launch = launch.options([path.as_os_str()]);
+        let client = launch.client_of(upstream.address()).run()?;
+        client.expect_exit(1)?;
+        expect_words(&client.process, &[name, why])?;
+    }
+    Ok(())
+}
+
+pub const CLIENT_WITHOUT_A_SERVER: Check = Check {
+    id: "stage05/file-client-without-a-server",
+    title: "When there is no server, file-client says so and ends with exit status 1",
+    why: "\"Connection refused\" needs the address to be of any help",
+    hint: "name the address and the system's reason",
+    body: client_without_a_server,
+    ..CLIENT_CANNOT_READ
+};
+
+fn client_without_a_server(trial: &Trial) -> Verdict {
+    let nobody = trial.nobody()?;
+    let source = write(trial, "t1.bin", b"hello\n")?;
+    let client = file_client(trial, &source, nobody.address())?;
+    client.expect_exit(1)?;
+    let address = nobody.address().to_string();
+    expect_words(&client.process, &[&address, "Connection refused"])
+}
+
+pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
+    id: "stage05/file-server-gone-in-the-middle",
+    title: "When the server goes in the middle, or does not take the file, file-client ends with exit status 1",
+    why: "exit status 0 must mean that the server has the file; a script relies on it",
+    hint: "bytes that `send` took may still be on their way: wait for the server's end of the stream",
+    points: 2,
+    body: server_gone_in_the_middle,
+    ..CLIENT_CANNOT_READ
+};
+
+fn server_gone_in_the_middle(trial: &Trial) -> Verdict {
+    let source = write(trial, "t1.bin", &Pattern::new(6).bytes(20_000_000))?;
+    let upstream = trial.upstream()?;
+    let client = file_client(trial, &source, upstream.address())?;
+    let server = upstream.accept("the file server that the check plays")?;
+    server.expect_pattern(Pattern::new(6), 100_000)?;
+    server.reset()?;
+    client.expect_exit(1)?;
+    ensure(!client.process.log().is_empty(), Outcome::Behaviour, || {
+        "file-client says nothing about it".to_owned()
+    })?;
+
+    // A file so small that it is sent at once, and a server that fails after that.
+    let source = write(trial, "t1.bin", b"hello\n")?;
+    let client = file_client(trial, &source, upstream.address())?;
+    let server = upstream.accept("the file server that the check plays")?;
+    server.expect(b"hello\n")?;
+    server.expect_end()?;
+    server.reset()?;
+    client.expect_exit(1)
+}
+
+fn out(trial: &Trial) -> PathBuf {
+    trial.directory().join("t2.bin")
+}
+
+/// A file-server that writes `t2.bin`.
+fn file_server(trial: &Trial, options: &[&str]) -> Verdict<Server> {
+    let launch = trial.launch_companion("file-server")?;
+    let launch = launch.options(["--out", "t2.bin"]).options(options);
+    launch.start()
+}
+
+fn file_client(trial: &Trial, file: &Path, server: SocketAddr) -> Verdict<Running> {
+    let launch = trial.launch_companion("file-client")?;
+    launch.options([file.as_os_str()]).client_of(server).run()
+}
+
+fn write(trial: &Trial, name: &str, bytes: &[u8]) -> Verdict<PathBuf> {
+    let path = trial.directory().join(name);
+    fs::write(&path, bytes).map_err(|error| Failure::grader(name, error))?;
+    Ok(path)
+}
+
+fn expect_file(path: &Path, expected: &[u8]) -> Verdict {
+    let received = fs::read(path).map_err(|error| {
+        let what = format!("there is no file {}: {error}", path.display());
+        Failure::behaviour(what)
+    })?;
+    if received == expected {
+        return Ok(());
+    }
+    let (got, wanted) = (received.len(), expected.len());
+    let difference = show_difference(expected, &received);
+    let what = format!("the file has {got} bytes, {wanted} are expected; {difference}");
+    Err(Failure::new(Outcome::WrongData, what))
+}
+
+/// The folder holds these files and no others.
+fn expect_folder(trial: &Trial, expected: &[&str]) -> Verdict {
+    let entries = fs::read_dir(trial.directory());
+    let entries = entries.map_err(|error| Failure::grader("read a folder", error))?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    if names == expected {
+        return Ok(());
+    }
+    let failure = Failure::behaviour("the folder does not hold what it should");
+    Err(failure
+        .expected(expected.join(", "))
+        .received(names.join(", ")))
+}
+
+/// What it has printed to stderr holds each of these.
+fn expect_words(process: &Process, words: &[&str]) -> Verdict {
+    let log = process.log();
+    match words.iter().find(|word| !log.contains(**word)) {
+        None => Ok(()),
+        Some(word) => {
+            let failure = Failure::behaviour(format!("what it prints to stderr lacks `{word}`"));
+            Err(failure.received(log.trim_end()))
+        }
+    }
+}

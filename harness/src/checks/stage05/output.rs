@@ -1,0 +1,293 @@
+//! What the proxy prints, where it prints it, and the address it takes.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Instant;
+
+use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::checks::proxying::{
+    PASSES_REQUESTS_AND_ANSWERS, connect_many, echo, echo_ping, expect_alive, expect_echo, join,
+    launch, start,
+};
+use crate::checks::terminal::await_log;
+use crate::peer::patience;
+use crate::process::Sink;
+use crate::trial::{Server, Trial};
+
+pub const REQUESTS: Check = Check {
+    id: "stage05/shows-requests",
+    title: "The first line of each HTTP request is shown on stdout, fit for a terminal",
+    why: "it shows who asks for what; and a client that can send control characters to your terminal can rewrite what you see",
+    hint: "what a client sends first, or after an answer, may begin a request: escape and show its first line",
+    tier: Tier::Robust,
+    needs: &[Need::Option("--quiet")],
+    body: requests,
+    ..PASSES_REQUESTS_AND_ANSWERS
+};
+
+fn requests(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let ends = join(&server, &upstream, "the client")?;
+    for (request, shown) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1"),
+        (
+            "GET /2.png HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /2.png HTTP/1.1",
+        ),
+        (
+            "GET /\x1b[2J\u{202e} HTTP/1.1\r\n\r\n",
+            "GET /\\x1b[2J\\u{202e} HTTP/1.1",
+        ),
+    ] {
+        ends.client.send(request.as_bytes())?;
+        ends.upstream.expect(request.as_bytes())?;
+        expect_shown(&server, shown)?;
+        ends.upstream.send(b"HTTP/1.1 404 Not Found\r\n\r\n")?;
+        ends.client.expect(b"HTTP/1.1 404 Not Found\r\n\r\n")?;
+    }
+    ends.close()?;
+    await_log(&server, "Client disconnected")?;
+    let lines = server.process.stdout().split(|&byte| byte == b'\n').count() - 1;
+    ensure(lines == 3, Outcome::WrongData, || {
+        format!("for three requests on one connection it has shown {lines} lines")
+    })
+    .map_err(|failure| failure.received(server.process.stdout().escape_ascii().to_string()))
+}
+
+pub const TOTALS: Check = Check {
+    id: "stage05/shows-totals",
+    title: "Of a connection that is not HTTP stdout shows how many bytes went which way, at its end",
+    why: "bytes of an unknown protocol are not for a terminal, but how many there were is worth knowing",
+    hint: "count what comes from each side; one line when the pair is closed",
+    body: totals,
+    ..REQUESTS
+};
+
+fn totals(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let ends = join(&server, &upstream, "the client")?;
+    ends.client.send(b"\x7fELF and so on")?;
+    ends.upstream.expect(b"\x7fELF and so on")?;
+    ends.upstream.send(b"an answer of 23 bytes.\n")?;
+    ends.client.expect(b"an answer of 23 bytes.\n")?;
+    ends.close()?;
+    expect_shown(&server, "14 bytes from client, 23 bytes from upstream")
+}
+
+/// Waits for a line on stdout.
+fn expect_shown(server: &Server, text: &str) -> Verdict {
+    let line = format!("[CLIENT MESSAGE] {text}\n");
+    let there = |printed: &[u8]| {
+        let mut windows = printed.windows(line.len());
+        windows.any(|window| window == line.as_bytes())
+    };
+    if server
+        .process
+        .wait_for_stdout(Instant::now() + patience(), there)
+    {
+        return Ok(());
+    }
+    let failure = Failure::new(Outcome::WrongData, "stdout has no such line");
+    let printed = server.process.stdout().escape_ascii().to_string();
+    Err(failure.expected(line.trim_end()).received(printed))
+}
+
+pub const LOG_LINES: Check = Check {
+    id: "stage05/log-lines",
+    title: "The log says where the proxy listens, who comes and who goes",
+    why: "the log is what an operator sees of a server, and what the exercises refer to",
+    hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
+    points: 1,
+    body: log_lines,
+    ..REQUESTS
+};
+
+fn log_lines(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let port = server.address().port();
+    await_log(&server, &format!("Server listening on port {port} ("))?;
+    let ends = join(&server, &upstream, "the client")?;
+    await_log(&server, "Client connected to server")?;
+    ends.ping()?;
+    ensure(
+        !server.process.log().contains("Client disconnected"),
+        Outcome::Behaviour,
+        || "it logs `Client disconnected` while the client is still there".to_owned(),
+    )?;
+    ends.close()?;
+    await_log(&server, "Client disconnected")
+}
+
+pub const ONE_WARNING: Check = Check {
+    id: "stage05/one-warning",
+    title: "While the upstream is down the log says so, with its address, but not once for each client",
+    why: "at thousands of clients a second the same line thousands of times hides everything else, and fills the disk",
+    hint: "say it at once, then at most once a second, with the number of times that it stands for",
+    body: one_warning,
+    ..REQUESTS
+};
+
+fn one_warning(trial: &Trial) -> Verdict {
+    let nobody = trial.nobody()?;
+    let server = launch(trial, nobody.address()).start()?;
+    let begun = Instant::now();
+    for _ in 0..300 {
+        server.connect("a client")?.expect_gone()?;
+    }
+    let address = nobody.address().to_string();
+    await_log(&server, &address)?;
+    let log = server.process.log();
+    let warnings = log.lines().filter(|line| line.contains(&address)).count();
+    let most = 2 + begun.elapsed().as_secs() as usize * 2;
+    trial.step(format!("{warnings} lines of its log name the upstream"));
+    ensure(warnings <= most, Outcome::Behaviour, || {
+        format!(
+            "for 300 clients it has logged {warnings} lines that name the upstream; at most {most} are fine"
+        )
+    })
+}
+
+pub const QUIET: Check = Check {
+    id: "stage05/quiet",
+    title: "With `-q` the proxy prints nothing while all is well",
+    why: "under load, what is printed for each message is the dearest thing a server does",
+    hint: "`-q` turns the log down to warnings, and the messages on stdout off",
+    points: 1,
+    body: quiet,
+    ..REQUESTS
+};
+
+fn quiet(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let launch = launch(trial, upstream.address());
+    let program = launch.options(["--quiet", "--port", "0"]).run()?;
+    let server = program.into_server_found_by_the_kernel()?;
+    let ends = join(&server, &upstream, "the client")?;
+    ends.client.send(b"GET / HTTP/1.1\r\n\r\n")?;
+    ends.upstream.expect(b"GET / HTTP/1.1\r\n\r\n")?;
+    ends.close()?;
+    expect_alive(&server, &upstream)?;
+    let (stdout, log) = (server.process.stdout(), server.process.log());
+    ensure(
+        stdout.is_empty() && log.is_empty(),
+        Outcome::Behaviour,
+        || "with `-q` it still prints".to_owned(),
+    )
+    .map_err(|failure| {
+        let printed = format!(
+            "stdout `{}`, stderr `{}`",
+            stdout.escape_ascii(),
+            log.escape_debug()
+        );
+        failure.received(printed)
+    })
+}
+
+pub const STDOUT_CLOSED: Check = Check {
+    id: "stage05/stdout-closed",
+    title: "A stdout that nobody reads any more (`proxy | head -1`) ends no proxy",
+    why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
+    hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",
+    needs: &[],
+    body: |trial| requests_with(trial, Sink::Closed, Sink::Captured),
+    ..REQUESTS
+};
+
+pub const STDOUT_UNREAD: Check = Check {
+    id: "stage05/stdout-unread",
+    title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
+    why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
+    hint: "ask `poll` whether stdout takes bytes; keep some of what it does not take, drop the rest",
+    body: |trial| requests_with(trial, Sink::Unread, Sink::Captured),
+    ..STDOUT_CLOSED
+};
+
+pub const STDERR_CLOSED: Check = Check {
+    id: "stage05/stderr-closed",
+    title: "A stderr that is closed ends no proxy",
+    why: "the terminal that started a server may be gone long before the server is",
+    hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
+    body: |trial| clients_with(trial, Sink::Closed, 3),
+    ..STDOUT_CLOSED
+};
+
+pub const STDERR_UNREAD: Check = Check {
+    id: "stage05/stderr-unread",
+    title: "A stderr that nobody reads stops no client",
+    why: "each client leaves some log lines, and a pipe is full after 64 KiB",
+    hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
+    body: |trial| clients_with(trial, Sink::Unread, 150),
+    ..STDOUT_CLOSED
+};
+
+/// Requests that are shown, more than a pipe or a buffer holds.
+fn requests_with(trial: &Trial, stdout: Sink, stderr: Sink) -> Verdict {
+    let upstream = trial.upstream()?.serve(echo);
+    let launch = launch(trial, upstream.address());
+    let server = launch.stdout(stdout).stderr(stderr).start()?;
+    let before = server.figures()?;
+    let client = server.connect("the client that asks much")?;
+    let request = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(900));
+    (0..2_000).try_for_each(|_| client.ask(request.as_bytes(), request.as_bytes()))?;
+    server.expect_little_growth(&before)?;
+    expect_echo(&server)
+}
+
+/// So many times ten clients, each of whom leaves some log lines.
+fn clients_with(trial: &Trial, stderr: Sink, rounds: usize) -> Verdict {
+    let upstream = trial.upstream()?.serve(echo);
+    let server = launch(trial, upstream.address()).stderr(stderr).start()?;
+    for _ in 0..rounds {
+        connect_many(&server, 10)?.iter().try_for_each(echo_ping)?;
+    }
+    expect_echo(&server)
+}
+
+pub const IPV6: Check = Check {
+    id: "stage05/ipv6",
+    title: "With `--host ::1` the proxy is reached over IPv6, whatever its upstream is reached over",
+    why: "the two sides of a proxy have nothing to do with each other",
+    hint: "the family of each socket comes from its address, not from a constant",
+    points: 1,
+    needs: &[Need::Option("--host"), Need::Ipv6],
+    body: ipv6,
+    ..REQUESTS
+};
+
+fn ipv6(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let launch = launch(trial, upstream.address());
+    let server = launch.options(["--host", "::1"]).start()?;
+    let expected = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()));
+    if server.address() != expected {
+        let failure = Failure::behaviour("it does not listen where it was told");
+        let (expected, received) = (expected.to_string(), server.address().to_string());
+        return Err(failure.expected(expected).received(received));
+    }
+    expect_alive(&server, &upstream)
+}
+
+pub const LOCALHOST: Check = Check {
+    id: "stage05/host-by-name",
+    title: "`--host localhost` works as well as an address",
+    why: "people know names; a program looks up the address",
+    hint: "resolve the name, and take the first of its addresses that can be had",
+    points: 1,
+    needs: &[Need::Option("--host")],
+    body: localhost,
+    ..REQUESTS
+};
+
+fn localhost(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?;
+    let launch = launch(trial, upstream.address());
+    let started = launch.options(["--host", "localhost"]).start();
+    let server = started.map_err(|failure| Failure {
+        outcome: Outcome::Behaviour,
+        what: format!(
+            "with `--host localhost` it does not start: {}",
+            failure.what
+        ),
+        ..failure
+    })?;
+    expect_alive(&server, &upstream)
+}

@@ -1,0 +1,278 @@
+//! The server as a program: its command line, the address it takes, what it prints.
+//! Written for stage 4, taken over by stage 1.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::data::show;
+use crate::peer::patience;
+use crate::process::Sink;
+use crate::trial::{Running, Server, Trial};
+
+const PROGRAM: Check = Check {
+    stage: Stage::Stage04,
+    id: "stage04/port-in-use",
+    title: "When the port is taken, the server says so and ends with exit status 1",
+    why: "the most common mistake is to start a server twice, and it must be easy to understand",
+    hint: "look at what `bind` returns: name the address and the system's reason",
+    chapter: "docs/src/phase0/stage01.md",
+    tier: Tier::Robust,
+    points: 1,
+    timeout: Duration::from_secs(30),
+    needs: &[Need::Option("--port")],
+    body: port_in_use,
+};
+
+pub const PORT_IN_USE: Check = PROGRAM;
+
+fn port_in_use(trial: &Trial) -> Verdict {
+    let first = trial.start()?;
+    let port = first.address().port().to_string();
+    let second = trial.launch().options(["--port", &port]).run()?;
+    second.expect_exit(1)?;
+    expect_log(&second, &first.address().to_string())?;
+    expect_log(&second, "Address already in use")
+}
+
+pub const ADDRESS_NOT_HERE: Check = Check {
+    id: "stage04/address-of-another-machine",
+    title: "When the address is none of this machine, the server says so and ends with exit status 1",
+    why: "a server that cannot listen where it was told must not go on elsewhere or in silence",
+    needs: &[Need::Option("--host")],
+    body: address_not_here,
+    ..PROGRAM
+};
+
+fn address_not_here(trial: &Trial) -> Verdict {
+    // Reserved for documentation: no machine has it.
+    let options = ["--host", "192.0.2.1", "--port", "0"];
+    let server = trial.launch().options(options).run()?;
+    server.expect_exit(1)?;
+    expect_log(&server, "192.0.2.1")?;
+    expect_log(&server, "Cannot assign requested address")
+}
+
+pub const IPV6: Check = Check {
+    id: "stage04/ipv6",
+    title: "With `--host ::1` the server is reached over IPv6",
+    why: "half of the clients of a public server come over IPv6",
+    hint: "the family of the socket comes from the address, not from a constant",
+    needs: &[Need::Option("--host"), Need::Ipv6],
+    body: ipv6,
+    ..PROGRAM
+};
+
+fn ipv6(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(["--host", "::1"]).start()?;
+    let expected = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()));
+    if server.address() != expected {
+        let failure = Failure::behaviour("it does not listen where it was told");
+        let (expected, received) = (expected.to_string(), server.address().to_string());
+        return Err(failure.expected(expected).received(received));
+    }
+    server.connect("the client")?.ask(b"abcd\n", b"dcba\n")
+}
+
+pub const LOCALHOST: Check = Check {
+    id: "stage04/host-by-name",
+    title: "`--host localhost` works as well as an address",
+    why: "people know names; a program looks up the address",
+    hint: "resolve the name, and take the first of its addresses that can be had",
+    needs: &[Need::Option("--host")],
+    body: localhost,
+    ..PROGRAM
+};
+
+fn localhost(trial: &Trial) -> Verdict {
+    let started = trial.launch().options(["--host", "localhost"]).start();
+    let server = started.map_err(|failure| Failure {
+        outcome: Outcome::Behaviour,
+        what: format!(
+            "with `--host localhost` it does not start: {}",
+            failure.what
+        ),
+        ..failure
+    })?;
+    server.connect("the client")?.ask(b"abcd\n", b"dcba\n")
+}
+
+pub const USAGE_ERROR: Check = Check {
+    id: "stage04/usage-error",
+    title: "A wrong command line is explained, and ends the program with exit status 2",
+    why: "a script must be able to tell a typing error from a server that failed",
+    hint: "print what is wrong to stderr, and leave with status 2",
+    body: usage_error,
+    ..PROGRAM
+};
+
+fn usage_error(trial: &Trial) -> Verdict {
+    for (options, named) in [
+        (["--port", "eighty"], "eighty"),
+        (["--port", "65536"], "65536"),
+        (["--no-such-option", "1"], "--no-such-option"),
+    ] {
+        let program = trial.launch().options(options).run()?;
+        program.expect_exit(2)?;
+        expect_log(&program, named)?;
+    }
+    Ok(())
+}
+
+fn expect_log(program: &Running, wanted: &str) -> Verdict {
+    let log = program.process.log();
+    if log.contains(wanted) {
+        return Ok(());
+    }
+    let failure = Failure::behaviour(format!("what it prints to stderr lacks `{wanted}`"));
+    Err(failure.received(log.trim_end()))
+}
+
+pub const MESSAGES: Check = Check {
+    id: "stage04/shows-messages",
+    title: "Each line is shown on stdout as `[CLIENT MESSAGE] …`, fit for a terminal",
+    why: "a client that can send control characters to your terminal can rewrite what you see",
+    hint: "escape control characters and bytes that are not UTF-8, and cut what is very long",
+    needs: &[],
+    body: messages,
+    ..PROGRAM
+};
+
+fn messages(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    let long = "x".repeat(5000);
+    let sent = format!("hello\r\nañ🦀\n\n\x1b[2J\t\0\r\x7f\u{85}\u{202e}!\n{long}\n");
+    let mut sent = sent.into_bytes();
+    sent.extend_from_slice(b"a\xff\xc3\nlast");
+    client.send(&sent)?;
+    client.half_close()?;
+    client.receive_to_end(2 * sent.len())?;
+
+    let lines = [
+        "hello",
+        "añ🦀",
+        "",
+        "\\x1b[2J\\t\\x00\\r\\x7f\\u{85}\\u{202e}!",
+        &format!("{}… (5000 bytes)", "x".repeat(1024)),
+        "a\\xff\\xc3",
+        "last",
+    ];
+    let expected: String = lines
+        .map(|line| format!("[CLIENT MESSAGE] {line}\n"))
+        .concat();
+    expect_stdout(&server, &expected)
+}
+
+/// Waits until as much as this has been printed, and compares.
+fn expect_stdout(server: &Server, expected: &str) -> Verdict {
+    let deadline = Instant::now() + patience();
+    let enough = |printed: &[u8]| printed.len() >= expected.len();
+    server.process.wait_for_stdout(deadline, enough);
+    let printed = server.process.stdout();
+    if printed == expected.as_bytes() {
+        return Ok(());
+    }
+    let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
+    };
+    let (expected, printed) = (lines(expected.as_bytes()), lines(&printed));
+    let same = expected.iter().zip(&printed).take_while(|(a, b)| a == b);
+    let at = same.count();
+    let line = |lines: &[Vec<u8>]| lines.get(at).map_or("nothing".to_owned(), |it| show(it));
+    let what = format!("line {} of stdout is something else", at + 1);
+    let failure = Failure::new(Outcome::WrongData, what);
+    Err(failure.expected(line(&expected)).received(line(&printed)))
+}
+
+pub const LOG_LINES: Check = Check {
+    id: "stage04/log-lines",
+    title: "The log says where the server listens, who comes and who goes",
+    why: "the log is what an operator sees of a server, and what the exercises refer to",
+    hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
+    needs: &[Need::Option("--verbose")],
+    body: log_lines,
+    ..PROGRAM
+};
+
+fn log_lines(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let port = server.address().port();
+    await_log(&server, &format!("Server listening on port {port} ("))?;
+    let client = server.connect("the client")?;
+    await_log(&server, "Client connected to server")?;
+    ensure(
+        !server.process.log().contains("Client disconnected"),
+        Outcome::Behaviour,
+        || "it logs `Client disconnected` while the client is still there".to_owned(),
+    )?;
+    client.close();
+    await_log(&server, "Client disconnected")
+}
+
+pub fn await_log(server: &Server, wanted: &str) -> Verdict {
+    let deadline = Instant::now() + patience();
+    if server
+        .process
+        .wait_for_log(deadline, |log| log.contains(wanted))
+    {
+        return Ok(());
+    }
+    let failure = Failure::behaviour(format!("the log has no line with `{wanted}`"));
+    Err(failure.received(server.process.log().trim_end()))
+}
+
+pub const QUIET: Check = Check {
+    id: "stage04/quiet",
+    title: "With `-q` the server prints nothing while all is well",
+    why: "under load, what is printed for each message is the dearest thing a server does",
+    hint: "`-q` turns the log down to warnings, and the messages on stdout off",
+    needs: &[Need::Option("--quiet")],
+    body: quiet,
+    ..PROGRAM
+};
+
+fn quiet(trial: &Trial) -> Verdict {
+    let options = ["--quiet", "--port", "0"];
+    let program = trial.launch().options(options).run()?;
+    let server = program.into_server_found_by_the_kernel()?;
+    let client = server.connect("the client")?;
+    client.ask(b"abcd\n", b"dcba\n")?;
+    client.half_close()?;
+    client.expect_end()?;
+    ensure(
+        server.process.stdout().is_empty() && server.process.log_size() == 0,
+        Outcome::Behaviour,
+        || "with `-q` it still prints".to_owned(),
+    )
+    .map_err(|failure| {
+        let stdout = server.process.stdout();
+        failure.received(format!(
+            "stdout `{}`, stderr `{}`",
+            stdout.escape_ascii(),
+            server.process.log().escape_debug()
+        ))
+    })
+}
+
+pub const STDOUT_CLOSED: Check = Check {
+    id: "stage04/stdout-closed",
+    title: "A stdout that nobody reads any more (`server | head -1`) ends no server",
+    why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
+    hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",
+    needs: &[],
+    body: stdout_closed,
+    ..PROGRAM
+};
+
+fn stdout_closed(trial: &Trial) -> Verdict {
+    let server = trial.launch().stdout(Sink::Closed).start()?;
+    let client = server.connect("the client")?;
+    // More than a C program keeps in its buffer before it writes.
+    (0..200).try_for_each(|_| {
+        let (line, answer) = (b"a line for a lost stdout\n", b"tuodts tsol a rof enil a\n");
+        client.ask(line, answer)
+    })?;
+    server.expect_running()
+}

@@ -1,0 +1,95 @@
+//! How clients come in: accepting, within what the process may have of descriptors.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use log::debug;
+use nix::errno::Errno;
+
+use super::Core;
+use super::session::{Next, Session};
+use super::token::{Kind, Token};
+use crate::network::connection::Connection;
+use crate::network::listener::{Accept, Listener};
+use crate::vec::{Key, XpsVec};
+
+/// Clients accepted per listener and turn: a rush of new ones must not make the others wait.
+const ACCEPTS: usize = 64;
+/// How long no one is accepted after descriptors ran out, unless some become free.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// Accepts those who wait, up to a limit.
+    pub(super) fn accept(&mut self, key: Key<Listener>) {
+        if let Some(listener) = self.listeners.get_mut(key) {
+            listener.queued = false;
+        }
+        for _ in 0..ACCEPTS {
+            let Some(listener) = self.listeners.get_mut(key) else {
+                return;
+            };
+            if !self.context.spare.retake() {
+                listener.pending = true;
+                return self.pause_accepting(Errno::EMFILE);
+            }
+            let service = listener.service;
+            match listener.accept() {
+                Accept::Client(client) => self.admit(client, service),
+                Accept::WouldBlock => return,
+                Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
+                Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
+            }
+        }
+        self.queue_listener(key); // more may be waiting, and no edge will tell
+    }
+
+    /// Takes in a client. The only place where a session begins.
+    fn admit(&mut self, client: OwnedFd, service: u16) {
+        let session = Session::open(Connection::new(client), service, &mut self.context);
+        let key = self.sessions.insert(session);
+        self.admitted += 1;
+        debug!("Client connected to server");
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let token = Token::new(Kind::Client, key);
+        let next = match self.events.register(session.client_fd(), token) {
+            Ok(()) if session.peer_fd().is_some() => Next::Register,
+            Ok(()) if session.wants() => Next::Again,
+            Ok(()) => Next::Wait,
+            Err(errno) => {
+                let text = format!("cannot watch a client: {}", errno.desc());
+                self.context.warnings.warn(text, self.context.tools.now);
+                session.cut(&mut self.context.tools);
+                Next::Destroy
+            }
+        };
+        self.follow(key, next);
+    }
+
+    /// Descriptors ran out, or memory. The clients wait in the kernel's queue, and no edge tells of
+    /// them again.
+    fn pause_accepting(&mut self, errno: Errno) {
+        let text = format!("cannot accept clients, they wait: {}", errno.desc());
+        self.context.warnings.warn(text, self.context.tools.now);
+        if self.retry.is_none() {
+            let at = self.context.tools.now + ACCEPT_PAUSE;
+            self.retry = Some(at);
+            self.events.arm(at, Token::plain(Kind::Retry));
+        }
+    }
+
+    /// Descriptors may have become free.
+    pub(super) fn resume_accepting(&mut self) {
+        let Some(at) = self.retry.take() else {
+            return;
+        };
+        self.events.disarm(at, Token::plain(Kind::Retry));
+        let listeners = self.listeners.iter();
+        let pending = listeners.filter(|(_, listener)| listener.pending);
+        let keys: XpsVec<_> = pending.map(|(key, _)| key).collect();
+        for key in keys {
+            self.queue_listener(key);
+        }
+    }
+}

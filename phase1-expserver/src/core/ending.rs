@@ -1,0 +1,60 @@
+//! How the server ends: in order when it is told once, at once when it is told again.
+
+use log::{info, warn};
+
+use super::token::{Kind, Token};
+use super::{Core, Ended, Phase};
+use crate::vec::{Slots, XpsVec};
+
+impl Core {
+    /// Somebody wants the server to end. The first time in order, the second time at once.
+    pub(super) fn begin_to_end(&mut self) {
+        for _ in 0..self.events.signals() {
+            match self.phase {
+                Phase::Serving => self.begin_drain(),
+                _ => self.phase = Phase::Forced,
+            }
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        info!("Server ends, clients: {}", self.sessions.len());
+        self.phase = Phase::Draining;
+        self.context.ending = true;
+        self.listeners = Slots::new();
+        let until = self.context.tools.now + self.context.config.limits.drain;
+        self.events.arm(until, Token::plain(Kind::DrainOver));
+        let mut keys = XpsVec::new();
+        for (key, session) in self.sessions.iter_mut() {
+            session.last_call();
+            keys.push(key);
+        }
+        for key in keys {
+            self.queue_session(key);
+        }
+    }
+
+    pub(super) fn cut_off(&mut self) {
+        let mut lost = 0;
+        for (key, session) in self.sessions.iter_mut() {
+            lost += usize::from(session.cut(&mut self.context.tools));
+            self.doomed.push(key);
+        }
+        if lost > 0 {
+            warn!("Clients cut off, for they did not end in time: {lost}");
+        }
+    }
+
+    /// The last words. In debug builds it is checked that nothing was forgotten.
+    pub(super) fn end(mut self, ended: Ended) -> Ended {
+        self.context.tools.transcript.flush();
+        self.context.warnings.flush_all();
+        info!("Server has ended, clients served: {}", self.admitted);
+        if ended == Ended::Clean {
+            debug_assert_eq!(self.admitted, self.destroyed, "sessions");
+            debug_assert!(self.sessions.is_empty(), "sessions");
+            debug_assert_eq!(self.context.tools.chunks.lent(), 0, "chunks");
+        }
+        ended
+    }
+}

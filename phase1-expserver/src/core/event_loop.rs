@@ -1,0 +1,287 @@
+//! The event loop: epoll, the timers, and the queue of those who have work to do.
+//!
+//! It owns the epoll descriptor and whatever wakes it from outside, and it is the only one to call
+//! `epoll_wait`: the one place where this thread sleeps. Core calls it, once per turn for each of
+//! its three lists: what has happened, whose time is up, whose turn it is. It never knows what a
+//! token means, and it reads and writes no socket.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+use nix::sys::signalfd::SignalFd;
+
+use super::pipe::Readiness;
+use super::token::Token;
+use crate::vec::XpsVec;
+
+/// Events taken from the kernel at once. Those left there come with the next wait.
+const EVENTS: usize = 256;
+
+/// What wakes the loop from outside.
+pub enum Wake {
+    /// SIGINT and SIGTERM, for the one core that runs on the main thread.
+    Signals(SignalFd),
+    /// The main thread adds the signals that have come, for a worker: a signal is read from one
+    /// signalfd only.
+    Told(Arc<EventFd>),
+}
+
+/// See the [module](self).
+pub struct EventLoop {
+    epoll: Epoll,
+    events: XpsVec<EpollEvent>,
+    wake: Wake,
+    /// Whose turn it is next time, and this time. Two lists, so that who is queued while this
+    /// turn's list is worked through waits until the others have been served.
+    next_round: XpsVec<Token>,
+    round: XpsVec<Token>,
+    /// Sorted by time. An entry that is not needed any more is taken out at once.
+    timers: BTreeSet<(Instant, Token)>,
+    now: Instant,
+}
+
+impl EventLoop {
+    /// A loop that is woken by `wake`, whose events carry `token`.
+    pub fn new(wake: Wake, token: Token) -> nix::Result<EventLoop> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let interest = EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits());
+        match &wake {
+            Wake::Signals(signals) => epoll.add(signals, interest)?,
+            Wake::Told(count) => epoll.add(count.as_ref(), interest)?,
+        }
+        Ok(EventLoop {
+            epoll,
+            events: (0..EVENTS).map(|_| EpollEvent::empty()).collect(),
+            wake,
+            next_round: XpsVec::new(),
+            round: XpsVec::new(),
+            timers: BTreeSet::new(),
+            now: Instant::now(),
+        })
+    }
+
+    /// Asks for the events of a socket, once and for all: they are **edge-triggered**, told when
+    /// something changes and not again. Who hears of one must remember it, and read or write until
+    /// the kernel says would-block, or moves less than it was asked to, which proves the same.
+    /// Closing the descriptor ends the registration (epoll(7)).
+    pub fn register(&self, fd: impl AsFd, token: Token) -> nix::Result<()> {
+        let interest = EpollFlags::EPOLLIN
+            | EpollFlags::EPOLLOUT
+            | EpollFlags::EPOLLRDHUP
+            | EpollFlags::EPOLLPRI
+            | EpollFlags::EPOLLET;
+        self.epoll
+            .add(fd, EpollEvent::new(interest, token.to_bits()))
+    }
+
+    /// Sleeps until there is an event or a timer is due; not at all while somebody is queued.
+    /// Returns how many events there are, see [`event`](EventLoop::event).
+    pub fn wait(&mut self) -> nix::Result<usize> {
+        let timeout = self.timeout();
+        let count = match self.epoll.wait(&mut self.events, timeout) {
+            Err(Errno::EINTR) => Ok(0), // stopped and continued (signal(7))
+            result => result,
+        };
+        self.now = Instant::now();
+        count
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        if !self.next_round.is_empty() {
+            return EpollTimeout::ZERO;
+        }
+        let Some((at, _)) = self.timers.first() else {
+            return EpollTimeout::NONE;
+        };
+        let left = at.saturating_duration_since(Instant::now());
+        // Rounded up: woken a little too early we would find nothing due, and spin until it is.
+        let millis = left.as_micros().div_ceil(1000);
+        EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
+            .unwrap_or(EpollTimeout::NONE)
+    }
+
+    /// The event with this index, of those that the last [`wait`](EventLoop::wait) counted.
+    pub fn event(&self, index: usize) -> (Token, Readiness) {
+        let event = self.events[index];
+        (Token::from_bits(event.data()), event.events().into())
+    }
+
+    /// The time when the last wait ended. Everything that happens in one turn happens then.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Gives `token` a place in the next round. The caller sees to it that it has only one.
+    pub fn queue(&mut self, token: Token) {
+        self.next_round.push(token);
+    }
+
+    /// Starts a round with those queued so far. Returns how many they are, see
+    /// [`in_round`](EventLoop::in_round).
+    pub fn begin_round(&mut self) -> usize {
+        mem::swap(&mut self.round, &mut self.next_round);
+        self.next_round.clear();
+        self.round.len()
+    }
+
+    /// The one with this index in the round that was begun last.
+    pub fn in_round(&self, index: usize) -> Token {
+        self.round[index]
+    }
+
+    /// Sets a timer. Setting the same one twice is setting it once.
+    pub fn arm(&mut self, at: Instant, token: Token) {
+        self.timers.insert((at, token));
+    }
+
+    /// Takes back a timer, if it is still set.
+    pub fn disarm(&mut self, at: Instant, token: Token) {
+        self.timers.remove(&(at, token));
+    }
+
+    /// Takes out one timer that is due.
+    pub fn expired(&mut self) -> Option<Token> {
+        let first = self.timers.first()?;
+        if first.0 > self.now {
+            return None;
+        }
+        self.timers.pop_first().map(|(_, token)| token)
+    }
+
+    /// How many signals have come since this was asked last.
+    pub fn signals(&mut self) -> usize {
+        match &self.wake {
+            Wake::Signals(signals) => count_signals(signals),
+            Wake::Told(count) => count.read().unwrap_or(0) as usize,
+        }
+    }
+}
+
+/// Takes all signals that have come.
+pub fn count_signals(signals: &SignalFd) -> usize {
+    std::iter::from_fn(|| signals.read_signal().ok().flatten()).count()
+}
+
+impl From<EpollFlags> for Readiness {
+    fn from(flags: EpollFlags) -> Readiness {
+        Readiness {
+            readable: flags.contains(EpollFlags::EPOLLIN),
+            writable: flags.contains(EpollFlags::EPOLLOUT),
+            closing: flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP),
+            failed: flags.contains(EpollFlags::EPOLLERR),
+            urgent: flags.contains(EpollFlags::EPOLLPRI),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::token::Kind;
+    use nix::sys::eventfd::EfdFlags;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use nix::unistd::{read, write};
+
+    fn quiet_loop() -> EventLoop {
+        let count = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap();
+        EventLoop::new(Wake::Told(Arc::new(count)), Token::plain(Kind::Wake)).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_told_once_per_change() {
+        let mut events = quiet_loop();
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let (near, far) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
+        let token = Token::plain(Kind::Client);
+        events.register(&near, token).unwrap();
+        events.arm(Instant::now(), Token::plain(Kind::Retry)); // so that no wait sleeps
+
+        assert_eq!(events.wait(), Ok(1));
+        let writable = Readiness {
+            writable: true,
+            ..Default::default()
+        };
+        assert_eq!(events.event(0), (token, writable));
+        assert_eq!(events.wait(), Ok(0));
+
+        write(&far, b"x").unwrap();
+        assert_eq!(events.wait(), Ok(1));
+        assert!(events.event(0).1.readable && !events.event(0).1.closing);
+        assert_eq!(events.wait(), Ok(0), "not read, and not told again");
+
+        read(&near, &mut [0; 8]).unwrap();
+        drop(far);
+        assert_eq!(events.wait(), Ok(1));
+        assert!(events.event(0).1.closing);
+    }
+
+    #[test]
+    fn who_is_queued_during_a_round_waits_for_the_next() {
+        let mut events = quiet_loop();
+        let (a, b) = (Token::from_bits(1), Token::from_bits(2));
+        events.queue(a);
+        assert_eq!(events.wait(), Ok(0), "no sleep while somebody is queued");
+        assert_eq!(events.begin_round(), 1);
+        events.queue(b);
+        assert_eq!(events.in_round(0), a);
+        assert_eq!(events.begin_round(), 1);
+        assert_eq!(events.in_round(0), b);
+        assert_eq!(events.begin_round(), 0);
+    }
+
+    #[test]
+    fn timers_come_in_order_of_time_and_not_before_it() {
+        let mut events = quiet_loop();
+        let start = Instant::now();
+        let token = Token::from_bits;
+        events.arm(start + Duration::from_millis(30), token(3));
+        events.arm(start + Duration::from_millis(10), token(2));
+        events.arm(start + Duration::from_millis(10), token(1));
+        events.arm(start + Duration::from_millis(5), token(4));
+        events.disarm(start + Duration::from_millis(5), token(4));
+        events.arm(start + Duration::from_millis(10), token(2)); // again: no second entry
+
+        let mut seen = Vec::new();
+        let mut waits = 0;
+        while seen.len() < 3 {
+            events.wait().unwrap();
+            waits += 1;
+            while let Some(token) = events.expired() {
+                seen.push((
+                    token.to_bits(),
+                    events.now() >= start + Duration::from_millis(10),
+                ));
+            }
+        }
+        assert_eq!(seen, [(1, true), (2, true), (3, true)]);
+        assert!(
+            waits <= 3,
+            "{waits} waits: woken too early, again and again"
+        );
+        assert!(events.now() >= start + Duration::from_millis(30));
+        assert_eq!(events.timers.len(), 0);
+    }
+
+    #[test]
+    fn a_worker_is_told_how_many_signals_came() {
+        let mut events = quiet_loop();
+        assert_eq!(events.signals(), 0);
+        let Wake::Told(count) = &events.wake else {
+            unreachable!()
+        };
+        count.write(1).unwrap();
+        count.write(1).unwrap();
+        assert_eq!(events.wait(), Ok(1));
+        assert_eq!(events.event(0).0, Token::plain(Kind::Wake));
+        assert_eq!(events.signals(), 2);
+        assert_eq!(events.signals(), 0);
+    }
+}

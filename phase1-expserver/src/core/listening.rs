@@ -1,0 +1,205 @@
+//! From the services of a [`Config`] to their listeners: [`open`].
+//!
+//! All of them are bound before the first one listens: either everything is served, or nothing and
+//! the error says why. What only shows here, when names have become addresses and ports are known,
+//! is a mistake in what was asked for: two services on one address, a proxy of itself. Called by
+//! `workers` at the start. It accepts nobody.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Result, anyhow};
+use nix::errno::Errno;
+
+use crate::config::{Config, Role, Service, usage_error};
+use crate::network::listener::Listener;
+use crate::vec::XpsVec;
+
+/// The listeners of each worker, one per service.
+pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
+    let mut shares = XpsVec::new();
+    shares.push(bind_services(config)?);
+    if config.workers > 1 {
+        // Only now is it certain that the ports are free: with SO_REUSEPORT a second server of the
+        // same user could be bound to them as well, and each would get some of the clients.
+        let places = places(&shares[0]);
+        shares.clear();
+        for _ in 0..config.workers {
+            let bound = places.iter().map(|&(at, service)| bind(at, true, service));
+            shares.push(bound.collect::<Result<_>>()?);
+        }
+    }
+    for listener in shares.iter().flatten() {
+        let listening = listener.listen(config.limits.backlog);
+        listening.map_err(|errno| cannot_listen(listener.address(), errno))?;
+    }
+    Ok(shares)
+}
+
+/// Where which service is to be found.
+pub fn places(listeners: &[Listener]) -> XpsVec<(SocketAddr, u16)> {
+    let places = listeners.iter().map(|l| (l.address(), l.service));
+    places.collect()
+}
+
+fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
+    let mut listeners: XpsVec<Listener> = XpsVec::new();
+    for (index, service) in (0..).zip(&config.services) {
+        let listener = bind_service(service, index)?;
+        let address = listener.address();
+        let mut others = listeners.iter().map(Listener::address);
+        if let Some(other) = others.find(|&other| overlap(other, address)) {
+            let covered = match other == address {
+                true => String::new(),
+                false => format!(", see {other}"),
+            };
+            return Err(usage_error(format!(
+                "{address} is asked for twice{covered}"
+            )));
+        }
+        listeners.push(listener);
+    }
+    let addresses: XpsVec<_> = listeners.iter().map(Listener::address).collect();
+    refuse_circles(config, &addresses)?;
+    Ok(listeners)
+}
+
+/// A socket on the first address of the service's host that can be had (a name may have several).
+fn bind_service(service: &Service, index: u16) -> Result<Listener> {
+    let mut failure = anyhow!("cannot listen on {}", service.host);
+    for address in service.addresses()? {
+        match bind(address, false, index) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool, service: u16) -> Result<Listener> {
+    Listener::bind(address, reuse_port, service).map_err(|errno| cannot_listen(address, errno))
+}
+
+fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
+    let hint = match errno {
+        Errno::EADDRINUSE => " (`ss -ltnp` shows who has the port)",
+        Errno::EACCES => " (ports below 1024 are for root)",
+        Errno::EADDRNOTAVAIL => " (`ip address` shows the addresses of this machine)",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
+}
+
+/// Whether a client that connects to one address could mean the other as well.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |any: SocketAddr, one: SocketAddr| {
+        any.ip().is_unspecified() && (any.is_ipv6() || one.is_ipv4())
+    };
+    a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+}
+
+// ---- proxies of themselves ---------------------------------------------------------------------
+
+/// A proxy whose upstream is the proxy itself, or another one that leads back to it, would go on
+/// connecting for its first client until there is no descriptor left. `addresses` are those of the
+/// services.
+fn refuse_circles(config: &Config, addresses: &[SocketAddr]) -> Result<()> {
+    for (index, service) in config.services.iter().enumerate() {
+        if leads_back(config, addresses, index) {
+            let (address, role) = (addresses[index], &service.role);
+            return Err(usage_error(format!(
+                "{address} ({role}) leads back to itself: \
+                 choose another upstream, or another port to listen on"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn leads_back(config: &Config, addresses: &[SocketAddr], start: usize) -> bool {
+    let mut reached = XpsVec::new();
+    let mut to_follow = XpsVec::from_iter([start]);
+    while let Some(at) = to_follow.pop() {
+        let Role::Proxy(route) = &config.services[at].role else {
+            continue;
+        };
+        for (next, &ours) in addresses.iter().enumerate() {
+            let leads_there = route.addresses.iter().any(|&to| arrives_at(to, ours));
+            if leads_there && !reached.contains(&next) {
+                reached.push(next);
+                to_follow.push(next);
+            }
+        }
+    }
+    reached.contains(&start)
+}
+
+/// Whether who connects to `upstream` gets to our listener on `ours`.
+fn arrives_at(upstream: SocketAddr, ours: SocketAddr) -> bool {
+    let upstream = SocketAddr::new(upstream.ip().to_canonical(), upstream.port());
+    overlap(upstream, ours) && is_of_this_machine(upstream.ip())
+}
+
+/// Only addresses of this machine can be bound (ip(7)).
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    Listener::bind((ip, 0).into(), false, 0).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Args;
+    use clap::Parser;
+
+    #[test]
+    fn two_services_cannot_share_an_address() {
+        for (a, b, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("[::]:1", "0.0.0.0:1", true),
+            ("[::1]:1", "127.0.0.1:1", false),
+        ] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(
+                (overlap(a, b), overlap(b, a)),
+                (expected, expected),
+                "{a} {b}"
+            );
+        }
+    }
+
+    /// Whether these services (on the ports they name, without binding them) are refused.
+    fn refused(services: &str) -> bool {
+        let listen = services.split_whitespace().flat_map(|s| ["--listen", s]);
+        let args = Args::try_parse_from(["server"].into_iter().chain(listen)).unwrap();
+        let config = Config::new(&args).unwrap();
+        let first = |service: &Service| service.addresses().unwrap()[0];
+        let addresses: XpsVec<_> = config.services.iter().map(first).collect();
+        refuse_circles(&config, &addresses).is_err()
+    }
+
+    #[test]
+    fn a_proxy_of_itself_is_refused() {
+        for (services, expected) in [
+            ("9=proxy:127.0.0.1:9", true),
+            ("9=proxy:127.0.0.1:8", false),
+            ("9=proxy:localhost:9", true),
+            ("9=proxy:0.0.0.0:9", true), // to connect to it is to connect to the loopback
+            ("0.0.0.0:9=proxy:127.0.0.1:9", true),
+            ("0.0.0.0:9=proxy:127.3.2.1:9", true),
+            ("0.0.0.0:9=proxy:192.0.2.1:9", false), // another machine's
+            ("[::]:9=proxy:192.0.2.1:9", false),
+            ("9=proxy:[::ffff:127.0.0.1]:9", true),
+            ("9=proxy:127.0.0.2:9", false),
+            // By way of others; but not every way leads back.
+            ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:9", true),
+            ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:8", true),
+            ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:7 7=echo", false),
+        ] {
+            assert_eq!(refused(services), expected, "{services}");
+        }
+    }
+}

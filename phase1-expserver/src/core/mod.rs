@@ -1,0 +1,317 @@
+//! An instance of the server: [`Core`].
+//!
+//! It owns the event loop, the listeners and the sessions, and it is the only one that creates and
+//! destroys sessions. It turns tokens back into things, gives each session its turn and does what
+//! the session asks for. It never touches a byte. Started by [`workers`], one per thread.
+//!
+//! Its methods stand in three files: the turn here, how clients come in in `admission`, how the
+//! server ends in `ending`.
+//!
+//! Around it:
+//!
+//! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
+//! - [`token`]: what an event carries, and which thing that names.
+//! - [`session`]: what happens with one client.
+//! - [`pipe`]: one direction of it, and the rules of closing.
+//! - [`reverse`]: the line framer.
+//! - [`spare`]: the descriptor kept in reserve.
+//! - `listening`: binds all listeners, before anybody is served.
+//! - [`workers`]: from a configuration to running cores, and the signals that end them.
+
+mod admission;
+mod ending;
+pub mod event_loop;
+mod listening;
+pub mod pipe;
+pub mod reverse;
+pub mod session;
+pub mod spare;
+pub mod token;
+pub mod workers;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use log::debug;
+use nix::errno::Errno;
+
+use crate::config::{Config, Role};
+use crate::disk::file::PublicFolder;
+use crate::network::listener::Listener;
+use crate::utils::logger::Transcript;
+use crate::utils::repeats::Repeats;
+use crate::vec::{Key, Slots, XpsVec};
+use event_loop::{EventLoop, Wake};
+use pipe::{Readiness, Tools};
+use session::{Context, End, Next, Session};
+use spare::Spare;
+use token::{Kind, Token};
+
+/// When to look again at a stdout that took nothing.
+const STDOUT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a core has ended. The worse is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    /// In order, or as far as there was time for it.
+    Clean,
+    /// At once, by a second signal.
+    Forced,
+}
+
+enum Phase {
+    Serving,
+    Draining,
+    Forced,
+}
+
+/// See the [module](self).
+pub struct Core {
+    events: EventLoop,
+    listeners: Slots<Listener>,
+    sessions: Slots<Session>,
+    /// Those that are over, until the end of the turn.
+    doomed: XpsVec<Key<Session>>,
+    context: Context,
+    phase: Phase,
+    /// When to try to accept again.
+    retry: Option<Instant>,
+    /// When to write what stdout did not take, or warnings that were held back.
+    output: Option<Instant>,
+    admitted: u64,
+    destroyed: u64,
+}
+
+impl Core {
+    /// A core that will accept from `listeners`, which listen already, until `wake` tells it to end.
+    pub fn new(config: Arc<Config>, listeners: XpsVec<Listener>, wake: Wake) -> Result<Core> {
+        let failed = |errno: Errno| anyhow!("cannot set up epoll: {}", errno.desc());
+        let events = EventLoop::new(wake, Token::plain(Kind::Wake)).map_err(failed)?;
+        let mut table = Slots::new();
+        for listener in listeners {
+            let key = table.insert(listener);
+            if let Some(listener) = table.get(key) {
+                events
+                    .register(listener, Token::new(Kind::Listener, key))
+                    .map_err(failed)?;
+            }
+        }
+        let mut spare = Spare::default();
+        spare.retake(); // if it fails, whoever accepts tries again
+        let mut services = config.services.iter();
+        let sends_files = services.any(|service| matches!(service.role, Role::File(_)));
+        let public = sends_files.then(|| open_public(&config.public));
+        Ok(Core {
+            events,
+            listeners: table,
+            sessions: Slots::new(),
+            doomed: XpsVec::new(),
+            context: Context {
+                public: public.transpose()?,
+                spare,
+                warnings: Repeats::new(module_path!()),
+                tools: Tools::new(Transcript::new(!config.quiet)),
+                ending: false,
+                config,
+            },
+            phase: Phase::Serving,
+            retry: None,
+            output: None,
+            admitted: 0,
+            destroyed: 0,
+        })
+    }
+
+    /// Serves until it is told to end, and has.
+    pub fn run(mut self) -> Result<Ended> {
+        loop {
+            self.turn()?;
+            match self.phase {
+                Phase::Forced => return Ok(self.end(Ended::Forced)),
+                Phase::Draining if self.sessions.is_empty() => return Ok(self.end(Ended::Clean)),
+                _ => {}
+            }
+        }
+    }
+
+    /// One turn: what has happened is noted first, then those whose turn it is get one step each,
+    /// then what is over goes. So nothing dies while somebody may still be told of it, and the work
+    /// is in proportion to what is ready, however many sessions there are.
+    fn turn(&mut self) -> Result<()> {
+        debug!("Epoll wait");
+        let failed = |errno: Errno| anyhow!("cannot wait for events: {}", errno.desc());
+        let count = self.events.wait().map_err(failed)?;
+        self.context.tools.now = self.events.now();
+        for index in 0..count {
+            let (token, seen) = self.events.event(index);
+            self.note(token, seen);
+        }
+        while let Some(token) = self.events.expired() {
+            self.expire(token);
+        }
+        for index in 0..self.events.begin_round() {
+            let token = self.events.in_round(index);
+            match token.kind() {
+                Some(Kind::Listener) => self.accept(token.key()),
+                _ => self.step(token.key()),
+            }
+        }
+        self.sweep();
+        self.report();
+        Ok(())
+    }
+
+    /// An event: sets flags and queues, nothing else. A key that finds nothing is of something that
+    /// has gone.
+    fn note(&mut self, token: Token, seen: Readiness) {
+        match token.kind() {
+            Some(Kind::Wake) => self.begin_to_end(),
+            Some(Kind::Listener) => self.queue_listener(token.key()),
+            Some(Kind::Client) => self.note_session(token.key(), End::Client, seen),
+            Some(Kind::Upstream) => self.note_session(token.key(), End::Upstream, seen),
+            _ => {}
+        }
+    }
+
+    fn note_session(&mut self, key: Key<Session>, end: End, seen: Readiness) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.notice(end, seen);
+            self.queue_session(key);
+        }
+    }
+
+    fn queue_session(&mut self, key: Key<Session>) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && !session.queued
+        {
+            session.queued = true;
+            self.events.queue(Token::new(Kind::Client, key));
+        }
+    }
+
+    fn queue_listener(&mut self, key: Key<Listener>) {
+        if let Some(listener) = self.listeners.get_mut(key)
+            && !listener.queued
+        {
+            listener.queued = true;
+            self.events.queue(Token::new(Kind::Listener, key));
+        }
+    }
+
+    /// A timer is due.
+    fn expire(&mut self, token: Token) {
+        match token.kind() {
+            Some(Kind::Deadline) => {
+                let key = token.key();
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.timer = None;
+                    self.queue_session(key);
+                }
+            }
+            Some(Kind::Retry) => self.resume_accepting(),
+            Some(Kind::DrainOver) => self.cut_off(),
+            _ => {} // Output: it was enough to wake up
+        }
+    }
+}
+
+fn open_public(path: &Path) -> Result<PublicFolder> {
+    let folder = path.display();
+    PublicFolder::open(path)
+        .map_err(|errno| anyhow!("cannot open the public folder {folder}: {}", errno.desc()))
+}
+
+// ---- its turns ---------------------------------------------------------------------------------
+
+impl Core {
+    fn step(&mut self, key: Key<Session>) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.queued = false;
+            let next = session.step(&mut self.context);
+            self.follow(key, next);
+        }
+    }
+
+    /// Does what a session asks for.
+    fn follow(&mut self, key: Key<Session>, next: Next) {
+        match next {
+            Next::Wait => {}
+            Next::Again => self.queue_session(key),
+            Next::Register => self.register_upstream(key),
+            Next::Destroy => return self.doomed.push(key),
+        }
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        // A timer that is set too early does no harm: the step finds nothing due, and here the
+        // next one is set. So bytes that move do not cost a timer each.
+        let token = Token::new(Kind::Deadline, key);
+        if let Some(at) = session.deadline(&self.context.config)
+            && session.timer.is_none_or(|set| at < set)
+        {
+            if let Some(set) = session.timer.replace(at) {
+                self.events.disarm(set, token);
+            }
+            self.events.arm(at, token);
+        }
+    }
+
+    fn register_upstream(&mut self, key: Key<Session>) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if let Some(fd) = session.peer_fd()
+            && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
+        {
+            session.no_upstream(errno, &mut self.context);
+        }
+        if session.wants() {
+            self.queue_session(key);
+        }
+    }
+}
+
+// ---- their end -----------------------------------------------------------------------------------
+
+impl Core {
+    /// Destroys what is over. The only place where a session ends.
+    fn sweep(&mut self) {
+        if self.doomed.is_empty() {
+            return;
+        }
+        while let Some(key) = self.doomed.pop() {
+            self.remove(key);
+        }
+        self.resume_accepting(); // there are descriptors again
+    }
+
+    fn remove(&mut self, key: Key<Session>) {
+        if let Some(mut session) = self.sessions.remove(key) {
+            session.release(&mut self.context.tools);
+            if let Some(at) = session.timer {
+                self.events.disarm(at, Token::new(Kind::Deadline, key));
+            }
+            self.destroyed += 1;
+            debug!("Client disconnected");
+        }
+    }
+
+    /// Writes what clients said, and the warnings that were held back.
+    fn report(&mut self) {
+        let (tools, warnings) = (&mut self.context.tools, &mut self.context.warnings);
+        let stdout = match tools.transcript.flush() {
+            true => None,
+            false => Some(tools.now + STDOUT_PAUSE),
+        };
+        warnings.flush(tools.now);
+        let next = [stdout, warnings.due()].into_iter().flatten().min();
+        if let Some(at) = next
+            && self.output.is_none_or(|set| set <= tools.now || at < set)
+        {
+            self.output = Some(at);
+            self.events.arm(at, Token::plain(Kind::Output));
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! The flow of bytes in one direction, from a [`Source`] to a [`Sink`]: [`Pipe`].
+//!
+//! A pipe owns the bytes that are on their way and knows how far its direction has come on the way
+//! from open to over. It takes two half-steps: [`fill`](Pipe::fill) lets a source put bytes in,
+//! [`drain`](Pipe::drain) lets a sink take them out, so it never needs both at the same moment (the
+//! two may be one connection: that is an echo). Called by the session that owns it.
+//!
+//! It never touches a descriptor and never waits. (Moving bytes by `splice(2)`, without copying
+//! them, would be a second kind of buffer in here, behind the same two half-steps.)
+
+use std::time::Instant;
+
+use log::debug;
+use nix::errno::Errno;
+
+use crate::utils::buffer::{BufferList, ChunkPool};
+use crate::utils::logger::Transcript;
+
+/// What the ends of a pipe need to do their work, one per event loop.
+pub struct Tools {
+    /// Memory for bytes on their way.
+    pub chunks: ChunkPool,
+    /// The messages of clients, for stdout.
+    pub transcript: Transcript,
+    /// When this turn of the loop began.
+    pub now: Instant,
+}
+
+impl Tools {
+    pub fn new(transcript: Transcript) -> Self {
+        Tools {
+            chunks: ChunkPool::new(),
+            transcript,
+            now: Instant::now(),
+        }
+    }
+}
+
+/// What the kernel says about a socket, in the words of epoll(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes can be received, or the end can be.
+    pub readable: bool,
+    /// The send buffer has room.
+    pub writable: bool,
+    /// The peer has shut down its sending side, or both sides are shut down.
+    pub closing: bool,
+    /// The connection has failed: a reset, a timeout, a connect that came to nothing.
+    pub failed: bool,
+    /// A byte of urgent data is on its way. A `recv` stops at it, even if more bytes are there.
+    pub urgent: bool,
+}
+
+/// What one call of a source or a sink has brought: what is expected to happen. A fault is the
+/// `Err` of the [`Outcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many bytes went through. 0 (a signal came first) is no reason to wait.
+    Moved(usize),
+    /// Nothing more for now; it is not readable, or writable, until it is known better.
+    Blocked,
+    /// The last byte has been read. From sources only.
+    Eof,
+}
+
+pub type Outcome = Result<Progress, Errno>;
+
+/// Where bytes come from.
+pub trait Source {
+    /// Whether a read may bring something. True until a read has shown that it does not.
+    fn readable(&self) -> bool;
+    /// One bounded read, to the end of `into`.
+    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome;
+    /// Nobody will take its bytes any more.
+    fn stop(&mut self, _tools: &mut Tools) {}
+}
+
+/// Where bytes go to.
+pub trait Sink {
+    /// Whether it may take bytes. True until a write has shown that it does not.
+    fn writable(&self) -> bool;
+    /// Whether it is known that it will never take a byte again. Asked even when there is none for
+    /// it: a peer that is gone must not be served until there happens to be something to send.
+    fn gone(&self) -> bool;
+    /// One bounded write of bytes at the front of `from`, which is not empty.
+    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome;
+    /// All bytes were delivered and no more will come. Called once, and not if it is gone.
+    fn shut(&mut self, tools: &mut Tools);
+}
+
+/// How far one direction has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Bytes may come.
+    Open,
+    /// No more will come; those that did are to be delivered.
+    Draining,
+    /// All were delivered, and the sink was told that these were all.
+    Shut,
+    /// The sink is gone; what was left has been dropped.
+    Failed,
+}
+
+/// What can happen to one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The source has said its last byte: in order, or because it has failed after it.
+    SourceEnded,
+    /// Nothing is held any more.
+    Emptied,
+    /// The sink has failed, or nobody waits for it any longer.
+    SinkGone,
+}
+
+/// How a direction ends. What that means for the two ends together is the session's to judge.
+pub fn rule(state: State, event: Event) -> State {
+    use Event::*;
+    use State::*;
+    match (event, state) {
+        // What the source said before its end is still delivered.
+        (SourceEnded, Open) => Draining,
+        (Emptied, Draining) => Shut,
+        // Nobody to deliver to.
+        (SinkGone, Open | Draining) => Failed,
+        // It was over already, or still goes on.
+        (SourceEnded, Draining | Shut | Failed)
+        | (Emptied, Open | Shut | Failed)
+        | (SinkGone, Shut | Failed) => state,
+    }
+}
+
+/// One direction: the bytes on their way and its [`State`].
+pub struct Pipe {
+    state: State,
+    threshold: usize,
+    held: BufferList,
+}
+
+impl Pipe {
+    /// A pipe that is filled while it holds less than `threshold` bytes: the last read may go
+    /// beyond.
+    pub fn new(threshold: usize, state: State) -> Self {
+        Pipe {
+            state,
+            threshold,
+            held: BufferList::new(),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether this direction is over.
+    pub fn settled(&self) -> bool {
+        matches!(self.state, State::Shut | State::Failed)
+    }
+
+    /// The number of bytes on their way.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether [`fill`](Pipe::fill) has something to do. Computed, never remembered: room, bytes
+    /// and the end of a direction come about in steps for which there is no event.
+    pub fn can_fill(&self, source: &impl Source) -> bool {
+        self.state == State::Open && self.held() < self.threshold && source.readable()
+    }
+
+    /// Whether [`drain`](Pipe::drain) has something to do.
+    pub fn can_drain(&self, sink: &impl Sink) -> bool {
+        let owed = self.held() > 0;
+        let ended = self.state == State::Draining && !owed;
+        !self.settled() && (ended || sink.gone() || owed && sink.writable())
+    }
+
+    /// One read, if there is room. Returns how many bytes came.
+    pub fn fill(&mut self, source: &mut impl Source, tools: &mut Tools) -> usize {
+        if !self.can_fill(source) {
+            return 0;
+        }
+        match source.read_into(&mut self.held, tools) {
+            Ok(Progress::Moved(count)) => return count,
+            Ok(Progress::Blocked) => {}
+            Ok(Progress::Eof) => self.on(Event::SourceEnded, tools),
+            Err(errno) => {
+                debug!("The source failed: {}", errno.desc());
+                self.on(Event::SourceEnded, tools);
+            }
+        }
+        0
+    }
+
+    /// Writes what is held as far as the sink takes it. Returns how many bytes went.
+    pub fn drain(&mut self, sink: &mut impl Sink, tools: &mut Tools) -> usize {
+        if !self.can_drain(sink) {
+            return 0;
+        }
+        let before = self.held();
+        let written = self.write(sink, tools);
+        let moved = before - self.held();
+        if let Err(errno) = written {
+            debug!("The sink failed: {}", errno.desc());
+            self.on(Event::SinkGone, tools);
+        } else if self.held() == 0 {
+            self.on(Event::Emptied, tools);
+        }
+        if self.state == State::Shut {
+            sink.shut(tools); // once: what is over is not drained again
+        }
+        moved
+    }
+
+    fn write(&mut self, sink: &mut impl Sink, tools: &mut Tools) -> Result<(), Errno> {
+        if sink.gone() {
+            return Err(Errno::EPIPE);
+        }
+        while self.held() > 0 && sink.writable() {
+            match sink.write_from(&mut self.held, tools)? {
+                Progress::Moved(1..) => {}
+                // 0 bytes: again in the next turn, so that this one is bounded.
+                Progress::Moved(0) | Progress::Blocked | Progress::Eof => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped.
+    pub fn on(&mut self, event: Event, tools: &mut Tools) {
+        self.state = rule(self.state, event);
+        if self.state == State::Failed {
+            self.held.clear(&mut tools.chunks);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! How a session ends: what its two ends are still given when both directions are over.
+
+use std::time::{Duration, Instant};
+
+use super::{Context, End, Next, Peer, ROUNDS, Session};
+use crate::config::Config;
+use crate::core::pipe::{Event, Progress, Source, State, Tools};
+
+/// How often it is asked whether the last bytes have arrived, while that is all there is to wait
+/// for: the kernel does not tell.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long the socket of an end is kept when both directions are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linger {
+    /// Not at all: it can be closed.
+    Close,
+    /// Until it has taken what was sent to it and closed its side. What it still sends is read and
+    /// forgotten.
+    UntilItCloses,
+    /// Until it has taken what was sent to it.
+    UntilDelivered,
+}
+
+/// How long an end is kept. `into`: how the direction towards it has ended. `over`: it has ended its
+/// side too, or has failed. `unwanted`: there is no use in what it might still send, and no end to
+/// it in sight: the server is ending, or the upstream has failed under an upload.
+///
+/// A socket that is closed while bytes are unread, or that bytes come for later, resets the
+/// connection, and a reset destroys what is still on its way to the other side (**lingering
+/// close**). What the other kernel has acknowledged is safe.
+pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
+    match (end, into, over, unwanted) {
+        (_, State::Failed, _, _) | (_, _, true, _) => Linger::Close,
+        (End::Client, _, false, false) => Linger::UntilItCloses,
+        (End::Client, _, false, true) => Linger::UntilDelivered,
+        // Nobody wants what it still sends: to read that would be to download it for nothing.
+        (End::Upstream, _, false, _) => Linger::UntilDelivered,
+    }
+}
+
+impl Session {
+    /// Both directions are over: see whether the ends are still to be kept, and until when.
+    pub(super) fn linger(&mut self, context: &mut Context) -> Next {
+        let now = context.tools.now;
+        if self.linger_of(End::Client, context) != Linger::Close {
+            self.forget_input(&mut context.tools);
+        }
+        let until = now + context.config.limits.linger;
+        let until = *self.linger_until.get_or_insert(until);
+        let looks = [End::Client, End::Upstream].map(|end| match self.linger_of(end, context) {
+            Linger::Close => None,
+            Linger::UntilItCloses => Some(until),
+            Linger::UntilDelivered => Some(until.min(now + ASK_AGAIN)),
+        });
+        self.look_again = looks.into_iter().flatten().min();
+        match self.look_again {
+            Some(_) if until <= now => Next::Destroy,
+            Some(_) if self.client.readable() => Next::Again,
+            Some(_) => Next::Wait,
+            None => Next::Destroy,
+        }
+    }
+
+    fn linger_of(&self, end: End, context: &Context) -> Linger {
+        let upload_failed =
+            matches!(self.peer, Peer::Upstream(_)) && self.up.state() == State::Failed;
+        let (into, connection) = match (end, &self.peer) {
+            (End::Client, Peer::Itself) => (&self.up, &self.client),
+            (End::Client, _) => (&self.down, &self.client),
+            (End::Upstream, Peer::Upstream(server)) => (&self.up, server),
+            (End::Upstream, _) => return Linger::Close,
+        };
+        let over = connection.is_ended() || connection.is_dead();
+        match linger_rule(end, into.state(), over, context.ending || upload_failed) {
+            Linger::UntilDelivered if connection.is_delivered() => Linger::Close,
+            linger => linger,
+        }
+    }
+
+    fn forget_input(&mut self, tools: &mut Tools) {
+        for _ in 0..ROUNDS {
+            if !self.client.readable()
+                || !matches!(self.client.discard(tools), Ok(Progress::Moved(_)))
+            {
+                return;
+            }
+        }
+    }
+
+    /// When to look at the clock, even if nothing happens.
+    pub fn deadline(&self, config: &Config) -> Option<Instant> {
+        match &self.peer {
+            Peer::Connecting(attempt) => Some(attempt.deadline()),
+            _ => self.look_again.or_else(|| self.idle_at(config)),
+        }
+    }
+
+    pub(super) fn idle_at(&self, config: &Config) -> Option<Instant> {
+        config.limits.idle.map(|idle| self.last_moved + idle)
+    }
+
+    /// The server is ending: what the client has sent so far is answered, as if it had half-closed
+    /// now. Not for a proxied client: who knows what its upstream owes it?
+    pub fn last_call(&mut self) {
+        let answered_here = matches!(self.peer, Peer::Itself | Peer::Framer(_));
+        if answered_here && self.up.state() == State::Open {
+            self.client.last_call();
+        }
+    }
+
+    /// Ends both directions, whatever is left. True when that loses something.
+    pub fn cut(&mut self, tools: &mut Tools) -> bool {
+        let loses = !self.up.settled() || !self.down.settled();
+        self.up.on(Event::SinkGone, tools);
+        self.down.on(Event::SinkGone, tools);
+        loses
+    }
+
+    /// Gives back what is not its own, before core drops it and so closes its sockets.
+    pub fn release(&mut self, tools: &mut Tools) {
+        self.cut(tools);
+        if let Peer::Framer(framer) = &mut self.peer {
+            framer.stop(tools);
+        }
+    }
+}

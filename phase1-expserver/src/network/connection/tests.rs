@@ -1,0 +1,320 @@
+//! What the kernel does on real sockets, and what a connection makes of it.
+
+use std::io::{Read, Write};
+use std::net::{self, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::EpollFlags;
+
+use super::*;
+use crate::network::rig::{Edges, connected, read, reset, tools, wait_until};
+use crate::utils::buffer::CHUNK;
+
+const MOVED_3: Outcome = Ok(Progress::Moved(3));
+const EOF: (Outcome, Vec<u8>) = (Ok(Progress::Eof), Vec::new());
+const BLOCKED: (Outcome, Vec<u8>) = (Ok(Progress::Blocked), Vec::new());
+
+fn pair() -> (Connection, TcpStream) {
+    let (ours, peer) = connected();
+    (Connection::new(ours), peer)
+}
+
+fn got(bytes: &[u8]) -> (Outcome, Vec<u8>) {
+    (Ok(Progress::Moved(bytes.len())), bytes.to_vec())
+}
+
+fn write(connection: &mut Connection, bytes: &[u8]) -> Outcome {
+    let (mut tools, mut list) = (tools(), BufferList::new());
+    list.room(bytes.len(), &mut tools.chunks)[..bytes.len()].copy_from_slice(bytes);
+    list.commit(bytes.len(), &mut tools.chunks);
+    let outcome = connection.write_from(&mut list, &mut tools);
+    let taken = match outcome {
+        Ok(Progress::Moved(count)) => count,
+        _ => 0,
+    };
+    assert_eq!(list.len(), bytes.len() - taken);
+    outcome
+}
+
+fn can_read(connection: &Connection) -> bool {
+    connection.readable()
+}
+
+fn can_write(connection: &Connection) -> bool {
+    connection.writable()
+}
+
+#[test]
+fn a_new_connection_writes_at_once_and_waits_for_something_to_read() {
+    let (mut connection, mut peer) = pair();
+    assert!(can_write(&connection) && !can_read(&connection) && !connection.gone());
+    assert_eq!(write(&mut connection, b"abc"), MOVED_3);
+    let mut bytes = [0; 3];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"abc");
+}
+
+#[test]
+fn a_short_read_is_the_last_until_the_next_edge() {
+    let (mut connection, mut peer) = pair();
+    let edges = Edges::of(&connection);
+    edges.next(); // writable
+    peer.write_all(b"abc").unwrap();
+    connection.notice(edges.next());
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert!(!can_read(&connection), "a second recv is spared");
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    connection.notice(edges.next());
+    assert!(can_read(&connection));
+    assert_eq!(read(&mut connection), EOF);
+    assert!(connection.is_ended() && !connection.is_dead() && !can_read(&connection));
+}
+
+#[test]
+fn a_full_read_is_not_the_last() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(&[7; 2 * LEAST_READ]).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN);
+    connection.notice(Edges::of(&connection).next());
+    let (mut tools, mut list) = (tools(), BufferList::new());
+    list.room(CHUNK, &mut tools.chunks);
+    list.commit(CHUNK - LEAST_READ, &mut tools.chunks);
+    let first = connection.read_into(&mut list, &mut tools);
+    assert_eq!(first, Ok(Progress::Moved(LEAST_READ)));
+    assert!(can_read(&connection));
+    assert_eq!(read(&mut connection), got(&[7; LEAST_READ]));
+    assert!(!can_read(&connection));
+}
+
+#[test]
+fn data_and_fin_in_one_edge_are_both_read() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+    let edges = Edges::of(&connection);
+    connection.notice(edges.next());
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert_eq!(edges.now(), None, "no second edge tells of the FIN");
+    assert!(can_read(&connection));
+    assert_eq!(read(&mut connection), EOF);
+    assert!(can_write(&connection), "a half-closed peer still reads");
+}
+
+#[test]
+fn a_hang_up_is_no_error() {
+    let (mut connection, mut peer) = pair();
+    connection.shut(&mut tools());
+    assert_eq!(peer.read(&mut [0; 9]).unwrap(), 0);
+    peer.write_all(b"abc").unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP);
+    connection.notice(Edges::of(&connection).next());
+    assert!(!connection.gone());
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert_eq!(read(&mut connection), EOF);
+    assert!(!connection.is_dead());
+}
+
+#[test]
+fn an_error_alone_is_something_to_read() {
+    let (mut connection, _peer) = pair();
+    connection.notice(Readiness {
+        failed: true,
+        ..Readiness::default()
+    });
+    assert!(can_read(&connection) && connection.gone());
+}
+
+#[test]
+fn data_before_a_reset_is_read() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    reset(peer);
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLERR);
+    connection.notice(Edges::of(&connection).next());
+    assert!(connection.gone() && !can_write(&connection));
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert!(can_read(&connection) && !connection.is_ended());
+    assert_eq!(read(&mut connection), (Err(Errno::ECONNRESET), Vec::new()));
+    assert!(connection.is_ended() && connection.is_dead());
+}
+
+/// The kernel tells of an error once: a send that hears it leaves an orderly end for recv.
+#[test]
+fn an_error_that_send_was_told_is_remembered() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    reset(peer);
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLERR);
+    assert_eq!(write(&mut connection, b"x"), Err(Errno::ECONNRESET));
+    assert!(connection.gone() && !connection.is_ended());
+    assert!(can_read(&connection), "there is something left to read");
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert!(can_read(&connection));
+    assert_eq!(read(&mut connection), EOF);
+    assert!(connection.is_dead());
+}
+
+#[test]
+fn an_error_that_recv_was_told_ends_the_sink_as_well() {
+    let (mut connection, peer) = pair();
+    reset(peer);
+    wait_until(&connection, EpollFlags::EPOLLERR);
+    assert_eq!(read(&mut connection).0, Err(Errno::ECONNRESET));
+    assert!(connection.gone() && connection.is_ended());
+}
+
+/// Nobody reads any more, so nobody is told: only the event says it.
+#[test]
+fn a_reset_after_the_half_close_is_seen() {
+    let (mut connection, peer) = pair();
+    let edges = Edges::of(&connection);
+    edges.next(); // writable
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    connection.notice(edges.next());
+    assert_eq!(read(&mut connection), EOF);
+    assert!(!connection.gone());
+    reset(peer);
+    connection.notice(edges.next());
+    assert!(connection.gone() && !can_write(&connection) && !can_read(&connection));
+}
+
+/// Reads what the edges make it read.
+fn read_by_edges(connection: &mut Connection, edges: &Edges, count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        if can_read(connection) {
+            bytes.extend(read(connection).1);
+        } else {
+            connection.notice(edges.next());
+        }
+    }
+    bytes
+}
+
+fn send_urgent(peer: &mut TcpStream) {
+    peer.write_all(b"abc").unwrap();
+    assert_eq!(send(peer.as_raw_fd(), b"!", MsgFlags::MSG_OOB), Ok(1));
+    peer.write_all(b"def").unwrap();
+}
+
+#[test]
+fn what_follows_urgent_data_is_read() {
+    let (mut connection, mut peer) = pair();
+    send_urgent(&mut peer);
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI);
+    let edges = Edges::of(&connection);
+    assert_eq!(read_by_edges(&mut connection, &edges, 6), b"abcdef");
+}
+
+#[test]
+fn the_end_after_urgent_data_is_read() {
+    let (mut connection, mut peer) = pair();
+    send_urgent(&mut peer);
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    let all = EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | EpollFlags::EPOLLRDHUP;
+    wait_until(&connection, all);
+    let edges = Edges::of(&connection);
+    assert_eq!(read_by_edges(&mut connection, &edges, 6), b"abcdef");
+    assert_eq!(read(&mut connection), EOF);
+}
+
+#[test]
+fn a_full_socket_is_not_written_to_until_the_peer_reads() {
+    let (mut connection, mut peer) = pair();
+    let edges = Edges::of(&connection);
+    connection.notice(edges.next());
+    let mut sent = 0;
+    while can_write(&connection) {
+        match write(&mut connection, &[7; CHUNK]) {
+            Ok(Progress::Moved(count)) => {
+                sent += count;
+                assert_eq!(can_write(&connection), count == CHUNK);
+            }
+            outcome => assert_eq!(outcome, Ok(Progress::Blocked)),
+        }
+        assert!(sent < 1 << 30, "it is never full");
+    }
+    // Whether it was the short send or EAGAIN that told: an edge comes when there is room.
+    let mut bytes = vec![0; sent];
+    peer.read_exact(&mut bytes).unwrap();
+    assert!(bytes.iter().all(|&byte| byte == 7));
+    while !can_write(&connection) {
+        connection.notice(edges.next());
+    }
+    assert_eq!(write(&mut connection, b"abc"), MOVED_3);
+}
+
+#[test]
+fn what_was_sent_is_delivered_once_it_is_acknowledged() {
+    let (mut connection, mut peer) = pair();
+    assert!(connection.is_delivered());
+    let mut sent = 0;
+    while can_write(&connection) {
+        if let Ok(Progress::Moved(count)) = write(&mut connection, &[7; CHUNK]) {
+            sent += count;
+        }
+    }
+    // Here all that was sent is acknowledged soon, but the rest may not be sent: also then.
+    let begin = Instant::now();
+    while getsockopt(&connection, TcpInfo).unwrap()[UNACKED] > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(!connection.is_delivered());
+    }
+    assert!(!connection.is_delivered(), "the peer reads nothing");
+    peer.read_exact(&mut vec![0; sent]).unwrap();
+    // Having been read means having been received; the acknowledgement may still be on its way.
+    peer.write_all(b"abc").unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN);
+    assert!(connection.is_delivered());
+}
+
+#[test]
+fn what_is_discarded_is_read() {
+    let (mut connection, mut peer) = pair();
+    peer.write_all(b"abc").unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+    connection.notice(Edges::of(&connection).next());
+    let mut tools = tools();
+    assert_eq!(connection.discard(&mut tools), MOVED_3);
+    assert_eq!(connection.discard(&mut tools), Ok(Progress::Eof));
+    assert!(connection.is_ended());
+    assert_eq!(tools.chunks.lent(), 0);
+}
+
+#[test]
+fn on_last_call_silence_is_the_end() {
+    let (mut connection, mut peer) = pair();
+    let edges = Edges::of(&connection);
+    connection.notice(edges.next());
+    peer.write_all(b"abc").unwrap();
+    connection.notice(edges.next());
+    connection.last_call();
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert!(can_read(&connection), "no edge tells of silence");
+    assert_eq!(read(&mut connection), EOF);
+    // It was our end, not the peer's: a lingering close reads on.
+    assert!(!can_read(&connection) && !connection.is_ended());
+    peer.write_all(b"def").unwrap();
+    connection.notice(edges.next());
+    assert_eq!(read(&mut connection), got(b"def"));
+    assert!(!can_read(&connection));
+}
+
+#[test]
+fn without_last_call_silence_is_none() {
+    let (mut connection, mut peer) = pair();
+    let urgent = Readiness {
+        urgent: true,
+        ..Readiness::default()
+    };
+    peer.write_all(b"abc").unwrap();
+    wait_until(&connection, EpollFlags::EPOLLIN);
+    connection.notice(urgent);
+    assert_eq!(read(&mut connection), got(b"abc"));
+    assert!(can_read(&connection), "only EAGAIN shows that all is read");
+    assert_eq!(read(&mut connection), BLOCKED);
+    assert!(!can_read(&connection));
+}

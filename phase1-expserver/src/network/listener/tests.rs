@@ -1,0 +1,88 @@
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::getsockopt;
+
+use nix::sys::socket::sockopt::TcpNoDelay;
+
+use super::*;
+use crate::network::rig::wait_until;
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+#[test]
+fn clients_come_one_by_one_until_nobody_waits() {
+    let mut listener = Listener::bind(any_port(), false, 7).unwrap();
+    listener.listen(8).unwrap();
+    assert_ne!(listener.address().port(), 0);
+    assert_eq!(listener.service, 7);
+    let clients = [(); 3].map(|()| TcpStream::connect(listener.address()).unwrap());
+    listener.pending = true;
+    for client in &clients {
+        wait_until(&listener, EpollFlags::EPOLLIN);
+        let Accept::Client(accepted) = listener.accept() else {
+            panic!("no client");
+        };
+        assert!(listener.pending, "there may be more");
+        let peer: SockaddrStorage = nix::sys::socket::getpeername(accepted.as_raw_fd()).unwrap();
+        assert_eq!(peer.to_string(), client.local_addr().unwrap().to_string());
+        let status = fcntl(&accepted, FcntlArg::F_GETFL).unwrap();
+        assert!(OFlag::from_bits_truncate(status).contains(OFlag::O_NONBLOCK));
+        let flags = fcntl(&accepted, FcntlArg::F_GETFD).unwrap();
+        assert!(FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC));
+        assert_eq!(getsockopt(&accepted, TcpNoDelay), Ok(true));
+    }
+    assert!(matches!(listener.accept(), Accept::WouldBlock));
+    assert!(!listener.pending);
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error() {
+    let first = Listener::bind(any_port(), false, 0).unwrap();
+    // Two may bind; which one gets the port is decided when they listen.
+    let second = Listener::bind(first.address(), false, 0).unwrap();
+    first.listen(8).unwrap();
+    assert_eq!(second.listen(8), Err(Errno::EADDRINUSE));
+    let third = Listener::bind(first.address(), false, 0);
+    assert_eq!(third.err(), Some(Errno::EADDRINUSE));
+}
+
+#[test]
+fn workers_share_a_port() {
+    let first = Listener::bind(any_port(), true, 0).unwrap();
+    first.listen(8).unwrap();
+    let second = Listener::bind(first.address(), true, 0).unwrap();
+    second.listen(8).unwrap();
+    assert_eq!(first.address(), second.address());
+}
+
+#[test]
+fn ipv6_is_as_good() {
+    let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    match Listener::bind(any, false, 0) {
+        Ok(listener) => assert!(listener.address().is_ipv6()),
+        // A machine may be without it.
+        Err(errno) => assert!(matches!(errno, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)),
+    }
+}
+
+#[test]
+fn only_the_fault_of_one_client_is_passed_over() {
+    for errno in [Errno::ECONNABORTED, Errno::EPROTO, Errno::EPERM] {
+        assert!(matches!(refused(errno), Accept::Passed(_)), "{errno}");
+    }
+    for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
+        assert!(matches!(refused(errno), Accept::NoDescriptor(_)), "{errno}");
+    }
+}
+
+#[test]
+fn after_any_other_error_clients_are_still_awaited() {
+    let mut listener = Listener::bind(any_port(), false, 0).unwrap();
+    let accepted = listener.accept(); // it does not listen yet
+    assert!(matches!(accepted, Accept::NoDescriptor(Errno::EINVAL)));
+    assert!(listener.pending);
+}

@@ -1,0 +1,148 @@
+use std::io::{Read, Write};
+use std::net::{self, Ipv4Addr, TcpListener};
+
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::sockopt::TcpNoDelay;
+
+use super::*;
+use crate::core::pipe::{Progress, Sink, Source};
+use crate::network::listener::Listener;
+use crate::network::rig::{Edges, read, reset, tools, wait_until};
+use crate::utils::buffer::BufferList;
+
+fn upstream() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A port that is taken, but where nobody listens.
+fn refusing() -> (Listener, SocketAddr) {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let bound = Listener::bind(any, false, 0).unwrap();
+    let address = bound.address();
+    (bound, address)
+}
+
+fn begin(addresses: &[SocketAddr]) -> Attempt {
+    Attempt::begin(addresses, Instant::now()).unwrap()
+}
+
+fn settle(mut attempt: Attempt, addresses: &[SocketAddr]) -> nix::Result<Settled> {
+    let edges = Edges::of(&attempt);
+    while !attempt.is_decided() {
+        attempt.notice(edges.next());
+    }
+    attempt.settle(addresses)
+}
+
+fn connection(settled: nix::Result<Settled>) -> Connection {
+    match settled {
+        Ok(Settled::Connected(connection)) => connection,
+        Ok(_) => panic!("not connected"),
+        Err(errno) => panic!("not connected: {errno}"),
+    }
+}
+
+#[test]
+fn an_upstream_that_listens_is_reached() {
+    let (listener, address) = upstream();
+    let mut connection = connection(settle(begin(&[address]), &[address]));
+    assert_eq!(getsockopt(&connection, TcpNoDelay), Ok(true));
+    assert!(connection.writable() && !connection.readable() && !connection.is_dead());
+    let (mut tools, mut list) = (tools(), BufferList::new());
+    list.room(3, &mut tools.chunks)[..3].copy_from_slice(b"abc");
+    list.commit(3, &mut tools.chunks);
+    let sent = connection.write_from(&mut list, &mut tools);
+    assert_eq!(sent, Ok(Progress::Moved(3)));
+    let mut bytes = [0; 3];
+    listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"abc");
+}
+
+#[test]
+fn without_an_event_nothing_is_decided() {
+    let (_listener, address) = upstream();
+    assert!(!begin(&[address]).is_decided());
+}
+
+/// One edge tells that it is connected, of what was said and of the end: there is no other.
+#[test]
+fn an_upstream_may_speak_first_and_leave() {
+    let (listener, address) = upstream();
+    let attempt = begin(&[address]);
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(b"hello").unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&attempt, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
+    let mut connection = connection(settle(attempt, &[address]));
+    assert!(connection.readable());
+    let hello = (Ok(Progress::Moved(5)), b"hello".to_vec());
+    assert_eq!(read(&mut connection), hello);
+    assert!(connection.readable());
+    assert_eq!(read(&mut connection).0, Ok(Progress::Eof));
+}
+
+#[test]
+fn an_upstream_may_speak_first_and_stay() {
+    let (listener, address) = upstream();
+    let attempt = begin(&[address]);
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(b"hello").unwrap();
+    wait_until(&attempt, EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT);
+    let mut connection = connection(settle(attempt, &[address]));
+    assert!(connection.readable() && connection.writable());
+    assert_eq!(read(&mut connection).1, b"hello");
+}
+
+#[test]
+fn an_upstream_that_accepts_and_resets_was_reached() {
+    let (listener, address) = upstream();
+    let (other, next) = upstream();
+    let addresses = [address, next];
+    let attempt = begin(&addresses);
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.write_all(b"hello").unwrap();
+    reset(peer);
+    wait_until(&attempt, EpollFlags::EPOLLIN | EpollFlags::EPOLLERR);
+    let mut connection = connection(settle(attempt, &addresses));
+    assert!(connection.is_dead());
+    assert_eq!(read(&mut connection).1, b"hello");
+    other.set_nonblocking(true).unwrap();
+    assert!(other.accept().is_err(), "the next one is not asked as well");
+}
+
+#[test]
+fn addresses_are_tried_in_turn() {
+    let (_bound, bad) = refusing();
+    let (listener, good) = upstream();
+    // To a broadcast address connect itself says no.
+    let worse = SocketAddr::from((Ipv4Addr::BROADCAST, 80));
+    let addresses = [worse, bad, bad, good];
+    let deadline = Instant::now();
+    let mut attempt = Attempt::begin(&addresses, deadline).unwrap();
+    for _ in 0..2 {
+        attempt = match settle(attempt, &addresses) {
+            Ok(Settled::Trying(attempt)) => attempt,
+            _ => panic!("not refused"),
+        };
+        assert!(!attempt.is_decided(), "what was seen was another socket's");
+        assert_eq!(attempt.deadline(), deadline);
+    }
+    let connection = connection(settle(attempt, &addresses));
+    let (_, from) = listener.accept().unwrap();
+    assert!(connection.writable() && !connection.is_dead());
+    assert!(from.ip().is_loopback());
+}
+
+#[test]
+fn when_all_have_failed_the_last_error_is_told() {
+    let (_bound, bad) = refusing();
+    let settled = settle(begin(&[bad]), &[bad]);
+    assert_eq!(settled.err(), Some(Errno::ECONNREFUSED));
+    let worse = SocketAddr::from((Ipv4Addr::BROADCAST, 80));
+    let begun = Attempt::begin(&[worse], Instant::now());
+    assert!(matches!(begun, Err(Errno::ENETUNREACH | Errno::EACCES)));
+    let begun = Attempt::begin(&[], Instant::now());
+    assert!(matches!(begun, Err(Errno::EADDRNOTAVAIL)));
+}

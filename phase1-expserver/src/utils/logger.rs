@@ -1,0 +1,262 @@
+//! What the program writes on the terminal: log lines on stderr, what clients say on stdout.
+//!
+//! A plain write to either waits while their reader does not read (a pipe is full after 64 KiB, a
+//! terminal stops at Ctrl-S), and `println!` panics once the reader is gone. With one thread for all
+//! clients neither may happen: ask with `poll(2)` first, write little. The only module that sets
+//! up `log`; it is called by `main` once, and by everybody through the macros of `log`. It keeps no
+//! record of its own.
+
+use std::env;
+use std::fmt::{Arguments, Write};
+use std::io::{IsTerminal, stderr, stdout};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use log::{Level, LevelFilter, Log, Metadata, Record, warn};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::{dup2_stderr, dup2_stdout, write};
+use simple_logger::SimpleLogger;
+
+use super::show::show_message;
+
+/// A pipe that is ready for writing takes this many bytes at once (pipe(7)).
+const PIPE_BUF: usize = 4096;
+/// What is kept for a stdout that takes nothing, in bytes.
+const MAX_KEPT: usize = 1024 * 1024;
+
+/// Held from the question to the write: another worker must not fill the pipe in between.
+static WRITING: Mutex<()> = Mutex::new(());
+
+/// Log lines go to stderr, so that stdout holds the messages alone. A level asked for on the
+/// command line wins over `XPS_DEBUG=1`, which wins over `RUST_LOG`.
+pub fn start(verbose: u8, quiet: bool) {
+    unblock_terminals();
+    let debug = env::var_os("XPS_DEBUG").is_some_and(|value| value == "1");
+    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
+    let levels = match asked_level(verbose, quiet, debug) {
+        Some(level) => logger.with_level(level),
+        None => logger,
+    };
+    log::set_max_level(levels.max_level());
+    let _ = log::set_boxed_logger(Box::new(CarefulLogger {
+        levels,
+        colors: stderr().is_terminal(),
+        dropped: AtomicUsize::new(0),
+    })); // the first one stays
+}
+
+/// The level that somebody asked for, in this program's own ways.
+fn asked_level(verbose: u8, quiet: bool, debug: bool) -> Option<LevelFilter> {
+    match (quiet, verbose, debug) {
+        (true, ..) => Some(LevelFilter::Warn),
+        (_, 2.., _) => Some(LevelFilter::Trace),
+        (_, 1, _) | (_, _, true) => Some(LevelFilter::Debug),
+        _ => None,
+    }
+}
+
+/// A terminal may be ready and yet have room for less than a line: then a write waits after all.
+/// Opened anew it has an O_NONBLOCK of its own; that of the descriptor we inherited is shared with
+/// the shell (open(2)).
+fn unblock_terminals() {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let reopen = |path: &str| open(path, flags, Mode::empty());
+    if stdout().is_terminal()
+        && let Ok(terminal) = reopen("/dev/stdout")
+    {
+        let _ = dup2_stdout(terminal); // if it fails, the old one stays
+    }
+    if stderr().is_terminal()
+        && let Ok(terminal) = reopen("/dev/stderr")
+    {
+        let _ = dup2_stderr(terminal);
+    }
+}
+
+/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN when that is nothing, other
+/// errors when nobody will ever see it.
+fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
+    poll(&mut asked, PollTimeout::ZERO)?;
+    let ready = asked[0].revents().unwrap_or(PollFlags::POLLERR);
+    if ready.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        return Err(Errno::EPIPE); // the reading end is closed
+    }
+    if !ready.contains(PollFlags::POLLOUT) {
+        return Err(Errno::EAGAIN);
+    }
+    write(output, &bytes[..bytes.len().min(PIPE_BUF)])
+}
+
+/// Prints as simple_logger does, which has `eprintln!` do it: that may wait, and panics when stderr
+/// fails (a log file on a full disk). Here such a line is lost.
+struct CarefulLogger {
+    levels: SimpleLogger,
+    colors: bool,
+    dropped: AtomicUsize,
+}
+
+impl Log for CarefulLogger {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        self.levels.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut text = String::new();
+        let target = record.target();
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let lost = format_args!("{dropped} log lines lost: stderr took none");
+            self.add_line(&mut text, Level::Warn, target, lost);
+        }
+        self.add_line(&mut text, record.level(), target, *record.args());
+        if write_ready(stderr().as_fd(), text.as_bytes()).is_err() {
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl CarefulLogger {
+    fn add_line(&self, text: &mut String, level: Level, target: &str, said: Arguments) {
+        let color = match level {
+            _ if !self.colors => "",
+            Level::Error => "\x1b[31m",
+            Level::Warn => "\x1b[33m",
+            Level::Info => "\x1b[36m",
+            Level::Debug => "\x1b[35m",
+            Level::Trace => "\x1b[39m",
+        };
+        let plain = if self.colors { "\x1b[0m" } else { "" };
+        let _ = writeln!(text, "{color}{level:<5}{plain} [{target}] {said}");
+    }
+}
+
+/// The `[CLIENT MESSAGE]` lines for stdout, flushed once per turn of the loop.
+#[derive(Default)]
+pub struct Transcript {
+    shown: bool,
+    kept: String,
+    /// `kept[..written]` is out.
+    written: usize,
+    dropped: usize,
+}
+
+impl Transcript {
+    /// A transcript that prints, or (`-q`) one that forgets what it is told.
+    pub fn new(shown: bool) -> Transcript {
+        Transcript {
+            shown,
+            ..Transcript::default()
+        }
+    }
+
+    /// Adds what a client said in one line, `text` without the line's ending. Only counts it when
+    /// too much is kept.
+    pub fn message(&mut self, text: &[u8]) {
+        if !self.shown {
+            return;
+        }
+        if self.kept.len() < MAX_KEPT {
+            show_message(text, &mut self.kept);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Writes what stdout takes without waiting. False when something is left: then call again
+    /// soon, no event will tell.
+    pub fn flush(&mut self) -> bool {
+        while self.written < self.kept.len() {
+            let rest = whole_lines(&self.kept.as_bytes()[self.written..]);
+            match write_ready(stdout().as_fd(), rest) {
+                Ok(count) => self.written += count,
+                Err(Errno::EAGAIN | Errno::EINTR) => return false,
+                Err(_) => self.written = self.kept.len(),
+            }
+        }
+        self.kept.clear();
+        self.kept.shrink_to(PIPE_BUF);
+        self.written = 0;
+        if self.dropped > 0 {
+            let dropped = self.dropped;
+            warn!("{dropped} messages not shown: stdout is read too slowly");
+            self.dropped = 0;
+        }
+        true
+    }
+}
+
+/// As many of the lines as go out in one write, which no write of another worker can split.
+fn whole_lines(text: &[u8]) -> &[u8] {
+    let head = &text[..text.len().min(PIPE_BUF)];
+    match head.iter().rposition(|byte| *byte == b'\n') {
+        Some(end) => &head[..=end],
+        None => head,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::unistd::{pipe, read};
+
+    #[test]
+    fn the_command_line_wins_over_the_environment() {
+        assert_eq!(asked_level(0, true, true), Some(LevelFilter::Warn));
+        assert_eq!(asked_level(2, false, true), Some(LevelFilter::Trace));
+        assert_eq!(asked_level(1, false, false), Some(LevelFilter::Debug));
+        assert_eq!(asked_level(0, false, true), Some(LevelFilter::Debug));
+        assert_eq!(asked_level(0, false, false), None, "RUST_LOG decides");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_blocks_nobody() {
+        let (reader, writer) = pipe().unwrap();
+        let mut written = 0;
+        while let Ok(count) = write_ready(writer.as_fd(), &[b'x'; 10_000]) {
+            assert!(count <= PIPE_BUF);
+            written += count;
+        }
+        assert_eq!(written, 64 * 1024);
+        assert_eq!(write_ready(writer.as_fd(), b"x"), Err(Errno::EAGAIN));
+        read(&reader, &mut [0; PIPE_BUF]).unwrap();
+        assert_eq!(write_ready(writer.as_fd(), b"x"), Ok(1));
+        drop(reader);
+        assert_eq!(write_ready(writer.as_fd(), b"x"), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn what_goes_out_at_once_ends_with_a_line() {
+        assert_eq!(whole_lines(b"a\nb\nc"), b"a\nb\n");
+        assert_eq!(whole_lines(b"abc"), b"abc");
+        let many = "0123456\n".repeat(1000);
+        assert_eq!(whole_lines(many.as_bytes()).len(), PIPE_BUF);
+        assert_eq!(whole_lines(&many.as_bytes()[1..]).len(), PIPE_BUF - 1);
+    }
+
+    #[test]
+    fn a_quiet_transcript_keeps_nothing_and_a_shown_one_not_too_much() {
+        let mut quiet = Transcript::new(false);
+        quiet.message(b"hello");
+        assert!(quiet.kept.is_empty() && quiet.flush());
+
+        let mut shown = Transcript::new(true);
+        shown.message(b"hello\x07");
+        assert_eq!(shown.kept, "[CLIENT MESSAGE] hello\\x07\n");
+        for _ in 0..2000 {
+            shown.message(&[b'x'; 1000]);
+        }
+        assert!(shown.kept.len() < MAX_KEPT + 2000);
+        assert!(shown.dropped > 900);
+    }
+}

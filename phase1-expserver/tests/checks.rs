@@ -1,0 +1,11 @@
+//! What phase 1 must do, one test a check: see `harness/src/checks/phase1/`.
+
+use std::process::ExitCode;
+
+use harness::check::Stage;
+use harness::program::Program;
+
+fn main() -> ExitCode {
+    let server = Program::announced(env!("CARGO_BIN_EXE_phase1-expserver"));
+    harness::suite::test_stage(Stage::Phase1, server)
+}

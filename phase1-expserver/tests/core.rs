@@ -1,0 +1,213 @@
+//! A core in this process: what is hard to arrange from outside (an upstream with two addresses),
+//! and what its end says about leaks, which debug builds check.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{setsockopt, sockopt::Linger};
+use phase1_expserver::config::{Config, Limits, Role, Route, Service};
+use phase1_expserver::core::event_loop::Wake;
+use phase1_expserver::core::{Core, Ended};
+use phase1_expserver::network::listener::Listener;
+use phase1_expserver::vec::XpsVec;
+
+/// A core that serves one role until it is told to end.
+struct Running {
+    address: SocketAddr,
+    signals: Arc<EventFd>,
+    core: JoinHandle<anyhow::Result<Ended>>,
+}
+
+impl Running {
+    fn new(role: Role, change: impl FnOnce(&mut Limits)) -> Running {
+        let mut limits = Limits {
+            backlog: 16,
+            pipe_threshold: 64 * 1024,
+            connect: Duration::from_secs(5),
+            idle: None,
+            drain: Duration::from_secs(5),
+            linger: Duration::from_secs(2),
+        };
+        change(&mut limits);
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), false, 0).unwrap();
+        listener.listen(limits.backlog).unwrap();
+        let address = listener.address();
+        let service = Service {
+            host: String::new(),
+            port: address.port(),
+            role,
+        };
+        let config = Arc::new(Config {
+            services: XpsVec::from_iter([service]),
+            public: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/public")),
+            workers: 1,
+            limits,
+            quiet: true,
+        });
+        let signals = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap());
+        let wake = Wake::Told(Arc::clone(&signals));
+        let core = Core::new(config, XpsVec::from_iter([listener]), wake).unwrap();
+        let core = thread::spawn(move || core.run());
+        Running {
+            address,
+            signals,
+            core,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        let patience = Some(Duration::from_secs(10));
+        client.set_read_timeout(patience).unwrap();
+        client
+    }
+
+    /// Tells it to end, `times` over. A panic in the core (a leak) is one here.
+    fn end(self, times: u64) -> Ended {
+        self.signals.write(times).unwrap();
+        self.core.join().unwrap().unwrap()
+    }
+}
+
+fn to(addresses: impl IntoIterator<Item = SocketAddr>) -> Role {
+    Role::Proxy(Route {
+        host: "upstream".to_owned(),
+        port: 1,
+        addresses: XpsVec::from_iter(addresses),
+    })
+}
+
+fn everything(client: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// An address where nobody listens, nor anybody else will while the socket is kept.
+fn refusing() -> (TcpListener, SocketAddr) {
+    let (near, address) = listening();
+    let client = TcpStream::connect(address).unwrap();
+    let taken = client.local_addr().unwrap();
+    // The client's own port is bound, and is no listener's.
+    std::mem::forget(client);
+    (near, taken)
+}
+
+fn reset(stream: TcpStream) {
+    let at_once = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(&stream, Linger, &at_once).unwrap();
+}
+
+fn listening() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn the_second_address_of_an_upstream_is_tried_and_gets_what_the_client_has_sent() {
+    let (_kept, nobody) = refusing();
+    let (upstream, somebody) = listening();
+    let server = Running::new(to([nobody, nobody, somebody]), |_| {});
+    let mut client = server.connect();
+    client.write_all(b"early").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+
+    let (mut seen, _) = upstream.accept().unwrap();
+    assert_eq!(everything(&mut seen), b"early");
+    seen.write_all(b"answer").unwrap();
+    drop(seen);
+    assert_eq!(everything(&mut client), b"answer");
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
+#[test]
+fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
+    let (_kept, nobody) = refusing();
+    let server = Running::new(to([nobody, nobody]), |_| {});
+    let mut client = server.connect();
+    client.write_all(b"never read by anybody").unwrap();
+    assert_eq!(everything(&mut client), b"");
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
+/// Read and forgotten until the upload ends, it would seem to have arrived.
+#[test]
+fn an_upload_fails_when_its_upstream_does() {
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |limits| {
+        limits.linger = Duration::from_secs(10);
+    });
+    let mut client = server.connect();
+    client.write_all(b"begin").unwrap();
+    let (mut seen, _) = upstream.accept().unwrap();
+    seen.read_exact(&mut [0; 5]).unwrap();
+    seen.write_all(b"no").unwrap();
+    reset(seen);
+    client.read_exact(&mut [0; 2]).unwrap(); // it still gets what it is owed
+    let chunk = vec![0; 1 << 20];
+    let failed = (0..200).any(|_| client.write_all(&chunk).is_err());
+    assert!(failed, "200 MiB went to nobody");
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_answered() {
+    for (role, answer) in [(Role::Echo, "hello"), (Role::Reverse, "olleh")] {
+        let server = Running::new(role, |_| {});
+        let mut client = server.connect();
+        client.write_all(b"ping\n").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+        client.write_all(b"hello").unwrap(); // no line ending: nothing is owed until the end
+        assert_eq!(server.end(1), Ended::Clean);
+        let answered = everything(&mut client);
+        assert!(answered.ends_with(answer.as_bytes()), "{answered:?}");
+    }
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |_| {});
+    let client = server.connect();
+    let (seen, _) = upstream.accept().unwrap();
+    assert_eq!(server.end(2), Ended::Forced);
+    drop((client, seen));
+}
+
+#[test]
+fn who_does_not_end_in_time_is_cut_off() {
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |limits| {
+        limits.drain = Duration::from_millis(50);
+    });
+    let mut client = server.connect();
+    client.write_all(b"hello").unwrap();
+    let (mut seen, _) = upstream.accept().unwrap();
+    seen.read_exact(&mut [0; 5]).unwrap();
+    assert_eq!(server.end(1), Ended::Clean);
+    assert_eq!(everything(&mut client), b"");
+}
+
+#[test]
+fn a_client_that_never_reads_leaves_nothing_behind() {
+    for role in [Role::Echo, Role::Reverse] {
+        let server = Running::new(role, |limits| limits.drain = Duration::from_millis(50));
+        let mut client = server.connect();
+        let stuck = Some(Duration::from_millis(300));
+        client.set_write_timeout(stuck).unwrap();
+        let lines = "a line\n".repeat(10_000);
+        while client.write_all(lines.as_bytes()).is_ok() {}
+        assert_eq!(server.end(1), Ended::Clean);
+    }
+}

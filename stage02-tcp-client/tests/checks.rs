@@ -1,0 +1,12 @@
+//! What stage 2 must do, one test a check: see `harness/src/checks/stage02/`.
+
+use std::process::ExitCode;
+
+use harness::check::Stage;
+use harness::program::Program;
+
+fn main() -> ExitCode {
+    let client = Program::announced(env!("CARGO_BIN_EXE_stage02-tcp-client"))
+        .companion("multi-client", env!("CARGO_BIN_EXE_multi-client"));
+    harness::suite::test_stage(Stage::Stage02, client)
+}

@@ -1,0 +1,11 @@
+//! What stage 4 must do, one test a check: see `harness/src/checks/stage04/`.
+
+use std::process::ExitCode;
+
+use harness::check::Stage;
+use harness::program::Program;
+
+fn main() -> ExitCode {
+    let server = Program::announced(env!("CARGO_BIN_EXE_stage04-epoll"));
+    harness::suite::test_stage(Stage::Stage04, server)
+}
