@@ -88,10 +88,7 @@ fn owed(trial: &Trial) -> Verdict {
         trial.step(format!("{count} lines are sent"));
     }
     server.signal(Signal::SIGTERM);
-    expect_log(&server, "ends")?;
-    trial.wait_until("nobody new is accepted", || {
-        TcpStream::connect(server.addresses[1]).is_err()
-    })?;
+    expect_to_end(trial, &server)?;
     for (client, (count, expected)) in late.iter().zip(counts.into_iter().zip([&answer, &line])) {
         // The last one may have come too late to be read.
         (1..count).try_for_each(|_| client.expect(expected))?;
@@ -144,6 +141,14 @@ const PAIR_LIVES_ON: Check = Check {
     ..AT_ONCE
 };
 
+/// The first signal has been heard, and what follows at once has been done: nobody is
+/// accepted any more.
+fn expect_to_end(trial: &Trial, server: &Server) -> Verdict {
+    expect_log(server, "ends")?;
+    let refuses = || TcpStream::connect(server.address()).is_err();
+    trial.wait_until("it accepts nobody any more", refuses)
+}
+
 fn pair_lives_on(trial: &Trial) -> Verdict {
     let upstream = trial.upstream()?;
     let role = format!("proxy:{}", upstream.address());
@@ -158,7 +163,7 @@ fn pair_lives_on(trial: &Trial) -> Verdict {
     half_served.expect(b"all I say")?;
     half_served.expect_end()?;
     server.signal(Signal::SIGTERM);
-    expect_log(&server, "ends")?;
+    expect_to_end(trial, &server)?;
     for _ in 0..3 {
         client.send(b"still here?")?;
         served.expect(b"still here?")?;
@@ -251,7 +256,7 @@ fn second_signal(trial: &Trial) -> Verdict {
         let stuck = server.connect("a client that never reads")?;
         stuck.send_until_stuck(&lines(1, 1_000_000), 64 << 20)?;
         server.signal(Signal::SIGTERM);
-        expect_log(&server, "ends")?;
+        expect_to_end(trial, &server)?;
         server.signal(signal);
         server.expect_exit(1)?;
     }
