@@ -24,7 +24,11 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
         let missing = missing(check, &program);
         Test::test(check.id, move || run(check, &program)).with_ignored_flag(missing.is_some())
     });
-    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of its time a check waits, so that two share a CPU.
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * cpus);
+    libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
 
 fn run(check: &Check, program: &Program) -> Result<(), Failed> {
