@@ -131,6 +131,36 @@ fn the_second_address_of_an_upstream_is_tried_and_gets_what_the_client_has_sent(
     assert_eq!(server.end(1), Ended::Clean);
 }
 
+/// A listener whose queue is full, so that what comes is not even answered.
+fn black_hole() -> (Listener, XpsVec<TcpStream>, SocketAddr) {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), false, 0).unwrap();
+    listener.listen(1).unwrap();
+    let address = listener.address();
+    let mut waiting = XpsVec::new();
+    while let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        waiting.push(client);
+    }
+    (listener, waiting, address)
+}
+
+#[test]
+fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let (_listener, _waiting, silent) = black_hole();
+    let (upstream, somebody) = listening();
+    let server = Running::new(to([silent, somebody]), |limits| {
+        limits.connect = Duration::from_millis(500);
+    });
+    let mut client = server.connect();
+    let answering = thread::spawn(move || {
+        let (mut seen, _) = upstream.accept().unwrap();
+        seen.write_all(b"answer").unwrap();
+    });
+    assert_eq!(everything(&mut client), b"answer");
+    answering.join().unwrap();
+    drop(client);
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
 #[test]
 fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
     let (_kept, nobody) = refusing();

@@ -2,7 +2,7 @@
 //!
 //! Connecting takes a round trip or more, so it is begun here and settled when an event has told
 //! that it is decided (`connect(2)`, EINPROGRESS). An upstream may have several addresses: they are
-//! tried one after the other. Owned by the session whose client is waiting. It never waits, knows no
+//! tried one after the other, each until a deadline of its own. Owned by the session whose client is waiting. It never waits, knows no
 //! epoll and does not choose who is connected to what.
 
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ pub enum Settled {
 
 impl Attempt {
     /// Begins to connect to the first of `addresses` for which that does not fail at once.
-    /// `deadline` is for the whole attempt; watching it is the caller's.
+    /// `deadline` is for that one; watching it is the caller's.
     ///
     /// # Errors
     /// All addresses have failed; or there is no descriptor (EMFILE, ENFILE), which would be the
@@ -89,13 +89,15 @@ impl Attempt {
         self.deadline
     }
 
-    /// Finds out what has become of it, once it is decided. `addresses` are those it was begun with.
+    /// Finds out what has become of it, once it is decided or its deadline has come. `addresses` are
+    /// those it was begun with, `next_deadline` is for the next of them.
     ///
     /// # Errors
     /// The last address has failed as well.
-    pub fn settle(self, addresses: &[SocketAddr]) -> nix::Result<Settled> {
-        debug_assert!(self.is_decided(), "until then SO_ERROR is 0 as well");
+    pub fn settle(self, addresses: &[SocketAddr], next_deadline: Instant) -> nix::Result<Settled> {
         let failure = match getsockopt(&self.fd, SocketError) {
+            // SO_ERROR is 0 here as well.
+            _ if !self.is_decided() => Errno::ETIMEDOUT,
             // Nothing has failed. Or reset by an upstream that had accepted already: connected, with an answer perhaps,
             // and dead. To try the next one would be to ask twice.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
@@ -108,7 +110,7 @@ impl Attempt {
         };
         // Closed first: at the descriptor limit there is only this one for the next address.
         drop(self.fd);
-        Attempt::start_with(self.next, addresses, self.deadline, failure).map(Settled::Trying)
+        Attempt::start_with(self.next, addresses, next_deadline, failure).map(Settled::Trying)
     }
 }
 
