@@ -12,7 +12,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::SocketError;
-use nix::sys::socket::{SockaddrStorage, connect, getsockopt};
+use nix::sys::socket::{SockaddrStorage, connect, getpeername, getsockname, getsockopt};
 
 use crate::core::pipe::Readiness;
 use crate::network::connection::Connection;
@@ -98,8 +98,9 @@ impl Attempt {
         let failure = match getsockopt(&self.fd, SocketError) {
             // SO_ERROR is 0 here as well.
             _ if !self.is_decided() => Errno::ETIMEDOUT,
-            // Nothing has failed. Or reset by an upstream that had accepted already: connected, with an answer perhaps,
-            // and dead. To try the next one would be to ask twice.
+            Ok(0) if is_connected_to_itself(&self.fd) => Errno::ECONNREFUSED,
+            // Nothing has failed. Or reset by an upstream that had accepted already: connected, with
+            // an answer perhaps, and dead. To try the next one would be to ask twice.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
@@ -129,6 +130,16 @@ fn start(address: SocketAddr) -> nix::Result<(OwnedFd, Readiness)> {
         Err(errno) => return Err(errno),
     }
     Ok((fd, seen))
+}
+
+/// With nobody at the upstream's port, the kernel may give that very port to the socket that asks for
+/// it: TCP allows a connection from a port to itself (RFC 9293, 3.5, simultaneous open).
+fn is_connected_to_itself(fd: &OwnedFd) -> bool {
+    let own = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    match (own, getpeername::<SockaddrStorage>(fd.as_raw_fd())) {
+        (Ok(own), Ok(peer)) => own == peer,
+        _ => false, // gone again: recv will tell
+    }
 }
 
 #[cfg(test)]

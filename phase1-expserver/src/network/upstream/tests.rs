@@ -3,6 +3,7 @@ use std::net::{self, Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::bind;
 use nix::sys::socket::sockopt::TcpNoDelay;
 
 use super::*;
@@ -111,6 +112,26 @@ fn an_upstream_that_accepts_and_resets_was_reached() {
     assert_eq!(read(&mut connection).1, b"hello");
     other.set_nonblocking(true).unwrap();
     assert!(other.accept().is_err(), "the next one is not asked as well");
+}
+
+/// As the kernel does it by chance, if the port of an upstream that is down is a free one to it.
+#[test]
+fn a_connection_to_itself_is_a_refusal() {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let fd = tcp_socket(any).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(any)).unwrap();
+    let own: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
+    assert_eq!(connect(fd.as_raw_fd(), &own), Err(Errno::EINPROGRESS));
+    let mut attempt = Attempt {
+        fd,
+        next: 1,
+        seen: Readiness::default(),
+        deadline: Instant::now(),
+    };
+    wait_until(&attempt, EpollFlags::EPOLLOUT);
+    attempt.seen.writable = true;
+    let settled = attempt.settle(&[any], Instant::now());
+    assert_eq!(settled.err(), Some(Errno::ECONNREFUSED));
 }
 
 #[test]
