@@ -29,6 +29,7 @@ impl Session {
             queued: false,
             timer: None,
             last_moved: context.tools.now,
+            undelivered: 0,
             linger_until: None,
             look_again: None,
         };
