@@ -31,7 +31,6 @@ use crate::config::Config;
 use crate::disk::file::{File, PublicFolder};
 use crate::network::connection::Connection;
 use crate::network::upstream::Attempt;
-use crate::utils::repeats::Repeats;
 pub use closing::{Linger, linger_rule};
 
 /// How many reads and writes per pipe one step takes while there is something to move. More would
@@ -44,7 +43,6 @@ pub struct Context {
     /// Present if a role sends files.
     pub public: Option<PublicFolder>,
     pub spare: Spare,
-    pub warnings: Repeats,
     pub tools: Tools,
     /// The server has been told to end.
     pub ending: bool,
@@ -200,7 +198,7 @@ impl Session {
             }
         } else if self.is_idle(context) && self.cut(&mut context.tools) {
             let text = "a client is cut off: nothing has moved for --idle-timeout";
-            context.warnings.warn(text.to_owned(), context.tools.now);
+            context.tools.warn(text.to_owned());
         }
     }
 

@@ -117,7 +117,7 @@ impl Session {
 
     /// There will be no peer, `text` says why.
     fn no_peer(&mut self, text: String, context: &mut Context) {
-        context.warnings.warn(text, context.tools.now);
+        context.tools.warn(text);
         self.peer = Peer::Nobody;
         self.up.on(Event::SinkGone, &mut context.tools);
         self.down.on(Event::SourceEnded, &mut context.tools);
