@@ -51,8 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,
           value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub pipe_threshold: u32,
-    /// How many seconds a connection to an upstream may take, all of its addresses together; then
-    /// the client is closed
+    /// How many seconds a connection to an upstream may take, shared out equally among its addresses;
+    /// then the client is closed
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
     /// After how many seconds without a byte in either direction a client is cut off [default: never]

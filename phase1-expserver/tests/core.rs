@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +131,36 @@ fn the_second_address_of_an_upstream_is_tried_and_gets_what_the_client_has_sent(
     assert_eq!(server.end(1), Ended::Clean);
 }
 
+/// A listener whose queue is full, so that what comes is not even answered.
+fn black_hole() -> (Listener, XpsVec<TcpStream>, SocketAddr) {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), false, 0).unwrap();
+    listener.listen(1).unwrap();
+    let address = listener.address();
+    let mut waiting = XpsVec::new();
+    while let Ok(client) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        waiting.push(client);
+    }
+    (listener, waiting, address)
+}
+
+#[test]
+fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let (_listener, _waiting, silent) = black_hole();
+    let (upstream, somebody) = listening();
+    let server = Running::new(to([silent, somebody]), |limits| {
+        limits.connect = Duration::from_millis(500);
+    });
+    let mut client = server.connect();
+    let answering = thread::spawn(move || {
+        let (mut seen, _) = upstream.accept().unwrap();
+        seen.write_all(b"answer").unwrap();
+    });
+    assert_eq!(everything(&mut client), b"answer");
+    answering.join().unwrap();
+    drop(client);
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
 #[test]
 fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
     let (_kept, nobody) = refusing();
@@ -209,5 +239,49 @@ fn a_client_that_never_reads_leaves_nothing_behind() {
         let lines = "a line\n".repeat(10_000);
         while client.write_all(lines.as_bytes()).is_ok() {}
         assert_eq!(server.end(1), Ended::Clean);
+    }
+}
+
+/// Megabytes are in the buffers of the kernel: what goes out of these is seen by nobody here.
+#[test]
+fn a_client_that_reads_slowly_is_not_idle() {
+    const SIZE: usize = 6 << 20;
+    let (upstream, address) = listening();
+    let server = Running::new(to([address]), |limits| {
+        limits.idle = Some(Duration::from_millis(500));
+    });
+    let mut client = server.connect();
+    let (mut seen, _) = upstream.accept().unwrap();
+    let sending = thread::spawn(move || seen.write_all(&vec![b'x'; SIZE]));
+    let (mut chunk, mut count) = ([0; 32 * 1024], 0);
+    while count < SIZE {
+        let read = client.read(&mut chunk).unwrap();
+        assert_ne!(read, 0, "cut off after {count} bytes");
+        count += read;
+        thread::sleep(Duration::from_millis(20)); // it is slow
+    }
+    sending.join().unwrap().unwrap();
+    drop(client);
+    assert_eq!(server.end(1), Ended::Clean);
+}
+
+#[test]
+fn what_is_cut_off_does_not_look_complete() {
+    let soon = Duration::from_millis(100);
+    for idle in [Some(soon), None] {
+        let (upstream, address) = listening();
+        let server = Running::new(to([address]), |limits| {
+            limits.idle = idle;
+            limits.drain = soon;
+        });
+        let mut client = server.connect();
+        let (mut seen, _) = upstream.accept().unwrap();
+        let patience = idle.is_none().then_some(soon * 5);
+        seen.set_write_timeout(patience).unwrap();
+        // Until it is cut off; or, with no idle timeout, until nothing goes any more.
+        while seen.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        assert_eq!(server.end(1), Ended::Clean);
+        let end = client.read_to_end(&mut Vec::new());
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 }

@@ -43,7 +43,9 @@ fn settle(mut attempt: Attempt, addresses: &[SocketAddr]) -> Settled {
         failed: seen.contains(PollFlags::POLLERR),
         ..Readiness::default()
     });
-    attempt.settle(addresses).expect("an address is left")
+    attempt
+        .settle(addresses, Instant::now())
+        .expect("an address is left")
 }
 
 #[test]

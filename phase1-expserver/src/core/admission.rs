@@ -59,7 +59,7 @@ impl Core {
             Ok(()) => Next::Wait,
             Err(errno) => {
                 let text = format!("cannot watch a client: {}", errno.desc());
-                self.context.warnings.warn(text, self.context.tools.now);
+                self.context.tools.warn(text);
                 session.cut(&mut self.context.tools);
                 Next::Destroy
             }
@@ -71,7 +71,7 @@ impl Core {
     /// them again.
     fn pause_accepting(&mut self, errno: Errno) {
         let text = format!("cannot accept clients, they wait: {}", errno.desc());
-        self.context.warnings.warn(text, self.context.tools.now);
+        self.context.tools.warn(text);
         if self.retry.is_none() {
             let at = self.context.tools.now + ACCEPT_PAUSE;
             self.retry = Some(at);

@@ -48,7 +48,7 @@ impl Core {
     /// The last words. In debug builds it is checked that nothing was forgotten.
     pub(super) fn end(mut self, ended: Ended) -> Ended {
         self.context.tools.transcript.flush();
-        self.context.warnings.flush_all();
+        self.context.tools.warnings.flush_all();
         info!("Server has ended, clients served: {}", self.admitted);
         if ended == Ended::Clean {
             debug_assert_eq!(self.admitted, self.destroyed, "sessions");

@@ -41,7 +41,6 @@ use crate::config::{Config, Role};
 use crate::disk::file::PublicFolder;
 use crate::network::listener::Listener;
 use crate::utils::logger::Transcript;
-use crate::utils::repeats::Repeats;
 use crate::vec::{Key, Slots, XpsVec};
 use event_loop::{EventLoop, Wake};
 use pipe::{Readiness, Tools};
@@ -111,7 +110,6 @@ impl Core {
             context: Context {
                 public: public.transpose()?,
                 spare,
-                warnings: Repeats::new(module_path!()),
                 tools: Tools::new(Transcript::new(!config.quiet)),
                 ending: false,
                 config,
@@ -300,13 +298,13 @@ impl Core {
 
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
-        let (tools, warnings) = (&mut self.context.tools, &mut self.context.warnings);
+        let tools = &mut self.context.tools;
         let stdout = match tools.transcript.flush() {
             true => None,
             false => Some(tools.now + STDOUT_PAUSE),
         };
-        warnings.flush(tools.now);
-        let next = [stdout, warnings.due()].into_iter().flatten().min();
+        tools.warnings.flush(tools.now);
+        let next = [stdout, tools.warnings.due()].into_iter().flatten().min();
         if let Some(at) = next
             && self.output.is_none_or(|set| set <= tools.now || at < set)
         {

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 
 use crate::utils::buffer::{BufferList, ChunkPool};
 use crate::utils::logger::Transcript;
+use crate::utils::repeats::Repeats;
 
 /// What the ends of a pipe need to do their work, one per event loop.
 pub struct Tools {
@@ -22,6 +23,7 @@ pub struct Tools {
     pub chunks: ChunkPool,
     /// The messages of clients, for stdout.
     pub transcript: Transcript,
+    pub warnings: Repeats,
     /// When this turn of the loop began.
     pub now: Instant,
 }
@@ -31,8 +33,14 @@ impl Tools {
         Tools {
             chunks: ChunkPool::new(),
             transcript,
+            warnings: Repeats::new(env!("CARGO_CRATE_NAME")),
             now: Instant::now(),
         }
+    }
+
+    /// Says `text` as a warning, or counts it if it was said just now.
+    pub fn warn(&mut self, text: String) {
+        self.warnings.warn(text, self.now);
     }
 }
 

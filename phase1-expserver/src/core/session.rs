@@ -17,6 +17,7 @@
 mod closing;
 mod opening;
 
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,6 @@ use crate::config::Config;
 use crate::disk::file::{File, PublicFolder};
 use crate::network::connection::Connection;
 use crate::network::upstream::Attempt;
-use crate::utils::repeats::Repeats;
 pub use closing::{Linger, linger_rule};
 
 /// How many reads and writes per pipe one step takes while there is something to move. More would
@@ -43,7 +43,6 @@ pub struct Context {
     /// Present if a role sends files.
     pub public: Option<PublicFolder>,
     pub spare: Spare,
-    pub warnings: Repeats,
     pub tools: Tools,
     /// The server has been told to end.
     pub ending: bool,
@@ -95,6 +94,8 @@ pub struct Session {
     /// For core: the timer that is set.
     pub timer: Option<Instant>,
     last_moved: Instant,
+    /// What the kernel had not delivered when it was last asked whether the client is idle.
+    undelivered: u64,
     /// Both directions are over: how long the ends are waited for, and when to see whether they
     /// still have to be.
     linger_until: Option<Instant>,
@@ -190,15 +191,33 @@ impl Session {
     /// Cuts off who has been idle for too long; and who has gone without a word while there is no
     /// upstream yet.
     fn give_up_if_pointless(&mut self, context: &mut Context) {
-        let pointless = match &self.peer {
-            Peer::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
-            _ => self
-                .idle_at(&context.config)
-                .is_some_and(|at| at <= context.tools.now),
-        };
-        if pointless && self.cut(&mut context.tools) {
-            debug!("A client is given up");
+        if let Peer::Connecting(_) = &self.peer {
+            if self.client.is_dead() && self.up.held() == 0 {
+                self.cut(&mut context.tools);
+                debug!("A client is given up");
+            }
+        } else if self.is_idle(context) && self.cut(&mut context.tools) {
+            let text = "a client is cut off: nothing has moved for --idle-timeout";
+            context.tools.warn(text.to_owned());
         }
+    }
+
+    /// Whether nothing has moved for the time that is allowed. Bytes that the kernel holds go out
+    /// without a word to us, megabytes of them: only to ask it now and then shows that.
+    fn is_idle(&mut self, context: &Context) -> bool {
+        let now = context.tools.now;
+        if self.idle_at(&context.config).is_none_or(|at| at > now) {
+            return false;
+        }
+        let left = match &self.peer {
+            Peer::Upstream(server) => self.client.undelivered() + server.undelivered(),
+            _ => self.client.undelivered(),
+        };
+        let before = mem::replace(&mut self.undelivered, left);
+        if left != before {
+            self.last_moved = now;
+        }
+        left == before
     }
 }
 

@@ -11,7 +11,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use log::warn;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlink};
 use nix::libc::off_t;
@@ -203,8 +202,7 @@ impl Source for File {
         into.commit(read.unwrap_or(0), &mut tools.chunks);
         match read {
             Ok(0) => {
-                let (sent, size) = (self.offset, self.size);
-                warn!("A file has shrunk while it was sent: {sent} of {size} bytes");
+                tools.warn("a file has shrunk while it was sent".to_owned());
                 Ok(Progress::Eof)
             }
             Ok(count) => {
@@ -213,7 +211,7 @@ impl Source for File {
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(errno) => {
-                warn!("cannot read a file to its end: {}", errno.desc());
+                tools.warn(format!("cannot read a file to its end: {}", errno.desc()));
                 Err(errno)
             }
         }

@@ -20,7 +20,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, tcp_info};
-use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, shutdown};
+use nix::sys::socket::sockopt::Linger;
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
 use crate::core::pipe::{Outcome, Progress, Readiness, Sink, Source, Tools};
@@ -101,11 +102,27 @@ impl Connection {
     /// Whether the peer's kernel has acknowledged all that was sent, so that nothing on our side can
     /// destroy it any more (`tcp(7)`, TCP_INFO).
     pub fn is_delivered(&self) -> bool {
+        self.undelivered() == 0
+    }
+
+    /// A measure of what was sent and is not acknowledged: segments on their way plus bytes that are
+    /// not. While nothing more is sent, it changes when the peer takes something.
+    pub fn undelivered(&self) -> u64 {
         match getsockopt(&self.fd, TcpInfo) {
             // Both: to a peer that takes nothing now, nothing is on its way.
-            Ok(info) => info[UNACKED] == 0 && info[NOT_SENT] == 0,
-            Err(_) => true, // no TCP: nothing to wait for
+            Ok(info) => u64::from(info[UNACKED]) + u64::from(info[NOT_SENT]),
+            Err(_) => 0, // no TCP: nothing to wait for
         }
+    }
+
+    /// From here on to close is to reset: what is missing must not look like the end. It loses what
+    /// the kernel still holds as well.
+    pub fn reset_at_close(&self) {
+        let at_once = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        let _ = setsockopt(&self.fd, Linger, &at_once); // fails only if it is no socket
     }
 
     /// One read whose bytes are forgotten. Nobody wants them, but a socket that is closed with bytes

@@ -2,7 +2,7 @@
 //!
 //! Connecting takes a round trip or more, so it is begun here and settled when an event has told
 //! that it is decided (`connect(2)`, EINPROGRESS). An upstream may have several addresses: they are
-//! tried one after the other. Owned by the session whose client is waiting. It never waits, knows no
+//! tried one after the other, each until a deadline of its own. Owned by the session whose client is waiting. It never waits, knows no
 //! epoll and does not choose who is connected to what.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::SocketError;
-use nix::sys::socket::{SockaddrStorage, connect, getsockopt};
+use nix::sys::socket::{SockaddrStorage, connect, getpeername, getsockname, getsockopt};
 
 use crate::core::pipe::Readiness;
 use crate::network::connection::Connection;
@@ -38,7 +38,7 @@ pub enum Settled {
 
 impl Attempt {
     /// Begins to connect to the first of `addresses` for which that does not fail at once.
-    /// `deadline` is for the whole attempt; watching it is the caller's.
+    /// `deadline` is for that one; watching it is the caller's.
     ///
     /// # Errors
     /// All addresses have failed; or there is no descriptor (EMFILE, ENFILE), which would be the
@@ -89,15 +89,18 @@ impl Attempt {
         self.deadline
     }
 
-    /// Finds out what has become of it, once it is decided. `addresses` are those it was begun with.
+    /// Finds out what has become of it, once it is decided or its deadline has come. `addresses` are
+    /// those it was begun with, `next_deadline` is for the next of them.
     ///
     /// # Errors
     /// The last address has failed as well.
-    pub fn settle(self, addresses: &[SocketAddr]) -> nix::Result<Settled> {
-        debug_assert!(self.is_decided(), "until then SO_ERROR is 0 as well");
+    pub fn settle(self, addresses: &[SocketAddr], next_deadline: Instant) -> nix::Result<Settled> {
         let failure = match getsockopt(&self.fd, SocketError) {
-            // Nothing has failed. Or reset by an upstream that had accepted already: connected, with an answer perhaps,
-            // and dead. To try the next one would be to ask twice.
+            // SO_ERROR is 0 here as well.
+            _ if !self.is_decided() => Errno::ETIMEDOUT,
+            Ok(0) if is_connected_to_itself(&self.fd) => Errno::ECONNREFUSED,
+            // Nothing has failed. Or reset by an upstream that had accepted already: connected, with
+            // an answer perhaps, and dead. To try the next one would be to ask twice.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
@@ -108,7 +111,7 @@ impl Attempt {
         };
         // Closed first: at the descriptor limit there is only this one for the next address.
         drop(self.fd);
-        Attempt::start_with(self.next, addresses, self.deadline, failure).map(Settled::Trying)
+        Attempt::start_with(self.next, addresses, next_deadline, failure).map(Settled::Trying)
     }
 }
 
@@ -127,6 +130,16 @@ fn start(address: SocketAddr) -> nix::Result<(OwnedFd, Readiness)> {
         Err(errno) => return Err(errno),
     }
     Ok((fd, seen))
+}
+
+/// With nobody at the upstream's port, the kernel may give that very port to the socket that asks for
+/// it: TCP allows a connection from a port to itself (RFC 9293, 3.5, simultaneous open).
+fn is_connected_to_itself(fd: &OwnedFd) -> bool {
+    let own = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    match (own, getpeername::<SockaddrStorage>(fd.as_raw_fd())) {
+        (Ok(own), Ok(peer)) => own == peer,
+        _ => false, // gone again: recv will tell
+    }
 }
 
 #[cfg(test)]

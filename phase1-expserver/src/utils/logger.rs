@@ -161,24 +161,32 @@ impl Transcript {
     }
 
     /// Adds what a client said in one line, `text` without the line's ending. Only counts it when
-    /// too much is kept.
+    /// too much is kept and stdout takes none of that.
     pub fn message(&mut self, text: &[u8]) {
+        self.message_to(stdout().as_fd(), text);
+    }
+
+    fn message_to(&mut self, output: BorrowedFd, text: &[u8]) {
         if !self.shown {
             return;
         }
-        if self.kept.len() < MAX_KEPT {
-            show_message(text, &mut self.kept);
-        } else {
+        if self.kept.len() >= MAX_KEPT && !self.flush_to(output) {
             self.dropped += 1;
+        } else {
+            show_message(text, &mut self.kept);
         }
     }
 
     /// Writes what stdout takes without waiting. False when something is left: then call again
     /// soon, no event will tell.
     pub fn flush(&mut self) -> bool {
+        self.flush_to(stdout().as_fd())
+    }
+
+    fn flush_to(&mut self, output: BorrowedFd) -> bool {
         while self.written < self.kept.len() {
             let rest = whole_lines(&self.kept.as_bytes()[self.written..]);
-            match write_ready(stdout().as_fd(), rest) {
+            match write_ready(output, rest) {
                 Ok(count) => self.written += count,
                 Err(Errno::EAGAIN | Errno::EINTR) => return false,
                 Err(_) => self.written = self.kept.len(),
@@ -253,10 +261,22 @@ mod tests {
         let mut shown = Transcript::new(true);
         shown.message(b"hello\x07");
         assert_eq!(shown.kept, "[CLIENT MESSAGE] hello\\x07\n");
+        let (_reader, full) = pipe().unwrap();
         for _ in 0..2000 {
-            shown.message(&[b'x'; 1000]);
+            shown.message_to(full.as_fd(), &[b'x'; 1000]);
         }
         assert!(shown.kept.len() < MAX_KEPT + 2000);
-        assert!(shown.dropped > 900);
+        assert!(shown.dropped > 800);
+    }
+
+    #[test]
+    fn nothing_is_dropped_while_stdout_takes_it() {
+        let taker = open("/dev/null", OFlag::O_WRONLY, Mode::empty()).unwrap();
+        let mut shown = Transcript::new(true);
+        for _ in 0..2000 {
+            shown.message_to(taker.as_fd(), &[b'x'; 1000]);
+        }
+        assert_eq!(shown.dropped, 0);
+        assert!(shown.flush_to(taker.as_fd()));
     }
 }

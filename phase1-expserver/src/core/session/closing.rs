@@ -109,9 +109,24 @@ impl Session {
         }
     }
 
-    /// Ends both directions, whatever is left. True when that loses something.
+    /// Ends both directions, whatever is left. True when one of them was not over. An end that is
+    /// owed something is reset, so that it does not take what it has got for all.
     pub fn cut(&mut self, tools: &mut Tools) -> bool {
         let loses = !self.up.settled() || !self.down.settled();
+        let (into_client, more) = match &self.peer {
+            Peer::Itself => (&self.up, false),
+            Peer::File(file) => (&self.down, file.readable()),
+            Peer::Upstream(server) => (&self.down, server.readable()),
+            _ => (&self.down, false),
+        };
+        if into_client.held() > 0 || more && !into_client.settled() {
+            self.client.reset_at_close();
+        }
+        if let Peer::Upstream(server) = &self.peer
+            && self.up.held() > 0
+        {
+            server.reset_at_close();
+        }
         self.up.on(Event::SinkGone, tools);
         self.down.on(Event::SinkGone, tools);
         loses

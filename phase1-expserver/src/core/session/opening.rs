@@ -3,6 +3,7 @@
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use log::debug;
 use nix::errno::Errno;
@@ -28,6 +29,7 @@ impl Session {
             queued: false,
             timer: None,
             last_moved: context.tools.now,
+            undelivered: 0,
             linger_until: None,
             look_again: None,
         };
@@ -63,7 +65,7 @@ impl Session {
     }
 
     fn begin_to_connect(&mut self, route: &Route, context: &mut Context) {
-        let deadline = context.tools.now + context.config.limits.connect;
+        let deadline = connect_deadline(route, context);
         let begin = || Attempt::begin(&route.addresses, deadline);
         match context.spare.spend_on(begin) {
             Ok(attempt) => self.peer = Peer::Connecting(attempt),
@@ -85,11 +87,7 @@ impl Session {
         else {
             return false; // cannot be: it was looked at just now
         };
-        let settled = match attempt.is_decided() {
-            true => attempt.settle(&route.addresses),
-            false => Err(Errno::ETIMEDOUT),
-        };
-        match settled {
+        match attempt.settle(&route.addresses, connect_deadline(route, context)) {
             Ok(Settled::Connected(server)) => {
                 debug!("Connected to the upstream {route}");
                 self.peer = Peer::Upstream(server);
@@ -119,9 +117,16 @@ impl Session {
 
     /// There will be no peer, `text` says why.
     fn no_peer(&mut self, text: String, context: &mut Context) {
-        context.warnings.warn(text, context.tools.now);
+        context.tools.warn(text);
         self.peer = Peer::Nobody;
         self.up.on(Event::SinkGone, &mut context.tools);
         self.down.on(Event::SourceEnded, &mut context.tools);
     }
+}
+
+/// Until when an address that is tried now may take: its equal share of the whole time. Else one
+/// that does not answer would leave nothing to the others.
+fn connect_deadline(route: &Route, context: &Context) -> Instant {
+    let addresses = route.addresses.len().max(1) as u32;
+    context.tools.now + context.config.limits.connect / addresses
 }

@@ -1,7 +1,9 @@
 use std::io::{Read, Write};
 use std::net::{self, Ipv4Addr, TcpListener};
+use std::time::Duration;
 
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::bind;
 use nix::sys::socket::sockopt::TcpNoDelay;
 
 use super::*;
@@ -33,7 +35,7 @@ fn settle(mut attempt: Attempt, addresses: &[SocketAddr]) -> nix::Result<Settled
     while !attempt.is_decided() {
         attempt.notice(edges.next());
     }
-    attempt.settle(addresses)
+    attempt.settle(addresses, Instant::now())
 }
 
 fn connection(settled: nix::Result<Settled>) -> Connection {
@@ -112,6 +114,26 @@ fn an_upstream_that_accepts_and_resets_was_reached() {
     assert!(other.accept().is_err(), "the next one is not asked as well");
 }
 
+/// As the kernel does it by chance, if the port of an upstream that is down is a free one to it.
+#[test]
+fn a_connection_to_itself_is_a_refusal() {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let fd = tcp_socket(any).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(any)).unwrap();
+    let own: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
+    assert_eq!(connect(fd.as_raw_fd(), &own), Err(Errno::EINPROGRESS));
+    let mut attempt = Attempt {
+        fd,
+        next: 1,
+        seen: Readiness::default(),
+        deadline: Instant::now(),
+    };
+    wait_until(&attempt, EpollFlags::EPOLLOUT);
+    attempt.seen.writable = true;
+    let settled = attempt.settle(&[any], Instant::now());
+    assert_eq!(settled.err(), Some(Errno::ECONNREFUSED));
+}
+
 #[test]
 fn addresses_are_tried_in_turn() {
     let (_bound, bad) = refusing();
@@ -119,20 +141,32 @@ fn addresses_are_tried_in_turn() {
     // To a broadcast address connect itself says no.
     let worse = SocketAddr::from((Ipv4Addr::BROADCAST, 80));
     let addresses = [worse, bad, bad, good];
-    let deadline = Instant::now();
-    let mut attempt = Attempt::begin(&addresses, deadline).unwrap();
+    let mut attempt = begin(&addresses);
     for _ in 0..2 {
         attempt = match settle(attempt, &addresses) {
             Ok(Settled::Trying(attempt)) => attempt,
             _ => panic!("not refused"),
         };
         assert!(!attempt.is_decided(), "what was seen was another socket's");
-        assert_eq!(attempt.deadline(), deadline);
     }
     let connection = connection(settle(attempt, &addresses));
     let (_, from) = listener.accept().unwrap();
     assert!(connection.writable() && !connection.is_dead());
     assert!(from.ip().is_loopback());
+}
+
+#[test]
+fn the_next_address_has_a_deadline_of_its_own() {
+    let (_silent, one) = upstream();
+    let (_listener, other) = upstream();
+    let (addresses, later) = ([one, other], Instant::now() + Duration::from_secs(1));
+    // No event was noted: as far as it knows the first does not answer.
+    let Ok(Settled::Trying(attempt)) = begin(&addresses).settle(&addresses, later) else {
+        panic!("the next is not tried");
+    };
+    assert!(!attempt.is_decided() && attempt.deadline() == later);
+    let timed_out = attempt.settle(&addresses, later);
+    assert_eq!(timed_out.err(), Some(Errno::ETIMEDOUT));
 }
 
 #[test]
