@@ -36,6 +36,7 @@ pub fn of(stage: Stage) -> impl Iterator<Item = &'static Check> {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::path::Path;
 
     #[test]
     fn each_check_has_an_id_of_its_own() {
@@ -45,5 +46,14 @@ mod tests {
             .filter(|id| !seen.insert(*id))
             .collect();
         assert!(twice.is_empty(), "{twice:?}");
+    }
+
+    #[test]
+    fn each_check_names_a_chapter_that_is_there() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for check in all() {
+            let page = check.chapter.split('#').next().unwrap();
+            assert!(top.join(page).is_file(), "{}: {page}", check.id);
+        }
     }
 }

@@ -24,7 +24,7 @@ const EVERY_BYTE: Check = Check {
     title: "Every byte comes back unchanged, as soon as it was sent",
     why: "an echo knows no lines: it may neither wait for a `\\n` nor look at what it carries",
     hint: "join the connection's source to its own sink by one pipe",
-    chapter: "docs/src/phase1/stage10-pipe.md",
+    chapter: "docs/src/phase1/architecture.md",
     tier: Tier::Core,
     needs: &[],
     body: every_byte,

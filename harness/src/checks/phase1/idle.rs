@@ -15,7 +15,7 @@ const IDLE: Check = Check {
     title: "An idle connection costs no CPU time at all, whatever its role",
     why: "most connections of most servers are idle: who wakes up for them never sleeps",
     hint: "edge-triggered readiness is noted once; nothing is tried until a pipe can move bytes",
-    chapter: "docs/src/phase1/stage09-edge-triggered.md",
+    chapter: "docs/src/phase1/architecture.md",
     body: idle,
     ..PHASE1
 };

@@ -35,7 +35,7 @@ const PHASE1: Check = Check {
     title: "Each listener serves its own role",
     why: "one server, many services: what a port does is a matter of configuration",
     hint: "the role belongs to the listener; each accepted client gets what its listener says",
-    chapter: "docs/src/phase1/stage13-session.md",
+    chapter: "docs/src/phase1/architecture.md",
     tier: Tier::Robust,
     points: 2,
     timeout: Duration::from_secs(30),

@@ -34,7 +34,7 @@ const STAGE_6: Check = Check {
     title: "`--stage 6` reverses lines on the ports 8001 to 8004",
     why: "each stage of the course can be tried as it was, with one program",
     hint: "compare with the table of presets: a row is four roles",
-    chapter: "docs/src/phase1/overview.md",
+    chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::OwnNetwork, Need::Option("--stage")],
     body: |trial| preset(trial, 6, [Reverse; 4]).map(drop),
     ..PHASE1

@@ -30,7 +30,7 @@ const USAGE: Check = Check {
     title: "A wrong command line is explained, and ends the program with exit status 2",
     why: "a script must be able to tell a typing error from a server that failed",
     hint: "name the word that is wrong and what would be right, on stderr",
-    chapter: "docs/src/reference/cli.md",
+    chapter: "docs/src/phase1/architecture.md",
     points: 1,
     body: usage,
     ..PHASE1

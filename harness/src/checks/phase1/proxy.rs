@@ -174,7 +174,7 @@ const DOWN_AND_THOUSANDS: Check = Check {
     title: "Thousands of clients of an upstream that is down do not fill the log",
     why: "an upstream that is down for a night must not fill the disk as well",
     hint: "say a warning once, count those that follow, and tell the number once a second",
-    chapter: "docs/src/phase1/stage11-upstream.md",
+    chapter: "docs/src/phase1/architecture.md",
     timeout: Duration::from_secs(60),
     body: down_and_thousands,
     ..PHASE1

@@ -32,7 +32,7 @@ const SENT_IN_FULL: Check = Check {
     title: "A file is sent to its last byte, whatever its length, then the stream ends",
     why: "a file without its end is worth nothing, and without an end of stream nobody knows it",
     hint: "read the next piece when the pipe has room; at the file's end drain, then close",
-    chapter: "docs/src/phase1/stage12-file.md",
+    chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::Option("--public")],
     body: sent_in_full,
     ..PHASE1
