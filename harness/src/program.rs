@@ -15,11 +15,16 @@ pub enum Ports {
     Fixed,
 }
 
+/// Set this to run long checks at their full size.
+pub const FULL: &str = "EXPSERVER_FULL_TESTS";
+
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The program and its own first arguments; a check adds its options.
     pub command: Vec<OsString>,
     pub ports: Ports,
+    /// Long checks run at their full size.
+    pub full_size: bool,
     /// The other binaries of the stage, by name: each with its own first arguments.
     pub companions: Vec<(String, Vec<OsString>)>,
 }
@@ -30,6 +35,7 @@ impl Program {
         Self {
             command: vec![path.as_ref().into()],
             ports: Ports::Announced,
+            full_size: std::env::var_os(FULL).is_some(),
             companions: Vec::new(),
         }
     }

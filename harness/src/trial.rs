@@ -24,9 +24,6 @@ use crate::program::{COURSE_UPSTREAM_PORT, Ports, Program, announced_addresses, 
 use crate::trace::Trace;
 use crate::upstream::{Nobody, Upstream};
 
-/// Set this to run long checks at their full size.
-pub const FULL: &str = "EXPSERVER_FULL_TESTS";
-
 /// Set this to read the steps of checks that pass, with what they have measured.
 pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
 
@@ -84,11 +81,7 @@ impl<'p> Trial<'p> {
 
     /// `full` where long checks are asked for, else `short`.
     pub fn size<T>(&self, short: T, full: T) -> T {
-        if std::env::var_os(FULL).is_some() {
-            full
-        } else {
-            short
-        }
+        if self.program.full_size { full } else { short }
     }
 
     /// Starts the program as it is and waits until it listens.
