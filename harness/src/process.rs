@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -320,17 +320,22 @@ impl Process {
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
             .map(|target| target.to_string_lossy().into_owned())
             .collect();
-        let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
-        let listener = |line: &str| {
+        let Ok(table) = fs::File::open("/proc/self/net/tcp") else {
+            return Vec::new();
+        };
+        let listener = |line: String| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let (local, state, inode) = (*fields.get(1)?, *fields.get(3)?, fields.get(9)?);
-            let ours = state == "0A" && sockets.contains(&format!("socket:[{inode}]"));
+            let (local, inode) = (*fields.get(1)?, fields.get(9)?);
+            let ours = sockets.contains(&format!("socket:[{inode}]"));
             let (address, port) = local.split_once(':').filter(|_| ours)?;
             let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
             let port = u16::from_str_radix(port, 16).ok()?;
             Some(SocketAddr::from((address, port)))
         };
-        table.lines().filter_map(listener).collect()
+        // Listeners come first. To read on takes seconds beside thousands of connections.
+        let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
+        let listens = |line: &String| line.split_whitespace().nth(3) == Some("0A");
+        lines.take_while(listens).filter_map(listener).collect()
     }
 
     /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
