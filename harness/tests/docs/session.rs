@@ -154,7 +154,7 @@ pub fn replay(session: &Session, programs: &Programs) -> Result<(), String> {
             .map_or((rest, ""), |parts| parts);
         if let Some((before, _)) = output.split_once("^C\n") {
             running.wait_until(|text| as_shown(text, &ports) == before);
-            running.signal(Signal::SIGINT);
+            running.interrupt();
         }
         let code = running.wait()?;
         let mut got = as_shown(&running.text(), &ports);
@@ -330,7 +330,7 @@ fn converse(
     let all_but_end = before.strip_suffix('\n').unwrap_or(before);
     running.wait_until(|text| [before, all_but_end].contains(&as_shown(text, ports).as_str()));
     if interrupted {
-        running.signal(Signal::SIGINT);
+        running.interrupt();
     } else {
         let _ = keyboard.write_all(b"\x04"); // Ctrl-D; it may have left already
     }
@@ -420,8 +420,22 @@ impl Running {
         Ok(announced_addresses(&self.text())[0].port())
     }
 
-    fn signal(&self, signal: Signal) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), signal);
+    /// Ctrl-C. Where the tests themselves run with SIGINT ignored, as a job in the
+    /// background does (signal(7)), a program that leaves it alone is sent SIGTERM.
+    fn interrupt(&self) {
+        let pid = self.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let has_sigint = |name: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(name));
+            let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.unwrap_or_default() & (1 << (Signal::SIGINT as u64 - 1)) != 0
+        };
+        // One that is blocked is kept, ignored or not: a signalfd gets it.
+        let signal = match has_sigint("SigIgn:") && !has_sigint("SigBlk:") {
+            true => Signal::SIGTERM,
+            false => Signal::SIGINT,
+        };
+        let _ = kill(Pid::from_raw(pid as i32), signal);
     }
 
     /// Its exit status, when it has ended and its output as well.
