@@ -16,6 +16,39 @@ pub enum Stage {
     Phase1,
 }
 
+impl Stage {
+    pub const ALL: [Stage; 6] = [
+        Stage::Stage01,
+        Stage::Stage02,
+        Stage::Stage03,
+        Stage::Stage04,
+        Stage::Stage05,
+        Stage::Phase1,
+    ];
+
+    /// As it is given on a command line: `4`, `phase1`.
+    pub fn number(self) -> &'static str {
+        match self {
+            Stage::Stage01 => "1",
+            Stage::Stage02 => "2",
+            Stage::Stage03 => "3",
+            Stage::Stage04 => "4",
+            Stage::Stage05 => "5",
+            Stage::Phase1 => "phase1",
+        }
+    }
+}
+
+/// `stage 4`, `phase 1`
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Stage::Phase1 => write!(f, "phase 1"),
+            stage => write!(f, "stage {}", stage.number()),
+        }
+    }
+}
+
 /// How much a check asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
@@ -23,6 +56,15 @@ pub enum Tier {
     Core,
     /// What a real server must withstand.
     Robust,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(match self {
+            Tier::Core => "core",
+            Tier::Robust => "robust",
+        })
+    }
 }
 
 /// What a check cannot do without. Where it is missing the check is ignored.
@@ -40,6 +82,18 @@ pub enum Need {
     Root,
     /// A network namespace of its own, where every port is free: [`crate::own_network`].
     OwnNetwork,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Need::Tool(name) | Need::Option(name) => write!(f, "{name}"),
+            Need::Companion(name) => write!(f, "the program {name}"),
+            Need::Ipv6 => write!(f, "IPv6"),
+            Need::Root => write!(f, "root"),
+            Need::OwnNetwork => write!(f, "a network namespace"),
+        }
+    }
 }
 
 pub type Verdict<T = ()> = Result<T, Failure>;

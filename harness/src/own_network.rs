@@ -10,8 +10,8 @@ use libtest_mimic::Failed;
 use crate::check::{Check, Need};
 use crate::program::{Ports, Program};
 
-/// Set for the test binary that runs inside.
-const INSIDE: &str = "EXPSERVER_OWN_NETWORK";
+/// Set for a program that runs inside.
+pub const INSIDE: &str = "EXPSERVER_OWN_NETWORK";
 
 /// A command in a new network namespace. Nobody but root may make one, and everybody is
 /// root in a user namespace of his own (`user_namespaces(7)`).
@@ -35,7 +35,8 @@ pub fn is_possible() -> bool {
     })
 }
 
-fn is_inside() -> bool {
+/// Whether this is the test binary that runs inside.
+pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 

@@ -3,11 +3,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::sockopt;
+use nix::sys::socket::{MsgFlags, sockopt};
 
 use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{Pattern, show, show_difference};
@@ -104,6 +105,19 @@ impl Peer {
     pub fn send(&self, bytes: &[u8]) -> Verdict {
         self.step(format_args!("sends {}", show(bytes)));
         self.write_all(bytes)
+    }
+
+    /// Sends a byte out of band (`MSG_OOB`, `tcp(7)`).
+    pub fn send_urgent(&self, byte: u8) -> Verdict {
+        self.step(format_args!("sends an urgent byte"));
+        let sent = nix::sys::socket::send(self.stream.as_raw_fd(), &[byte], MsgFlags::MSG_OOB);
+        match sent {
+            Ok(_) => Ok(()),
+            Err(errno) => {
+                let what = format_args!("cannot send urgent data: {}", errno.desc());
+                Err(self.failure(Outcome::Reset, what))
+            }
+        }
     }
 
     /// Sends the first `length` bytes of a pattern.
@@ -323,6 +337,25 @@ impl Peer {
             }
         }
         self.step(format_args!("sees that the connection has ended"));
+        Ok(())
+    }
+
+    /// Whatever still comes is passed over until a reset. An end in order would look as if
+    /// nothing were missing.
+    pub fn expect_reset(&self) -> Verdict {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match self.receive(&mut chunk) {
+                Ok(0) => {
+                    let what = "sees an end in order, although something is missing";
+                    return Err(self.failure(Outcome::ShortData, format_args!("{what}")));
+                }
+                Ok(_) => {}
+                Err(failure) if failure.outcome == Outcome::Reset => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        self.step(format_args!("sees that the connection was reset"));
         Ok(())
     }
 

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
 use crate::check::{Failure, Outcome, Verdict};
 
@@ -211,8 +211,7 @@ impl Process {
                     .into(),
             })
             .stdout(stdout_end)
-            .stderr(stderr_end)
-            .process_group(0);
+            .stderr(stderr_end);
         if let Some(user) = setup.user {
             command.uid(user).gid(user);
         }
@@ -311,15 +310,18 @@ impl Process {
         Some(status)
     }
 
+    /// Ends it, and the whole group.
+    pub fn end(&self) {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // The group first: while the child is not waited for, its number cannot be
+        // given to anybody else.
+        let _ = killpg(self.pid, Signal::SIGKILL);
+        let _ = child.wait();
+    }
+
     /// The IPv4 addresses on which it listens for TCP connections (`proc(5)`).
     pub fn listening_addresses(&self) -> Vec<SocketAddr> {
-        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
-        let sockets: Vec<String> = descriptors
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-            .map(|target| target.to_string_lossy().into_owned())
-            .collect();
+        let sockets = self.socket_names();
         let Ok(table) = fs::File::open("/proc/self/net/tcp") else {
             return Vec::new();
         };
@@ -336,6 +338,22 @@ impl Process {
         let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
         let listens = |line: &String| line.split_whitespace().nth(3) == Some("0A");
         lines.take_while(listens).filter_map(listener).collect()
+    }
+
+    /// How many sockets it has open, listeners included.
+    pub fn sockets(&self) -> usize {
+        self.socket_names().len()
+    }
+
+    /// `socket:[12345]`
+    fn socket_names(&self) -> Vec<String> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        let targets = descriptors
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .map(|target| target.to_string_lossy().into_owned());
+        targets.filter(|name| name.starts_with("socket:")).collect()
     }
 
     /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
@@ -357,11 +375,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // The group first: while the child is not waited for, its number cannot be
-        // given to anybody else.
-        let _ = killpg(self.pid, Signal::SIGKILL);
-        let _ = child.wait();
+        self.end();
     }
 }
 
@@ -415,7 +429,8 @@ fn signal_name(number: i32) -> String {
     }
 }
 
-fn display(command: &[impl AsRef<OsStr>]) -> String {
+/// A command for people: its words, without the folder of the first.
+pub fn display(command: &[impl AsRef<OsStr>]) -> String {
     let words = command.iter().enumerate().map(|(index, word)| {
         let path = std::path::Path::new(word.as_ref());
         let short = if index == 0 { path.file_name() } else { None };
@@ -428,20 +443,26 @@ fn display(command: &[impl AsRef<OsStr>]) -> String {
 }
 
 /// The program gets its limits, and dies with the thread that started it: a test
-/// run that is interrupted leaves no servers behind.
+/// run that is interrupted leaves no servers behind. In a session of its own it is a
+/// process group of its own, and one that takes all the CPU time it can get has one
+/// share of it (`sched(7)`, autogroups).
+///
+/// It hears Ctrl-C, even if the tests run as a job in the background, which a shell starts with
+/// SIGINT ignored; programs inherit that.
 fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64, u64)>) {
-    let prepare = move || {
-        for &(resource, soft, hard) in &limits {
-            setrlimit(resource, soft, hard)?;
-        }
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec only setrlimit(2) and prctl(2) are called, which
-    // are plain system calls: no lock, no allocation.
+    // SAFETY: between fork and exec only setsid(2), sigaction(2), setrlimit(2) and prctl(2) are
+    // called, which are plain system calls: no lock, no allocation. No handler is installed.
     #[allow(unsafe_code)]
     unsafe {
-        command.pre_exec(prepare);
+        command.pre_exec(move || {
+            setsid()?;
+            signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            for &(resource, soft, hard) in &limits {
+                setrlimit(resource, soft, hard)?;
+            }
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            Ok(())
+        });
     }
 }
 
@@ -457,24 +478,33 @@ fn read_figures(pid: u32) -> Option<Figures> {
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
+    let (ran, queued) = schedstat(pid);
     Some(Figures {
-        cpu: Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64),
-        queued: time_queued(pid),
+        // In ticks, but of all threads; to the nanosecond, but only of those that live.
+        cpu: ran.max(Duration::from_secs_f64(
+            ticks as f64 / ticks_per_second as f64,
+        )),
+        queued,
         rss: kibibytes * 1024,
         threads,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
     })
 }
 
-/// The second figure of each thread's `schedstat`, in nanoseconds.
-fn time_queued(pid: u32) -> Duration {
+/// How long the threads have run, and how long they have waited for a CPU: zero where the
+/// kernel does not count it.
+pub fn schedstat(pid: u32) -> (Duration, Duration) {
     let threads = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
         .flatten()
         .flatten();
-    let nanoseconds = threads.filter_map(|thread| {
+    let figures = threads.filter_map(|thread| {
         let figures = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        figures.split_whitespace().nth(1)?.parse::<u64>().ok()
+        let mut figures = figures.split_whitespace().map(str::parse);
+        let (ran, queued) = (figures.next()?.ok()?, figures.next()?.ok()?);
+        Some((Duration::from_nanos(ran), Duration::from_nanos(queued)))
     });
-    Duration::from_nanos(nanoseconds.sum())
+    figures.fold(Default::default(), |sum, one| {
+        (sum.0 + one.0, sum.1 + one.1)
+    })
 }

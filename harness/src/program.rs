@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::resource::Resource;
 
 use crate::check::Stage;
 
@@ -11,12 +14,25 @@ use crate::check::Stage;
 pub enum Ports {
     /// It takes `--port 0` and logs the address that it got: programs of this workspace.
     Announced,
-    /// It listens on the course's ports, whatever it is told.
+    /// It has fixed ports, and says nothing that we rely on.
     Fixed,
 }
 
 /// Set this to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
+
+/// Set this to a number of seconds for soaks of that length: by hand, for it is no test
+/// that anybody would wait for.
+pub const SOAK: &str = "EXPSERVER_SOAK_SECONDS";
+
+/// Set this to the seed of a soak that failed, so that it plays the same operations.
+pub const SEED: &str = "EXPSERVER_SOAK_SEED";
+
+/// How long a soak lasts, where somebody has said so.
+pub fn soak_by_hand() -> Option<Duration> {
+    let seconds = std::env::var(SOAK).ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
 
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -27,16 +43,48 @@ pub struct Program {
     pub full_size: bool,
     /// The other binaries of the stage, by name: each with its own first arguments.
     pub companions: Vec<(String, Vec<OsString>)>,
+    /// The ports of a program whose ports are fixed, where they are not the course's.
+    pub fixed_ports: Option<FixedPorts>,
+    /// What the program may use, soft and hard (`setrlimit(2)`).
+    pub limits: Vec<(Resource, u64, u64)>,
+    /// Each run has a copy of this folder as its working directory, else an empty one.
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FixedPorts {
+    pub listeners: Vec<u16>,
+    pub upstream: u16,
+}
+
+impl FixedPorts {
+    pub fn of_the_course(stage: Stage) -> Self {
+        let upstream = match stage {
+            Stage::Stage02 | Stage::Stage03 => 8080,
+            _ => COURSE_UPSTREAM_PORT,
+        };
+        Self {
+            listeners: course_ports(stage).to_vec(),
+            upstream,
+        }
+    }
 }
 
 impl Program {
     /// A program of this workspace, or one that behaves like it.
     pub fn announced(path: impl AsRef<Path>) -> Self {
+        Self::new(vec![path.as_ref().into()], Ports::Announced)
+    }
+
+    pub fn new(command: Vec<OsString>, ports: Ports) -> Self {
         Self {
-            command: vec![path.as_ref().into()],
-            ports: Ports::Announced,
+            command,
+            ports,
             full_size: std::env::var_os(FULL).is_some(),
             companions: Vec::new(),
+            fixed_ports: None,
+            limits: Vec::new(),
+            folder: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! The numbered steps of a check, so that a failure tells a story.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Kept steps; a check of 10,000 connections does not fill the screen.
+/// Kept steps; a check of 10,000 connections fills neither the screen nor memory.
 const FIRST: usize = 30;
 const LAST: usize = 15;
 
@@ -12,7 +13,14 @@ const LAST: usize = 15;
 #[derive(Clone)]
 pub struct Trace {
     begun: Instant,
-    steps: Arc<Mutex<Vec<(Duration, String)>>>,
+    steps: Arc<Mutex<Steps>>,
+}
+
+#[derive(Default)]
+struct Steps {
+    first: Vec<(Duration, String)>,
+    last: VecDeque<(Duration, String)>,
+    forgotten: usize,
 }
 
 impl Default for Trace {
@@ -27,21 +35,36 @@ impl Default for Trace {
 impl Trace {
     pub fn step(&self, what: impl Into<String>) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.push((self.begun.elapsed(), what.into()));
+        let step = (self.begun.elapsed(), what.into());
+        if steps.first.len() < FIRST {
+            return steps.first.push(step);
+        }
+        if steps.last.len() == LAST {
+            steps.last.pop_front();
+            steps.forgotten += 1;
+        }
+        steps.last.push_back(step);
     }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = steps.len().saturating_sub(LAST).max(FIRST);
-        for (index, (at, what)) in steps.iter().enumerate() {
-            if index < FIRST || index >= last {
-                writeln!(f, "  {:>3}. {:>7.3} s  {what}", index + 1, at.as_secs_f64())?;
-            } else if index == FIRST {
-                writeln!(f, "       ({} more steps)", last - FIRST)?;
-            }
+        let number_of_last = steps.first.len() + steps.forgotten;
+        for (index, step) in steps.first.iter().enumerate() {
+            write_step(f, index, step)?;
+        }
+        if steps.forgotten > 0 {
+            writeln!(f, "       ({} more steps)", steps.forgotten)?;
+        }
+        for (index, step) in (number_of_last..).zip(&steps.last) {
+            write_step(f, index, step)?;
         }
         Ok(())
     }
+}
+
+fn write_step(f: &mut fmt::Formatter, index: usize, step: &(Duration, String)) -> fmt::Result {
+    let (at, what) = step;
+    writeln!(f, "  {:>3}. {:>7.3} s  {what}", index + 1, at.as_secs_f64())
 }

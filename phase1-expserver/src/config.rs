@@ -252,7 +252,7 @@ fn parse_role(text: &str) -> Result<Role, String> {
 
 /// `HOST:PORT`, where an IPv6 address stands in brackets.
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {
-    let missing = || format!("`{text}` is no HOST:PORT");
+    let missing = || format!("`{}` is no HOST:PORT", text.escape_debug());
     let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
     let host = match host
         .strip_prefix('[')
@@ -266,7 +266,8 @@ fn parse_host_port(text: &str) -> Result<(String, u16), String> {
         }
         None => host,
     };
-    if host.is_empty() {
+    // A name is shown in the log, so it must not move the cursor there.
+    if host.is_empty() || host.contains(char::is_control) {
         return Err(missing());
     }
     Ok((host.to_owned(), parse_port(port)?))

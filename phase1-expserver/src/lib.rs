@@ -14,6 +14,7 @@
 //!     `core::session::opening`: its peer, by the role. `core::session::closing`: how its two ends
 //!     are closed.
 //!   - [`core::pipe`]: one direction: bytes from a source to a sink, and the rule of closing.
+//!     `core::pipe::kernel`: bytes on their way that stay in the kernel (splice).
 //!   - [`core::reverse`]: the line framer of role `reverse`.
 //!   - [`core::spare`]: the descriptor kept in reserve.
 //! - [`network`](mod@network): sockets.
@@ -28,7 +29,8 @@
 //!   - [`utils::logger`]: the log, and the messages of clients.
 //!   - [`utils::repeats`]: warnings that come too often to be said one by one.
 //!   - `utils::show`: what a client sent, made fit for a terminal.
-//! - [`vec`](mod@vec): containers of our own, a growable array and an arena with generational keys.
+//! - [`vec`](mod@vec): containers of our own, a growable array and an arena with generational keys;
+//!   and memory for bytes, straight from the kernel.
 //!
 //! **Who owns what**: a core owns sessions; a session owns two ends and two pipes; a pipe owns
 //! bytes; nobody knows anybody above.

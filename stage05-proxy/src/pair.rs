@@ -17,7 +17,7 @@ use crate::flow::Flow;
 use crate::upstream::{Attempt, connect_result};
 
 /// How much of a stream is moved before the other clients get their turn.
-const MAX_CHUNKS: usize = 4;
+const MAX_CHUNKS: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -47,6 +47,8 @@ pub struct Pair {
     hung_up: [bool; 2],
     /// The upstream address that is being tried, until the pair is connected.
     connecting: Option<usize>,
+    /// The pair is over, and the client has a moment to end its side.
+    pub lingering: bool,
     /// What the client sends next is its first word, or comes after an answer.
     request_expected: bool,
     /// A request of this client has been printed.
@@ -61,6 +63,7 @@ impl Pair {
             watched: [None; 2],
             hung_up: [false; 2],
             connecting: Some(attempt.address),
+            lingering: false,
             request_expected: true,
             request_shown: false,
         }
@@ -139,6 +142,7 @@ impl Pair {
                 debug!("{side:?} lost: {}", errno.desc());
                 flow.source_ended = true;
                 self.flows[side.other() as usize].break_off();
+                self.flows[side.other() as usize].sink_reset = true;
             }
         }
         0
@@ -165,7 +169,7 @@ impl Pair {
             return;
         }
         flow.sink_closed = true;
-        if !self.is_over() {
+        if !self.is_over() || self.lingers() {
             // Fails only for a socket that is gone, and epoll tells of that.
             let sink = self.sockets[side.other() as usize].as_raw_fd();
             let _ = shutdown(sink, Shutdown::Write);
@@ -174,6 +178,14 @@ impl Pair {
 
     pub fn is_over(&self) -> bool {
         self.flows.iter().all(|flow| flow.sink_closed)
+    }
+
+    /// Over, but the client still sends. A socket that is closed while bytes are unread,
+    /// or that bytes come for later, resets the connection, and a reset destroys what is
+    /// still on its way to the client. A reset of the upstream is passed on as one.
+    pub fn lingers(&self) -> bool {
+        let flow = &self.flows[Side::Client as usize];
+        self.is_over() && !flow.source_ended && !flow.sink_reset
     }
 
     /// How many bytes have come from this side.

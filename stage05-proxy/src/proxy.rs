@@ -2,6 +2,7 @@
 //! level-triggered, as in stage 4: what is not done now is reported again.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ fn tokens(number: u64) -> [u64; 2] {
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long no client is accepted after descriptors ran out, unless one leaves.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a client whose pair is over may take to end its side.
+const LINGER: Duration = Duration::from_secs(2);
 /// When to offer stdout again what it did not take.
 const FLUSH_AGAIN: Duration = Duration::from_millis(100);
 
@@ -48,6 +51,8 @@ pub struct Proxy {
     /// Until when the upstream may answer the pair of this number. All get the same
     /// time, so the next to be given up is in front.
     deadlines: VecDeque<(Instant, u64)>,
+    /// Pairs that are over but for the client's own end, and how long it is waited for.
+    lingering: VecDeque<(Instant, u64)>,
     /// Accepted, but there was no descriptor for their connection to the upstream.
     held: Vec<OwnedFd>,
     /// Descriptors have run out: no client is accepted until then.
@@ -83,6 +88,7 @@ impl Proxy {
             pairs: HashMap::new(),
             last_number: 0,
             deadlines: VecDeque::new(),
+            lingering: VecDeque::new(),
             held: Vec::new(),
             accept_again: None,
             starved: false,
@@ -135,6 +141,7 @@ impl Proxy {
         let now = Instant::now();
         let due = [
             self.deadlines.front().map(|&(deadline, _)| deadline),
+            self.lingering.front().map(|&(until, _)| until),
             self.accept_again,
             self.unreachable.due(),
             self.exhausted.due(),
@@ -268,7 +275,13 @@ impl Proxy {
             return;
         };
         if pair.is_over() {
-            return self.close(number);
+            if !pair.lingers() {
+                return self.close(number);
+            }
+            if !mem::replace(&mut pair.lingering, true) {
+                let until = Instant::now() + LINGER;
+                self.lingering.push_back((until, number));
+            }
         }
         if let Err(errno) = pair.watch(&self.epoll, tokens(number)) {
             warn!("cannot watch a connection: {}", errno.desc());
@@ -298,6 +311,7 @@ impl Proxy {
     /// What no event tells of, once after each batch.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
+        self.close_late_clients();
         if self
             .accept_again
             .is_some_and(|until| until <= Instant::now())
@@ -309,6 +323,16 @@ impl Proxy {
         self.unreachable.say();
         self.exhausted.say();
         self.all_written = self.messages.flush();
+    }
+
+    fn close_late_clients(&mut self) {
+        while let Some(&(until, number)) = self.lingering.front() {
+            if until > Instant::now() {
+                return;
+            }
+            self.lingering.pop_front();
+            self.close(number); // if it is still there
+        }
     }
 
     fn give_up_late_connects(&mut self) {

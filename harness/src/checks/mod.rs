@@ -1,5 +1,6 @@
 //! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
-//! that the servers of the line protocol share, [`proxying`] those of the proxies.
+//! that the servers of the line protocol share, [`proxying`] those of the proxies, [`soak`]
+//! puts all that serve many clients under a mixed load with faults.
 
 use crate::check::{Check, Stage};
 
@@ -7,11 +8,14 @@ mod netcat;
 mod phase1;
 mod proxying;
 mod reversing;
+mod signals;
+mod soak;
 mod stage01;
 mod stage02;
 mod stage03;
 mod stage04;
 mod stage05;
+mod stopping;
 mod terminal;
 
 /// Every check there is.

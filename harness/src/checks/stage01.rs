@@ -10,9 +10,10 @@ use super::reversing::{
     LONG_LINE_IN_PIECES, MANY_LINES_AT_ONCE, NOT_UTF8, REVERSES_A_LINE, UTF8,
     half_close_while_answers_wait,
 };
+use super::stage04::batches::STOPPED_AND_CONTINUED;
 use super::terminal::{
-    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, QUIET, STDOUT_CLOSED,
-    USAGE_ERROR, await_log,
+    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, PRIVILEGED_PORT, QUIET,
+    STDOUT_CLOSED, USAGE_ERROR, await_log,
 };
 use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
 use crate::data::lines;
@@ -54,7 +55,14 @@ pub const CHECKS: &[Check] = &[
     here(LOG_LINES, "stage01/log-lines"),
     here(QUIET, "stage01/quiet"),
     here(STDOUT_CLOSED, "stage01/stdout-closed"),
+    super::signals::ENDS_ON_A_SIGNAL,
+    Check {
+        why: "a call that SIGCONT interrupts may fail with EINTR, which is no fault (signal(7))",
+        hint: "when a call fails with EINTR, call it again",
+        ..here(STOPPED_AND_CONTINUED, "stage01/stopped-and-continued")
+    },
     here(PORT_IN_USE, "stage01/port-in-use"),
+    here(PRIVILEGED_PORT, "stage01/privileged-port"),
     here(ADDRESS_NOT_HERE, "stage01/address-of-another-machine"),
     here(IPV6, "stage01/ipv6"),
     here(LOCALHOST, "stage01/host-by-name"),

@@ -35,6 +35,33 @@ fn port_in_use(trial: &Trial) -> Verdict {
     expect_log(&second, "Address already in use")
 }
 
+pub const PRIVILEGED_PORT: Check = Check {
+    id: "stage04/privileged-port",
+    title: "When the port is for root only, the server says so and ends with exit status 1",
+    why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
+    needs: &[
+        Need::OwnNetwork,
+        Need::Tool("setpriv"),
+        Need::Option("--port"),
+    ],
+    body: privileged_port,
+    ..PROGRAM
+};
+
+fn privileged_port(trial: &Trial) -> Verdict {
+    cannot_have_port_80(trial, ["--port", "80"])
+}
+
+/// Below `ip_unprivileged_port_start` (ip(7)), 1024 in a new network; a container's may
+/// begin at 0. Root without the capability is in the place of everybody else.
+pub fn cannot_have_port_80(trial: &Trial, options: [&str; 2]) -> Verdict {
+    let launch = trial.launch().without_capability("net_bind_service");
+    let server = launch.options(options).run()?;
+    server.expect_exit(1)?;
+    expect_log(&server, "127.0.0.1:80")?;
+    expect_log(&server, "Permission denied")
+}
+
 pub const ADDRESS_NOT_HERE: Check = Check {
     id: "stage04/address-of-another-machine",
     title: "When the address is none of this machine, the server says so and ends with exit status 1",

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::SigSet;
 
 use super::Case;
 
@@ -119,6 +120,18 @@ pub const CASES: &[Case] = &[
     Case {
         check: "stage02/usage",
         broken: "ends-silently-with-status-0",
+    },
+    Case {
+        check: "stage02/stopped-while-it-waits",
+        broken: "takes-an-interruption-for-the-end",
+    },
+    Case {
+        check: "stage02/stopped-while-it-carries",
+        broken: "takes-an-interruption-for-the-end",
+    },
+    Case {
+        check: "stage02/ends-on-a-signal",
+        broken: "blocks-its-signals",
     },
     Case {
         check: "stage02/host-name",
@@ -316,6 +329,29 @@ pub fn run(name: &str, options: &[String]) -> bool {
         "unwraps-what-it-sends" => {
             let mut server = connect(options);
             std::io::copy(&mut stdin(), &mut server).unwrap();
+        }
+        "takes-an-interruption-for-the-end" => {
+            let server = connect(options);
+            // A `recv` with a timeout is not taken up again by itself (signal(7)).
+            let an_hour = Some(Duration::from_secs(3600));
+            server.set_read_timeout(an_hour).unwrap();
+            let receiving = server.try_clone().unwrap();
+            thread::spawn(move || {
+                let mut chunk = vec![0; 64 * 1024];
+                while let Ok(count @ 1..) = (&receiving).read(&mut chunk) {
+                    print(&chunk[..count]);
+                }
+                exit(0);
+            });
+            let _ = std::io::copy(&mut stdin(), &mut &server);
+            let _ = server.shutdown(Shutdown::Write);
+            loop {
+                thread::park();
+            }
+        }
+        "blocks-its-signals" => {
+            SigSet::all().thread_block().unwrap();
+            relay(connect(options), Manner::default());
         }
         "knows-127.0.0.1-only" => {
             let port = option(options, "--port").unwrap_or("8080").parse().unwrap();

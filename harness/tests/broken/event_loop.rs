@@ -76,9 +76,12 @@ pub const CASES: &[Case] = &[
         "stage04/serves-on-after-the-limit",
         "accepts-no-more-after-the-limit",
     ),
+    case("stage01/ends-on-a-signal", "hears-signals-only-when-idle"),
     case("stage04/sigterm", "dies-of-sigterm"),
     case("stage04/sigterm-under-load", "hears-signals-only-when-idle"),
     case("stage04/port-is-free-at-once", "does-not-reuse-the-address"),
+    case("stage04/soak", "panics-when-a-recv-fails"),
+    case("stage04/soak", "forgets-clients-that-reset"),
     case(
         "stage01/iterative-survives-resets",
         "panics-when-a-recv-fails",

@@ -12,6 +12,7 @@ mod modular;
 mod program;
 mod proxy;
 mod proxy_loop;
+mod reliability;
 mod udp;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
     tests.extend(event_loop_checks().map(control));
+    tests.extend(reliability::tests(cases().collect()));
     tests.push(Test::test(
         "every check fails some broken program",
         move || {

@@ -47,6 +47,14 @@ pub const CASES: &[Case] = &[
     case("phase1/warnings-are-counted", "warns-each-time"),
     case("phase1/proxy-bulk-both-ways", "loses-a-chunk"),
     case(
+        "phase1/proxy-upstream-never-reads-thousands",
+        "loses-a-chunk",
+    ),
+    case(
+        "phase1/proxy-upstream-never-reads-thousands",
+        "leaks-one-descriptor-in-ten",
+    ),
+    case(
         "phase1/half-close-while-connecting",
         "forgets-what-came-early",
     ),
@@ -62,6 +70,10 @@ pub const CASES: &[Case] = &[
         "opens-the-file-for-each-piece",
     ),
     case("phase1/file-truncated-while-sent", "fills-up-with-zeros"),
+    case(
+        "phase1/file-truncated-while-sent",
+        "ends-in-order-when-a-file-shrinks",
+    ),
     case(
         "phase1/file-from-any-directory",
         "looks-in-the-working-directory",
@@ -92,6 +104,19 @@ pub const CASES: &[Case] = &[
         "leaks-one-descriptor-in-ten",
     ),
     case(
+        "phase1/at-the-limit-in-every-role",
+        "ends-without-descriptors",
+    ),
+    case("phase1/bulk-at-the-descriptor-limit", "loses-a-chunk"),
+    case(
+        "phase1/stuck-bulk-leaves-room",
+        "takes-descriptors-for-bulk",
+    ),
+    case("phase1/bulk-leaves-nothing", "leaks-one-descriptor-in-ten"),
+    case("phase1/urgent-data", "takes-urgent-data-for-data"),
+    case("phase1/soak", "loses-a-chunk"),
+    case("phase1/soak", "leaks-one-descriptor-in-ten"),
+    case(
         "phase1/sigterm-when-nothing-is-owed",
         "waits-for-its-clients",
     ),
@@ -105,9 +130,15 @@ pub const CASES: &[Case] = &[
         "ends-at-once",
     ),
     case("phase1/second-signal", "ignores-a-second-signal"),
+    case("phase1/second-signal", "just-goes-at-a-second-signal"),
+    case("phase1/sigterm-and-clients-in-the-queue", "ends-at-once"),
     case("phase1/sigterm-in-every-role-under-load", "loses-a-chunk"),
     case("phase1/usage-error", "panics-on-a-typing-error"),
     case("phase1/port-in-use", "panics-when-it-cannot-listen-there"),
+    case(
+        "phase1/privileged-port",
+        "panics-when-it-cannot-listen-there",
+    ),
     case("phase1/all-listeners-or-none", "serves-what-it-can"),
     case(
         "phase1/address-of-another-machine",
@@ -301,6 +332,13 @@ impl Server {
 
     fn serve(&'static self, client: &TcpStream, role: &str) {
         let _ = client.set_nodelay(true);
+        let _more: Vec<TcpStream> = match self.fault {
+            "takes-descriptors-for-bulk" => (0..2).map(|_| client.try_clone().unwrap()).collect(),
+            _ => Vec::new(),
+        };
+        if self.is("takes-urgent-data-for-data") {
+            setsockopt(client, sockopt::OobInline, &true).unwrap();
+        }
         if let Some(at) = self.cut_off {
             let left = at.saturating_duration_since(Instant::now());
             let client = client.try_clone().unwrap();
@@ -323,8 +361,9 @@ impl Server {
         eprintln!("Server ends");
         match self.fault {
             "waits-for-its-clients" => {}
+            "just-goes-at-a-second-signal" if second => exit(1),
             "ignores-a-second-signal" if second => exit(0),
-            "ignores-a-second-signal" => return,
+            "ignores-a-second-signal" | "just-goes-at-a-second-signal" => return,
             _ => exit(0),
         }
         thread::spawn(|| {
@@ -345,7 +384,7 @@ impl Server {
             let mut answers = Vec::new();
             for &byte in &chunk[..count] {
                 line.push(byte);
-                if byte == b'\n' {
+                if byte == b'\n' || line.len() == 64 * 1024 {
                     answers.extend(harness::data::reversed(&std::mem::take(&mut line)));
                 }
             }
@@ -499,7 +538,8 @@ impl Server {
             };
             let count = match count {
                 Ok(0) if self.is("fills-up-with-zeros") => most,
-                Ok(0) | Err(_) => break,
+                Ok(0) if self.is("ends-in-order-when-a-file-shrinks") => break,
+                Ok(0) | Err(_) => return reset_at_close(client),
                 Ok(count) => count,
             };
             if client.write_all(&chunk[..count]).is_err() {
@@ -540,4 +580,12 @@ impl Server {
         }
         inside.then_some(path)
     }
+}
+
+fn reset_at_close(client: &TcpStream) {
+    let at_once = nix::libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(client, sockopt::Linger, &at_once).unwrap();
 }

@@ -19,6 +19,7 @@ use nix::sys::socket::{
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
 use super::lines::{listen, option};
 
+const LINGER: Duration = Duration::from_secs(2);
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const CLIENT: usize = 0;
@@ -52,6 +53,8 @@ struct Pair {
     watched: [Option<EpollFlags>; 2],
     connecting: bool,
     begun: Instant,
+    /// Since when all is sent, and the client has not ended its side.
+    over: Option<Instant>,
     history: Vec<u8>,
     asked: bool,
     shown: bool,
@@ -113,7 +116,8 @@ impl Proxy {
     pub fn run(&mut self) -> ! {
         let mut events = [EpollEvent::empty(); 128];
         loop {
-            let waits = self.pairs.values().any(|pair| pair.connecting) || !self.held.is_empty();
+            let waits = |pair: &Pair| pair.connecting || pair.over.is_some();
+            let waits = self.pairs.values().any(waits) || !self.held.is_empty();
             let timeout = match waits {
                 true => EpollTimeout::from(200u8),
                 false => EpollTimeout::NONE,
@@ -149,6 +153,14 @@ impl Proxy {
                 .collect();
             late.into_iter().for_each(|number| self.remove(number));
         }
+        let lingered = |pair: &Pair| pair.over.is_some_and(|over| over.elapsed() > LINGER);
+        let over: Vec<u64> = self
+            .pairs
+            .iter()
+            .filter(|(_, pair)| lingered(pair))
+            .map(|(n, _)| *n)
+            .collect();
+        over.into_iter().for_each(|number| self.remove(number));
         if let Some(client) = self.held.pop() {
             self.admit(client);
         }
@@ -231,6 +243,7 @@ impl Proxy {
             watched: [None; 2],
             connecting,
             begun: Instant::now(),
+            over: None,
             history: Vec::new(),
             asked: false,
             shown: false,
@@ -383,7 +396,11 @@ impl Proxy {
             }
         }
         if pair.done == [true, true] {
-            self.remove(number);
+            let in_order = pair.ended[UPSTREAM] && !pair.hung_up[UPSTREAM];
+            if pair.ended[CLIENT] || !in_order || fault == "closes-with-unread-input" {
+                return self.remove(number);
+            }
+            pair.over.get_or_insert_with(Instant::now);
         }
     }
 
@@ -446,7 +463,8 @@ impl Pair {
             };
         }
         let mut interest = EpollFlags::empty();
-        let reads = !self.ended[side] && !self.done[side] && self.may_be_read(side, fault);
+        let deaf = self.done[side] && fault == "reads-no-more-for-who-is-gone";
+        let reads = !self.ended[side] && !deaf && self.may_be_read(side, fault);
         interest.set(EpollFlags::EPOLLIN, reads);
         let writes = !self.waiting[1 - side].is_empty() || fault == "always-waits-for-room";
         interest.set(EpollFlags::EPOLLOUT, writes);
@@ -494,6 +512,9 @@ impl Pair {
             }
             Ok(count) => count,
         };
+        if self.done[side] {
+            return true; // nobody wants it
+        }
         self.tell(side, &chunk[..count], fault);
         let mut bytes = &chunk[..count];
         if fault == "stops-at-nul" {
@@ -551,7 +572,10 @@ impl Pair {
                     _ => return,
                 },
                 Err(error) if fault == "panics-when-a-send-fails" => panic!("{error}"),
-                Err(_) => self.give_up(side),
+                Err(error) => {
+                    self.hung_up[1 - side] |= error.kind() == ErrorKind::ConnectionReset;
+                    self.give_up(side);
+                }
             }
         }
     }

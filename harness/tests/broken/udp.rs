@@ -68,6 +68,10 @@ pub const CASES: &[Case] = &[
         broken: "udp-that-shares-its-port",
     },
     Case {
+        check: "stage03/privileged-port",
+        broken: "udp-that-shares-its-port",
+    },
+    Case {
         check: "stage03/usage",
         broken: "udp-that-reverses-the-newline",
     },

@@ -66,7 +66,8 @@ fn differences(page: &Page, refreshed: &str) -> Option<String> {
     let (number, (is, should)) = (1..).zip(lines).find(|(_, (is, should))| is != should)?;
     Some(format!(
         "{}:{number}: differs from its source\n  here:   {is}\n  source: {should}\n\
-         refresh it: UPDATE_DOCS=1 cargo test -p harness --test docs",
+         only an experiment? `git checkout` it; else refresh the page: \
+         UPDATE_DOCS=1 cargo test -p harness --test docs",
         page.path
     ))
 }
@@ -97,7 +98,11 @@ fn region(spec: &str, source: &dyn Fn(&str) -> Result<String, String>) -> Result
 fn find_item<'s>(lines: &[&'s str], name: &str) -> Option<Vec<&'s str>> {
     let begins = |line: &&str| {
         let line = line.trim_start();
-        let line = line.strip_prefix("pub ").unwrap_or(line);
+        let public = ["pub ", "pub(super) "];
+        let line = public
+            .iter()
+            .find_map(|public| line.strip_prefix(public))
+            .unwrap_or(line);
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     };

@@ -5,6 +5,7 @@
 //! marks what is to be checked stands at the head of each file here.
 #![allow(clippy::unwrap_used)] // a test
 
+mod built;
 mod excerpt;
 mod links;
 mod options;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let programs = Arc::new(options::Programs::find(root, &build_folder()));
 
     let mut tests = stale::tests();
+    tests.extend(built::tests(root));
     tests.push(Trial::test("docs: the summary lists every page", {
         let book = Arc::clone(&book);
         move || verdict(links::summary_problems(&book))

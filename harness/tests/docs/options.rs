@@ -1,6 +1,7 @@
-//! Options: one that is shown with a command of ours, `stage04-epoll -q` or
-//! `cargo run -p stage04-epoll -- -q`, exists in that program's `--help`. In phase 0 an
-//! option that stands alone, `--iterative`, exists in the help of some program.
+//! Options: one that is shown with a command of ours, `stage04-epoll -q`,
+//! `cargo run -p stage04-epoll -- -q` or `cargo grade --list`, exists in that program's
+//! `--help`. In the stages' chapters and the page of the command line, one that stands
+//! alone, `--iterative`, exists in the help of some program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -94,7 +95,7 @@ pub fn problems(page: &Page, programs: &Programs) -> Problems {
         .map(|name| programs.options(name))
         .collect();
     if let Some(all) = all
-        && page.path.starts_with("docs/src/phase0/")
+        && (page.path.starts_with("docs/src/phase") || page.path.ends_with("/cli.md"))
     {
         problems.extend(unknown_alone(page, &all.concat()));
     }
@@ -169,6 +170,10 @@ fn used_program(command: &str, is_known: &dyn Fn(&str) -> bool) -> Option<(Strin
             .position(|&word| word == "--")
             .unwrap_or(words.len());
         (program, &words[end..])
+    } else if words.starts_with(&["cargo", "grade"]) && is_known("grade") {
+        // What stands behind `--` is the program that it grades.
+        let end = words.iter().position(|&word| word == "--");
+        ("grade", &words[2..end.unwrap_or(words.len())])
     } else {
         let program = words.iter().position(|word| is_known(base_name(word)))?;
         // `cargo build -p NAME`, `cd NAME`: not run, but named. `strace -f PATH`: run.

@@ -1,10 +1,11 @@
 //! Pages that are stale on purpose: each check must notice.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::page::Page;
+use crate::page::{Book, Page};
 use crate::{excerpt, links, options, session};
 
 pub fn tests() -> Vec<Trial> {
@@ -16,6 +17,10 @@ pub fn tests() -> Vec<Trial> {
         test("a comparison of two items is an excerpt", comparison),
         test("code without a source is noticed", code_without_source),
         test("an item that is gone is noticed", item_gone),
+        test(
+            "a page that the summary leaves out is noticed",
+            page_left_out,
+        ),
         test("a dead link is noticed", dead_link),
         test("a dead anchor is noticed", dead_anchor),
         test("a wrong man page is noticed", wrong_man_page),
@@ -51,6 +56,8 @@ impl Two {
     fn two(&self) {
         one();
     }
+
+    pub(super) fn four() {}
 }
 ";
 
@@ -75,7 +82,9 @@ fn changed_excerpt() -> Result<(), Failed> {
         &problems,
     )?;
     let (text, _) = refreshed("source: a.rs#fn one", "");
-    expect(text.contains("/// Says it.\nfn one() {\n"), text)
+    expect(text.contains("/// Says it.\nfn one() {\n"), text)?;
+    let (text, _) = refreshed("source: a.rs#impl Two > fn four", "");
+    expect(text.contains("```rust\npub(super) fn four() {}\n"), text)
 }
 
 fn part_of_an_item() -> Result<(), Failed> {
@@ -111,6 +120,26 @@ fn item_gone() -> Result<(), Failed> {
         expect(problems.len() == 1, (gone, problems))?;
     }
     Ok(())
+}
+
+fn page_left_out() -> Result<(), Failed> {
+    let page = |path: &str, text: &str| Page {
+        path: path.to_owned(),
+        text: text.to_owned(),
+    };
+    let book = Book {
+        root: PathBuf::new(),
+        pages: vec![
+            page("docs/src/SUMMARY.md", "[A](a.md)\n"),
+            page("docs/src/a.md", ""),
+            page("docs/src/b.md", ""),
+        ],
+    };
+    let problems = links::summary_problems(&book);
+    expect(
+        problems.len() == 1 && problems[0].contains("b.md"),
+        problems,
+    )
 }
 
 fn link_problems(text: &str) -> Vec<String> {

@@ -100,6 +100,8 @@ fn a_mistake_is_explained() {
         ("65536=echo", "`65536` is no port: a number from 0 to 65535"),
         ("http=echo", "`http` is no port"),
         (":8001=echo", "`:8001` is no HOST:PORT"),
+        ("8001=proxy:a\x1bb:3000", "`a\\u{1b}b:3000` is no HOST:PORT"),
+        ("a\x07:8001=echo", "`a\\u{7}:8001` is no HOST:PORT"),
     ] {
         let said = complaint(&format!("--listen {words}"));
         assert!(said.contains(explanation), "{words}: {said}");
@@ -134,10 +136,13 @@ fn what_cannot_be_meant_is_a_usage_error() {
 
 proptest! {
     #[test]
-    fn no_text_makes_the_parser_panic(text in "[\\[\\]:=0-9a-z./é]{0,40}") {
-        let _ = parse_service(&text);
-        let _ = parse_service(&format!("8001=proxy:{text}"));
+    fn no_text_makes_the_parser_panic(text in "[\\[\\]:=0-9a-z./é\\x00\\x1b]{0,40}") {
         let _ = parse_seconds(&text);
+        for words in [text.clone(), format!("8001=proxy:{text}"), format!("8001=file:{text}")] {
+            if let Ok(service) = parse_service(&words) {
+                prop_assert!(!service.role.to_string().contains(char::is_control));
+            }
+        }
     }
 
     #[test]

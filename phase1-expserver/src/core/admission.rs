@@ -14,7 +14,7 @@ use crate::network::listener::{Accept, Listener};
 use crate::vec::{Key, XpsVec};
 
 /// Clients accepted per listener and turn: a rush of new ones must not make the others wait.
-const ACCEPTS: usize = 64;
+pub(super) const ACCEPTS: usize = 64;
 /// How long no one is accepted after descriptors ran out, unless some become free.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,7 +28,7 @@ impl Core {
             let Some(listener) = self.listeners.get_mut(key) else {
                 return;
             };
-            if !self.context.spare.retake() {
+            if !self.context.retake_spare() {
                 listener.pending = true;
                 return self.pause_accepting(Errno::EMFILE);
             }
@@ -37,6 +37,7 @@ impl Core {
                 Accept::Client(client) => self.admit(client, service),
                 Accept::WouldBlock => return,
                 Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
+                Accept::NoDescriptor(_) if self.context.tools.kernel_pipes.close_unused() => {}
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
             }
         }

@@ -2,6 +2,7 @@
 
 use log::{info, warn};
 
+use super::admission::ACCEPTS;
 use super::token::{Kind, Token};
 use super::{Core, Ended, Phase};
 use crate::vec::{Slots, XpsVec};
@@ -18,6 +19,7 @@ impl Core {
     }
 
     fn begin_drain(&mut self) {
+        self.accept_the_last();
         info!("Server ends, clients: {}", self.sessions.len());
         self.phase = Phase::Draining;
         self.context.ending = true;
@@ -34,6 +36,22 @@ impl Core {
         }
     }
 
+    /// Those in the kernel's queue were let in by it, and may have spoken. To close the listeners
+    /// would reset them.
+    fn accept_the_last(&mut self) {
+        let listeners: XpsVec<_> = self.listeners.iter().map(|(key, _)| key).collect();
+        let most = self.context.config.limits.backlog as usize;
+        for key in listeners {
+            for _ in 0..=most / ACCEPTS {
+                self.accept(key);
+                if !self.listeners.get(key).is_some_and(|it| it.queued) {
+                    break; // nobody waits any more
+                }
+            }
+        }
+    }
+
+    /// Ends all sessions, whatever is left. Who is owed something is reset.
     pub(super) fn cut_off(&mut self) {
         let mut lost = 0;
         for (key, session) in self.sessions.iter_mut() {
@@ -54,6 +72,7 @@ impl Core {
             debug_assert_eq!(self.admitted, self.destroyed, "sessions");
             debug_assert!(self.sessions.is_empty(), "sessions");
             debug_assert_eq!(self.context.tools.chunks.lent(), 0, "chunks");
+            debug_assert_eq!(self.context.tools.kernel_pipes.lent(), 0, "kernel pipes");
         }
         ended
     }

@@ -68,7 +68,7 @@ impl EventLoop {
 
     /// Asks for the events of a socket, once and for all: they are **edge-triggered**, told when
     /// something changes and not again. Who hears of one must remember it, and read or write until
-    /// the kernel says would-block, or moves less than it was asked to, which proves the same.
+    /// the kernel says would-block, or a recv or send moves less than asked, which proves the same.
     /// Closing the descriptor ends the registration (epoll(7)).
     pub fn register(&self, fd: impl AsFd, token: Token) -> nix::Result<()> {
         let interest = EpollFlags::EPOLLIN

@@ -12,7 +12,7 @@
 //! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
 //! - [`token`]: what an event carries, and which thing that names.
 //! - [`session`]: what happens with one client.
-//! - [`pipe`]: one direction of it, and the rules of closing.
+//! - [`pipe`]: one direction of it, and the rule of closing.
 //! - [`reverse`]: the line framer.
 //! - [`spare`]: the descriptor kept in reserve.
 //! - `listening`: binds all listeners, before anybody is served.
@@ -50,6 +50,9 @@ use token::{Kind, Token};
 
 /// When to look again at a stdout that took nothing.
 const STDOUT_PAUSE: Duration = Duration::from_millis(20);
+/// How long unused kernel pipes are kept. To make one anew for each transfer of a mebibyte costs
+/// nearly as much as the transfer.
+const PIPES_KEPT: Duration = Duration::from_secs(1);
 
 /// How a core has ended. The worse is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +82,8 @@ pub struct Core {
     retry: Option<Instant>,
     /// When to write what stdout did not take, or warnings that were held back.
     output: Option<Instant>,
+    /// The timer for unused kernel pipes is set.
+    pipes_timed: bool,
     admitted: u64,
     destroyed: u64,
 }
@@ -102,6 +107,8 @@ impl Core {
         let mut services = config.services.iter();
         let sends_files = services.any(|service| matches!(service.role, Role::File(_)));
         let public = sends_files.then(|| open_public(&config.public));
+        let mut tools = Tools::new(Transcript::new(!config.quiet));
+        tools.kernel_pipes.share(config.workers);
         Ok(Core {
             events,
             listeners: table,
@@ -110,13 +117,14 @@ impl Core {
             context: Context {
                 public: public.transpose()?,
                 spare,
-                tools: Tools::new(Transcript::new(!config.quiet)),
+                tools,
                 ending: false,
                 config,
             },
             phase: Phase::Serving,
             retry: None,
             output: None,
+            pipes_timed: false,
             admitted: 0,
             destroyed: 0,
         })
@@ -127,7 +135,10 @@ impl Core {
         loop {
             self.turn()?;
             match self.phase {
-                Phase::Forced => return Ok(self.end(Ended::Forced)),
+                Phase::Forced => {
+                    self.cut_off();
+                    return Ok(self.end(Ended::Forced));
+                }
                 Phase::Draining if self.sessions.is_empty() => return Ok(self.end(Ended::Clean)),
                 _ => {}
             }
@@ -157,12 +168,13 @@ impl Core {
             }
         }
         self.sweep();
+        self.time_pipes();
         self.report();
         Ok(())
     }
 
-    /// An event: sets flags and queues, nothing else. A key that finds nothing is of something that
-    /// has gone.
+    /// An event: sets flags and queues, nothing else; only a signal is followed at once. A key that
+    /// finds nothing is of something that has gone.
     fn note(&mut self, token: Token, seen: Readiness) {
         match token.kind() {
             Some(Kind::Wake) => self.begin_to_end(),
@@ -210,6 +222,10 @@ impl Core {
             }
             Some(Kind::Retry) => self.resume_accepting(),
             Some(Kind::DrainOver) => self.cut_off(),
+            Some(Kind::Pipes) => {
+                self.pipes_timed = false;
+                self.context.tools.kernel_pipes.close_idle();
+            }
             _ => {} // Output: it was enough to wake up
         }
     }
@@ -293,6 +309,15 @@ impl Core {
             }
             self.destroyed += 1;
             debug!("Client disconnected");
+        }
+    }
+
+    /// Sets the timer for unused kernel pipes, if there are any.
+    fn time_pipes(&mut self) {
+        if !self.pipes_timed && self.context.tools.kernel_pipes.any_unused() {
+            self.pipes_timed = true;
+            let at = self.context.tools.now + PIPES_KEPT;
+            self.events.arm(at, Token::plain(Kind::Pipes));
         }
     }
 

@@ -5,9 +5,16 @@
 //! [`drain`](Pipe::drain) lets a sink take them out, so it never needs both at the same moment (the
 //! two may be one connection: that is an echo). Called by the session that owns it.
 //!
-//! It never touches a descriptor and never waits. (Moving bytes by `splice(2)`, without copying
-//! them, would be a second kind of buffer in here, behind the same two half-steps.)
+//! What it holds the bytes in is one of two things: memory of ours, which is right for few bytes and
+//! for those that somebody has to see; or, for a flow that has proved bulky, a [`KernelPipe`], through
+//! which they pass without being copied. The way is the same, and it changes between the two only
+//! while nothing is held.
+//!
+//! It never touches a descriptor of a source or a sink and never waits.
 
+mod kernel;
+
+use std::mem;
 use std::time::Instant;
 
 use log::debug;
@@ -16,11 +23,19 @@ use nix::errno::Errno;
 use crate::utils::buffer::{BufferList, ChunkPool};
 use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
+pub use kernel::{KernelPipe, KernelPipes};
+
+/// A read of this many bytes is a large one: to copy them costs more than what a kernel pipe costs,
+/// a few system calls. Several of them make a flow bulky.
+const LARGE: usize = 16 * 1024;
+const BULKY: u8 = 4;
 
 /// What the ends of a pipe need to do their work, one per event loop.
 pub struct Tools {
     /// Memory for bytes on their way.
     pub chunks: ChunkPool,
+    /// For bytes that stay in the kernel.
+    pub kernel_pipes: KernelPipes,
     /// The messages of clients, for stdout.
     pub transcript: Transcript,
     pub warnings: Repeats,
@@ -32,6 +47,7 @@ impl Tools {
     pub fn new(transcript: Transcript) -> Self {
         Tools {
             chunks: ChunkPool::new(),
+            kernel_pipes: KernelPipes::default(),
             transcript,
             warnings: Repeats::new(env!("CARGO_CRATE_NAME")),
             now: Instant::now(),
@@ -79,6 +95,14 @@ pub trait Source {
     fn readable(&self) -> bool;
     /// One bounded read, to the end of `into`.
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome;
+    /// Whether its bytes can be had without being copied.
+    fn splices(&self) -> bool {
+        false
+    }
+    /// One bounded move to the end of `into`. Asked only of who [splices](Self::splices).
+    fn splice_into(&mut self, _into: &mut KernelPipe) -> Outcome {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Nobody will take its bytes any more.
     fn stop(&mut self, _tools: &mut Tools) {}
 }
@@ -92,6 +116,10 @@ pub trait Sink {
     fn gone(&self) -> bool;
     /// One bounded write of bytes at the front of `from`, which is not empty.
     fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome;
+    /// The same from a kernel pipe. Asked only if the pipe was made for [opaque](Pipe::opaque) bytes.
+    fn splice_from(&mut self, _from: &mut KernelPipe) -> Outcome {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// All bytes were delivered and no more will come. Called once, and not if it is gone.
     fn shut(&mut self, tools: &mut Tools);
 }
@@ -140,8 +168,19 @@ pub fn rule(state: State, event: Event) -> State {
 /// One direction: the bytes on their way and its [`State`].
 pub struct Pipe {
     state: State,
+    /// Nobody has to see the bytes.
+    opaque: bool,
+    /// How bulky the flow is: how many more large reads than small ones there were of late. As high
+    /// as twice [`BULKY`], so that a few small ones among them do not change the way.
+    bulk: u8,
     threshold: usize,
-    held: BufferList,
+    held: Held,
+}
+
+/// The bytes on their way.
+enum Held {
+    Here(BufferList),
+    InKernel(KernelPipe),
 }
 
 impl Pipe {
@@ -150,8 +189,18 @@ impl Pipe {
     pub fn new(threshold: usize, state: State) -> Self {
         Pipe {
             state,
+            opaque: false,
+            bulk: 0,
             threshold,
-            held: BufferList::new(),
+            held: Held::Here(BufferList::new()),
+        }
+    }
+
+    /// The same for bytes that nobody has to see: if they are many, they are not copied.
+    pub fn opaque(threshold: usize, state: State) -> Self {
+        Pipe {
+            opaque: true,
+            ..Pipe::new(threshold, state)
         }
     }
 
@@ -166,13 +215,21 @@ impl Pipe {
 
     /// The number of bytes on their way.
     pub fn held(&self) -> usize {
-        self.held.len()
+        match &self.held {
+            Held::Here(list) => list.len(),
+            Held::InKernel(pipe) => pipe.len(),
+        }
     }
 
     /// Whether [`fill`](Pipe::fill) has something to do. Computed, never remembered: room, bytes
     /// and the end of a direction come about in steps for which there is no event.
     pub fn can_fill(&self, source: &impl Source) -> bool {
-        self.state == State::Open && self.held() < self.threshold && source.readable()
+        let room = match &self.held {
+            // What does not fit the kernel pipe (its source has ended, say) waits until it is empty.
+            Held::InKernel(pipe) => pipe.is_empty() || source.splices() && !pipe.is_full(),
+            Held::Here(_) => true,
+        };
+        self.state == State::Open && self.held() < self.threshold && room && source.readable()
     }
 
     /// Whether [`drain`](Pipe::drain) has something to do.
@@ -187,9 +244,17 @@ impl Pipe {
         if !self.can_fill(source) {
             return 0;
         }
-        match source.read_into(&mut self.held, tools) {
-            Ok(Progress::Moved(count)) => return count,
-            Ok(Progress::Blocked) => {}
+        self.choose(source.splices(), tools);
+        let outcome = match &mut self.held {
+            Held::Here(list) => source.read_into(list, tools),
+            Held::InKernel(pipe) => source.splice_into(pipe),
+        };
+        match outcome {
+            Ok(Progress::Moved(count)) => {
+                self.weigh(count);
+                return count;
+            }
+            Ok(Progress::Blocked) => self.choose(false, tools), // who waits keeps no kernel pipe
             Ok(Progress::Eof) => self.on(Event::SourceEnded, tools),
             Err(errno) => {
                 debug!("The source failed: {}", errno.desc());
@@ -197,6 +262,37 @@ impl Pipe {
             }
         }
         0
+    }
+
+    /// Decides what the next bytes are held in, if nothing is held now.
+    fn choose(&mut self, splices: bool, tools: &mut Tools) {
+        match &self.held {
+            _ if self.held() > 0 => {}
+            Held::Here(_) if self.opaque && splices && self.bulk >= BULKY => {
+                match tools.kernel_pipes.lend() {
+                    Some(pipe) => self.held = Held::InKernel(pipe),
+                    None => self.bulk = 0, // for want of descriptors: some other time
+                }
+            }
+            Held::InKernel(_) if !splices || self.bulk < BULKY => self.put_down(tools),
+            _ => {}
+        }
+    }
+
+    /// Judges the flow by what one read has brought.
+    fn weigh(&mut self, count: usize) {
+        self.bulk = match count >= LARGE {
+            true => (self.bulk + 1).min(2 * BULKY),
+            false => self.bulk.saturating_sub(1),
+        };
+    }
+
+    /// Gives back what bytes are held in, with those that are.
+    fn put_down(&mut self, tools: &mut Tools) {
+        match mem::replace(&mut self.held, Held::Here(BufferList::new())) {
+            Held::Here(mut list) => list.clear(&mut tools.chunks),
+            Held::InKernel(pipe) => tools.kernel_pipes.take_back(pipe),
+        }
     }
 
     /// Writes what is held as far as the sink takes it. Returns how many bytes went.
@@ -224,7 +320,11 @@ impl Pipe {
             return Err(Errno::EPIPE);
         }
         while self.held() > 0 && sink.writable() {
-            match sink.write_from(&mut self.held, tools)? {
+            let outcome = match &mut self.held {
+                Held::Here(list) => sink.write_from(list, tools),
+                Held::InKernel(pipe) => sink.splice_from(pipe),
+            };
+            match outcome? {
                 Progress::Moved(1..) => {}
                 // 0 bytes: again in the next turn, so that this one is bounded.
                 Progress::Moved(0) | Progress::Blocked | Progress::Eof => break,
@@ -233,11 +333,12 @@ impl Pipe {
         Ok(())
     }
 
-    /// Goes by the [`rule`]; the bytes of a direction that failed are dropped.
+    /// Goes by the [`rule`]. Who is over holds nothing: the bytes of a direction that failed are
+    /// dropped.
     pub fn on(&mut self, event: Event, tools: &mut Tools) {
         self.state = rule(self.state, event);
-        if self.state == State::Failed {
-            self.held.clear(&mut tools.chunks);
+        if self.settled() {
+            self.put_down(tools);
         }
     }
 }

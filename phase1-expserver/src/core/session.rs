@@ -36,6 +36,8 @@ pub use closing::{Linger, linger_rule};
 /// How many reads and writes per pipe one step takes while there is something to move. More would
 /// make others wait longer, fewer would make bulk pay for more turns.
 const ROUNDS: usize = 4;
+/// And how many bytes, in and out: a kernel pipe takes much at once.
+const STEP: usize = 1024 * 1024;
 
 /// What all sessions of a core share.
 pub struct Context {
@@ -46,6 +48,13 @@ pub struct Context {
     pub tools: Tools,
     /// The server has been told to end.
     pub ending: bool,
+}
+
+impl Context {
+    /// Takes a descriptor into reserve. To accept clients goes before keeping unused pipes.
+    pub fn retake_spare(&mut self) -> bool {
+        self.spare.retake() || self.tools.kernel_pipes.close_unused() && self.spare.retake()
+    }
 }
 
 /// The other end, as seen from the client.
@@ -134,6 +143,8 @@ impl Session {
         if self.move_bytes(&mut context.tools) {
             self.last_moved = context.tools.now;
         }
+        self.forget_unwanted(&mut context.tools);
+        self.break_off_file(&mut context.tools);
         self.give_up_if_pointless(context);
         if self.up.settled() && self.down.settled() {
             self.linger(context)
@@ -147,11 +158,15 @@ impl Session {
     }
 
     fn move_bytes(&mut self, tools: &mut Tools) -> bool {
-        let mut rounds = 0;
-        while rounds < ROUNDS && self.move_some(tools) > 0 {
-            rounds += 1;
+        let mut moved = 0;
+        for _ in 0..ROUNDS {
+            let count = self.move_some(tools);
+            moved += count;
+            if count == 0 || moved >= STEP {
+                break;
+            }
         }
-        rounds > 0
+        moved > 0
     }
 
     /// At most one read and what it takes to write it, per pipe.
@@ -176,7 +191,7 @@ impl Session {
     /// Whether a step would do anything. The same pipes and ends as in `move_some`.
     pub fn wants(&self) -> bool {
         let (client, up, down) = (&self.client, &self.up, &self.down);
-        match &self.peer {
+        let moves = match &self.peer {
             Peer::Itself => flows(client, up, client),
             Peer::Upstream(server) => flows(client, up, server) || flows(server, down, client),
             Peer::Framer(framer) => flows(client, up, &**framer) || flows(&**framer, down, client),
@@ -185,7 +200,8 @@ impl Session {
                 attempt.is_decided() || up.can_fill(client) || down.can_drain(client)
             }
             Peer::Nobody => down.can_drain(client),
-        }
+        };
+        moves || self.has_unwanted()
     }
 
     /// Cuts off who has been idle for too long; and who has gone without a word while there is no
@@ -246,6 +262,6 @@ mod tests {
     #[test]
     fn an_idle_client_costs_little() {
         let size = size_of::<Session>();
-        assert!(size <= 256, "{size} bytes");
+        assert!(size <= 240, "{size} bytes");
     }
 }

@@ -28,11 +28,13 @@ pub enum Kind {
     Retry,
     /// A timer: something is left to be written to stdout or to the log.
     Output,
+    /// A timer: kernel pipes may have been out of use for a while.
+    Pipes,
     /// A timer: the time for an orderly end is over.
     DrainOver,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Wake,
     Kind::Listener,
     Kind::Client,
@@ -40,6 +42,7 @@ const KINDS: [Kind; 8] = [
     Kind::Deadline,
     Kind::Retry,
     Kind::Output,
+    Kind::Pipes,
     Kind::DrainOver,
 ];
 

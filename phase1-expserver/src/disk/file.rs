@@ -17,7 +17,7 @@ use nix::libc::off_t;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
-use crate::core::pipe::{Outcome, Progress, Source, Tools};
+use crate::core::pipe::{KernelPipe, Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
@@ -85,6 +85,10 @@ pub struct File {
     offset: off_t,
     /// When it was opened. What is appended later is not sent.
     size: off_t,
+    /// Its file system can do `splice(2)`, for all that is known.
+    splices: bool,
+    /// It has not been read to its end, and will not be.
+    failed: bool,
     media_type: &'static str,
 }
 
@@ -111,8 +115,20 @@ impl File {
             fd,
             offset: 0,
             size: found.st_size,
+            splices: true,
+            failed: false,
             media_type: media_type(path),
         })
+    }
+
+    fn left(&self) -> usize {
+        usize::try_from(self.size - self.offset).unwrap_or(0)
+    }
+
+    /// Whether what was read is all there is to be had of it, and not all of it: it has shrunk, or
+    /// the disk has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// What its name says it is, such as `text/plain`. Roles send the bytes alone, so only tests ask
@@ -187,12 +203,13 @@ fn canonical(fd: &OwnedFd) -> nix::Result<PathBuf> {
 }
 
 impl Source for File {
+    /// Always, until it has failed. That is no end: it would look as if the file were complete.
     fn readable(&self) -> bool {
-        true
+        !self.failed
     }
 
     fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let left = usize::try_from(self.size - self.offset).unwrap_or(0);
+        let left = self.left();
         if left == 0 {
             return Ok(Progress::Eof);
         }
@@ -203,7 +220,8 @@ impl Source for File {
         match read {
             Ok(0) => {
                 tools.warn("a file has shrunk while it was sent".to_owned());
-                Ok(Progress::Eof)
+                self.failed = true;
+                Ok(Progress::Blocked)
             }
             Ok(count) => {
                 self.offset += count as off_t;
@@ -212,9 +230,23 @@ impl Source for File {
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(errno) => {
                 tools.warn(format!("cannot read a file to its end: {}", errno.desc()));
-                Err(errno)
+                self.failed = true;
+                Ok(Progress::Blocked)
             }
         }
+    }
+
+    fn splices(&self) -> bool {
+        self.splices && self.left() > 0
+    }
+
+    fn splice_into(&mut self, into: &mut KernelPipe) -> Outcome {
+        let left = self.left();
+        let moved = into.fill_from_file(&self.fd, &mut self.offset, left);
+        if matches!(moved, Ok(0) | Err(_)) && !into.is_full() && moved != Err(Errno::EINTR) {
+            self.splices = false; // it cannot, or there is nothing: a read tells what it is
+        }
+        Ok(Progress::Moved(moved.unwrap_or(0)))
     }
 }
 

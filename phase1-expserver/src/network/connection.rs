@@ -14,6 +14,10 @@
 //!   the stream, an error or urgent data was announced: these were there already, and make no new
 //!   edge. Data and FIN may come as one event, and urgent data cuts a recv in the middle.
 //! - A send that takes less than offered has filled the socket.
+//! - A `splice(2)` that moves less than asked for shows nothing: it may be the pipe that was full.
+//!   And it stops for good at the mark of urgent data, or says there that the stream has ended. So
+//!   after one of the announcements above all is received, not spliced, and the end of the stream is
+//!   what `recv` says.
 
 use std::mem::{self, offset_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -24,7 +28,7 @@ use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
-use crate::core::pipe::{Outcome, Progress, Readiness, Sink, Source, Tools};
+use crate::core::pipe::{KernelPipe, Outcome, Progress, Readiness, Sink, Source, Tools};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
@@ -134,6 +138,28 @@ impl Connection {
         outcome
     }
 
+    fn cannot_receive(&mut self, errno: Errno) -> Outcome {
+        self.ended = true;
+        self.dead = true;
+        Err(errno)
+    }
+
+    fn cannot_send(&mut self, errno: Errno) -> Outcome {
+        match errno {
+            Errno::EINTR => return Ok(Progress::Moved(0)),
+            Errno::EAGAIN => {
+                self.writable = false;
+                return Ok(Progress::Blocked);
+            }
+            _ => {}
+        }
+        self.dead = true;
+        // The error is told, so no event will be: but there may be bytes and an end to read.
+        self.readable = true;
+        self.exhaust = true;
+        Err(errno)
+    }
+
     fn silence(&mut self) -> Progress {
         self.readable = false;
         // Once only: what comes later is there for who reads on (a lingering close does).
@@ -173,11 +199,24 @@ impl Source for Connection {
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(Errno::EAGAIN) => Ok(self.silence()),
-            Err(errno) => {
-                self.ended = true;
-                self.dead = true;
-                Err(errno)
+            Err(errno) => self.cannot_receive(errno),
+        }
+    }
+
+    fn splices(&self) -> bool {
+        !self.exhaust && !self.last_call
+    }
+
+    fn splice_into(&mut self, into: &mut KernelPipe) -> Outcome {
+        match into.fill_from(&self.fd) {
+            Ok(count) => {
+                self.exhaust |= count == 0; // the end? recv knows
+                Ok(Progress::Moved(count))
             }
+            Err(Errno::EINTR) => Ok(Progress::Moved(0)),
+            Err(Errno::EAGAIN) if into.is_full() => Ok(Progress::Moved(0)),
+            Err(Errno::EAGAIN) => Ok(self.silence()),
+            Err(errno) => self.cannot_receive(errno),
         }
     }
 }
@@ -202,18 +241,15 @@ impl Sink for Connection {
                 from.consume(count, &mut tools.chunks);
                 Ok(Progress::Moved(count))
             }
-            Err(Errno::EINTR) => Ok(Progress::Moved(0)),
-            Err(Errno::EAGAIN) => {
-                self.writable = false;
-                Ok(Progress::Blocked)
-            }
-            Err(errno) => {
-                self.dead = true;
-                // The error is told, so no event will be: but there may be bytes and an end to read.
-                self.readable = true;
-                self.exhaust = true;
-                Err(errno)
-            }
+            Err(errno) => self.cannot_send(errno),
+        }
+    }
+
+    fn splice_from(&mut self, from: &mut KernelPipe) -> Outcome {
+        // There is no NOSIGNAL for this one: that Rust has SIGPIPE ignored is what it rests on.
+        match from.drain_into(&self.fd) {
+            Ok(count) => Ok(Progress::Moved(count)),
+            Err(errno) => self.cannot_send(errno),
         }
     }
 

@@ -9,11 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
-use nix::sys::socket::{
-    Backlog, SockFlag, SockaddrStorage, accept4, bind, getsockname, listen, setsockopt,
-};
+use nix::sys::socket::{Backlog, SockFlag, SockaddrStorage, accept4, bind, listen, setsockopt};
 
-use super::tcp_socket;
+use super::{local_address, tcp_socket};
 
 /// A socket that clients connect to.
 pub struct Listener {
@@ -131,15 +129,6 @@ fn open(at: SocketAddr, reuse_port: bool) -> nix::Result<OwnedFd> {
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(at))?;
     Ok(fd)
-}
-
-fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
-    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
-    match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
-        (Some(address), _) => Ok(SocketAddr::V4((*address).into())),
-        (_, Some(address)) => Ok(SocketAddr::V6((*address).into())),
-        _ => Err(Errno::EAFNOSUPPORT),
-    }
 }
 
 #[cfg(test)]

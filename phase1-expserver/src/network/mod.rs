@@ -9,10 +9,13 @@ pub mod listener;
 pub mod upstream;
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::sockopt::TcpNoDelay;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, socket,
+};
 
 /// A TCP socket of the kind that `address` needs, non-blocking.
 fn tcp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
@@ -28,5 +31,15 @@ fn tcp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The address that a socket has on this side.
+fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
+    let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
+    match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
+        (Some(address), _) => Ok(SocketAddr::V4((*address).into())),
+        (_, Some(address)) => Ok(SocketAddr::V6((*address).into())),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
 #[cfg(test)]
-mod rig;
+pub mod rig;

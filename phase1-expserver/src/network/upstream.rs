@@ -2,8 +2,8 @@
 //!
 //! Connecting takes a round trip or more, so it is begun here and settled when an event has told
 //! that it is decided (`connect(2)`, EINPROGRESS). An upstream may have several addresses: they are
-//! tried one after the other, each until a deadline of its own. Owned by the session whose client is waiting. It never waits, knows no
-//! epoll and does not choose who is connected to what.
+//! tried one after the other, each until a deadline of its own. Owned by the session whose client is
+//! waiting. It never waits, knows no epoll and does not choose who is connected to what.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,11 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::sockopt::SocketError;
-use nix::sys::socket::{SockaddrStorage, connect, getpeername, getsockname, getsockopt};
+use nix::sys::socket::{SockaddrStorage, connect, getpeername, getsockopt};
 
 use crate::core::pipe::Readiness;
 use crate::network::connection::Connection;
-use crate::network::tcp_socket;
+use crate::network::{local_address, tcp_socket};
 
 /// A connection on its way to the address before `next`.
 pub struct Attempt {
@@ -98,7 +98,9 @@ impl Attempt {
         let failure = match getsockopt(&self.fd, SocketError) {
             // SO_ERROR is 0 here as well.
             _ if !self.is_decided() => Errno::ETIMEDOUT,
-            Ok(0) if is_connected_to_itself(&self.fd) => Errno::ECONNREFUSED,
+            Ok(0) if is_connected_to_itself(&self.fd, addresses[self.next - 1]) => {
+                Errno::ECONNREFUSED
+            }
             // Nothing has failed. Or reset by an upstream that had accepted already: connected, with
             // an answer perhaps, and dead. To try the next one would be to ask twice.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
@@ -134,11 +136,13 @@ fn start(address: SocketAddr) -> nix::Result<(OwnedFd, Readiness)> {
 
 /// With nobody at the upstream's port, the kernel may give that very port to the socket that asks for
 /// it: TCP allows a connection from a port to itself (RFC 9293, 3.5, simultaneous open).
-fn is_connected_to_itself(fd: &OwnedFd) -> bool {
-    let own = getsockname::<SockaddrStorage>(fd.as_raw_fd());
-    match (own, getpeername::<SockaddrStorage>(fd.as_raw_fd())) {
-        (Ok(own), Ok(peer)) => own == peer,
-        _ => false, // gone again: recv will tell
+fn is_connected_to_itself(fd: &OwnedFd, to: SocketAddr) -> bool {
+    match local_address(fd) {
+        Ok(own) if own.port() == to.port() => {
+            let peer = getpeername::<SockaddrStorage>(fd.as_raw_fd());
+            peer.is_ok_and(|peer| peer == own.into())
+        }
+        _ => false, // as nearly always, or gone again: recv will tell
     }
 }
 

@@ -6,24 +6,27 @@
 //! gets the chunk that was used last, which is still in the processor's cache.
 //!
 //! Owned by pipes and by the line framer; the pool is the core's, one per event loop. Nothing in
-//! here makes a system call.
+//! here makes a system call, but for those that get a new chunk and give one up ([`Pages`]): so
+//! what a crowd of slow readers took goes back to the machine with them.
 
 use std::mem;
+use std::num::NonZeroUsize;
 
-use crate::vec::XpsVec;
+use crate::vec::{Pages, XpsVec};
 
 /// The size of a chunk in bytes: what one read can bring.
-pub const CHUNK: usize = 64 * 1024;
+pub const CHUNK: usize = CHUNK_LEN.get();
+const CHUNK_LEN: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
 
 /// A read into less room than this is not worth its system call.
 pub const LEAST_READ: usize = 4096;
 
-/// How many unused bytes the pool keeps; what comes back beyond that is freed.
+/// How many unused bytes the pool keeps; what comes back beyond that goes to the kernel.
 const KEPT: usize = 4 * 1024 * 1024;
 
 /// A piece of memory; `bytes[start..end]` is in use.
 struct Chunk {
-    bytes: Box<[u8]>,
+    bytes: Pages,
     start: usize,
     end: usize,
 }
@@ -51,7 +54,7 @@ impl Chunk {
 #[derive(Default)]
 pub struct ChunkPool {
     // The chunk that came back last is lent first.
-    free: XpsVec<Box<[u8]>>,
+    free: XpsVec<Pages>,
     lent: usize,
 }
 
@@ -71,10 +74,7 @@ impl ChunkPool {
         Chunk {
             // Zeroed once, when it is new: the bytes of another client may be in it after that,
             // but only `start..end` is ever read.
-            bytes: self
-                .free
-                .pop()
-                .unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()),
+            bytes: self.free.pop().unwrap_or_else(|| Pages::new(CHUNK_LEN)),
             start: 0,
             end: 0,
         }

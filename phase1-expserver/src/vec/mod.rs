@@ -5,21 +5,24 @@
 //!   slice.
 //! - [`Slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
 //!   occupant.
+//! - [`Pages`]: memory for bytes, from the kernel instead of the heap.
 //!
-//! This is the only module of the crate with `unsafe` blocks that touch memory: in `raw`, which
-//! owns the memory, and where a count of elements is what makes an access right. Every other
-//! operation is put together from those few and from safe slice methods.
+//! This is the only module of the crate with `unsafe` blocks that touch memory: in `raw` and
+//! `pages`, which own the memory, and where a count of elements is what makes an access right.
+//! Every other operation is put together from those few and from safe slice methods.
 
 use std::ops::Range;
 
 mod into_iter;
 mod key;
+mod pages;
 mod raw;
 mod slots;
 mod traits;
 
 pub use into_iter::IntoIter;
 pub use key::{KEY_BITS, Key};
+pub use pages::Pages;
 use raw::RawBuf;
 pub use raw::ReserveError;
 pub use slots::Slots;

@@ -16,6 +16,7 @@ pub const CHECKS: &[Check] = &[
     NEVER_READS,
     RESETS,
     ANY_THRESHOLD,
+    URGENT_DATA,
     super::PHASE1,
 ];
 
@@ -46,7 +47,7 @@ fn every_byte(trial: &Trial) -> Verdict {
 
 const HALF_CLOSE: Check = Check {
     id: "phase1/echo-half-close",
-    title: "3,000,000 bytes come back to a client that has half-closed and reads late",
+    title: "12 MB come back to a client that has half-closed and reads late",
     why: "the end of the input is no reason to forget what is still owed",
     hint: "at the end of the source the pipe is drained first, and only then the sink is closed",
     body: half_close,
@@ -57,13 +58,14 @@ fn half_close(trial: &Trial) -> Verdict {
     let server = trial.launch().roles(&["echo"]).start()?;
     let client = server.connect("the client")?;
     let pattern = Pattern::new(1);
+    const LENGTH: u64 = 12_000_000; // 3 MB may fit into the kernel's buffers, and nothing is owed
     let receive = || {
         thread::sleep(Duration::from_millis(300)); // the recipe: a late reader
-        client.expect_pattern(pattern, 3_000_000)?;
+        client.expect_pattern(pattern, LENGTH)?;
         client.expect_end()
     };
     let send = || {
-        client.send_pattern(pattern, 3_000_000)?;
+        client.send_pattern(pattern, LENGTH)?;
         client.half_close()
     };
     both(send, receive)
@@ -187,6 +189,40 @@ fn any_threshold(trial: &Trial) -> Verdict {
         let lines = crate::data::lines(6, 300_000);
         let reverse = server.connect_to(1, "the client of the reverser")?;
         reverse.exchange(&lines, &crate::data::reversed(&lines))?;
+    }
+    Ok(())
+}
+
+const URGENT_DATA: Check = Check {
+    id: "phase1/urgent-data",
+    title: "Urgent data (MSG_OOB) in a bulky stream costs no byte of it, and no CPU time",
+    why: "a read stops at the urgent byte although more is there: an edge-triggered loop may take that for the end of what is there",
+    hint: "with EPOLLPRI a short read does not mean that the socket is empty: read until EAGAIN",
+    tier: Tier::Robust,
+    body: urgent_data,
+    ..EVERY_BYTE
+};
+
+fn urgent_data(trial: &Trial) -> Verdict {
+    let upstream = super::proxy::echo_service(trial)?;
+    let roles = ["echo".to_owned(), format!("proxy:{}", upstream.address())];
+    let server = trial.launch().roles(&roles).start()?;
+    for listener in 0..roles.len() {
+        let client = server.connect_to(listener, "the client")?;
+        let bytes = Pattern::new(6).bytes(400_000);
+        // One at a time, for the second would make an ordinary byte of the first.
+        for round in 0..20 {
+            let (first, second) = bytes.split_at(20_000 * round);
+            let send = || {
+                client.send(first)?;
+                client.send_urgent(b'!')?;
+                client.send(second)
+            };
+            both(send, || client.expect(&bytes))?;
+        }
+        server.expect_idle(Duration::from_millis(300), 0.1)?;
+        client.half_close()?;
+        client.expect_end()?;
     }
     Ok(())
 }

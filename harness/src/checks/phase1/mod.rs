@@ -10,6 +10,7 @@ use crate::trial::{Server, Trial};
 mod echo;
 mod files;
 mod idle;
+mod limits;
 mod presets;
 mod program;
 mod proxy;
@@ -24,6 +25,7 @@ pub const ROOMS: &[&[Check]] = &[
     proxy::CHECKS,
     files::CHECKS,
     idle::CHECKS,
+    limits::CHECKS,
     stopping::CHECKS,
     program::CHECKS,
 ];

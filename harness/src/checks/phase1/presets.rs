@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{PHASE1, expect_log};
 use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
-use crate::program::{COURSE_UPSTREAM_PORT, Ports, course_ports};
+use crate::program::Ports;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
 
@@ -106,7 +106,7 @@ fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict<Server> {
     let server = trial.launch().preset(stage).start()?;
     let ports: Vec<u16> = server.addresses.iter().map(SocketAddr::port).collect();
     ensure(
-        ports == course_ports(crate::check::Stage::Phase1),
+        ports == trial.fixed_ports().listeners,
         Outcome::Behaviour,
         || format!("it listens on the ports {ports:?}, not on 8001 to 8004"),
     )?;
@@ -116,7 +116,7 @@ fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict<Server> {
 
 /// Each port does its part, while a client of each other port is there too.
 fn expect_roles(trial: &Trial, server: &Server, roles: [Does; 4]) -> Verdict {
-    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, COURSE_UPSTREAM_PORT));
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.fixed_ports().upstream));
     let upstream = Upstream::listen(at, trial.trace(), trial.deadline())?;
     let clients: Vec<_> = (0..roles.len())
         .map(|number| server.connect_to(number, &format!("the client of port 800{}", number + 1)))
@@ -238,7 +238,7 @@ fn web_site(trial: &Trial) -> Verdict<std::path::PathBuf> {
 }
 
 fn web_server(trial: &Trial, site: &std::path::Path) -> Verdict<Server> {
-    let port = COURSE_UPSTREAM_PORT.to_string();
+    let port = trial.fixed_ports().upstream.to_string();
     let launch = trial.launch_tool(&["python3", "-m", "http.server", &port]);
     let running = launch.in_directory(site).run()?;
     running.into_server_found_by_the_kernel()

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::{PHASE1, expect_echo, expect_log};
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::checks::terminal::cannot_have_port_80;
 use crate::peer::Peer;
 use crate::program::announced_addresses;
 use crate::trial::{Running, Trial};
@@ -13,6 +14,7 @@ use crate::trial::{Running, Trial};
 pub const CHECKS: &[Check] = &[
     USAGE,
     PORT_IN_USE,
+    PRIVILEGED_PORT,
     ALL_OR_NOTHING,
     NO_SUCH_ADDRESS,
     NO_SUCH_UPSTREAM,
@@ -88,6 +90,19 @@ fn port_in_use(trial: &Trial) -> Verdict {
     expect_said(&second, "Address already in use")?;
     expect_echo(&first, 0)
 }
+
+const PRIVILEGED_PORT: Check = Check {
+    id: "phase1/privileged-port",
+    title: "When a port is for root only, the server says so and ends with exit status 1",
+    why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
+    needs: &[
+        Need::OwnNetwork,
+        Need::Tool("setpriv"),
+        Need::Option("--listen"),
+    ],
+    body: |trial| cannot_have_port_80(trial, ["--listen", "80=echo"]),
+    ..PORT_IN_USE
+};
 
 const ALL_OR_NOTHING: Check = Check {
     id: "phase1/all-listeners-or-none",

@@ -93,6 +93,31 @@ pub const CHECKS: &[Check] = &[
         "phase1/proxy-upstream-answers-early",
     ),
     proxy(
+        proxying::COME_AND_GO,
+        "phase1/proxy-upstream-down-for-thousands",
+    ),
+    proxy(
+        proxying::CLOSED_AT_ONCE,
+        "phase1/proxy-upstream-closes-on-thousands",
+    ),
+    proxy(
+        proxying::RESET_MIDWAY,
+        "phase1/proxy-upstream-resets-thousands-midway",
+    ),
+    proxy(
+        proxying::ANSWERED_EARLY,
+        "phase1/proxy-upstream-answers-thousands-early",
+    ),
+    proxy(
+        proxying::NEVER_READ_AND_FORGOTTEN,
+        "phase1/proxy-upstream-never-reads-thousands",
+    ),
+    proxy(proxying::SLOW, "phase1/proxy-upstream-slow-for-thousands"),
+    proxy(
+        proxying::NEVER_CONNECTED,
+        "phase1/proxy-connect-timeout-for-thousands",
+    ),
+    proxy(
         proxying::CLIENT_NEVER_READS,
         "phase1/proxy-client-that-never-reads",
     ),
@@ -111,6 +136,14 @@ pub const CHECKS: &[Check] = &[
         "phase1/proxy-waiting-for-the-upstream-costs-nothing",
     ),
     proxy(proxying::DEAD_ENDS, "phase1/proxy-gone-while-bytes-wait"),
+    proxy(
+        proxying::GONE_WHILE_BOTH_WAIT,
+        "phase1/proxy-gone-while-both-wait",
+    ),
+    proxy(
+        proxying::EARLY_ANSWER,
+        "phase1/proxy-answer-to-a-client-that-still-sends",
+    ),
     proxy(
         proxying::THOUSANDS_IDLE,
         "phase1/proxy-thousands-of-idle-pairs",
@@ -148,7 +181,6 @@ pub const CHECKS: &[Check] = &[
         proxying::RAISES_THE_LIMIT,
         "phase1/proxy-raises-its-descriptor-limit",
     ),
-    proxy(proxying::FAULTS_IN_BULK, "phase1/proxy-faults-in-bulk"),
     proxy(
         proxying::STOPPED_AND_CONTINUED,
         "phase1/proxy-stopped-and-continued",

@@ -9,8 +9,9 @@ use crate::checks::reversing::{
 };
 use crate::checks::stage04::{
     CLIENTS_AT_THE_SAME_TIME, OUTLIVES_ITS_CLIENTS, SILENT_CLIENT, batches, disconnects,
-    exhaustion, idling, slow_readers, stopping, surroundings,
+    exhaustion, idling, slow_readers, surroundings,
 };
+use crate::checks::stopping;
 use crate::checks::terminal::{MESSAGES, STDOUT_CLOSED};
 
 const fn reverse(check: Check, id: &'static str) -> Check {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -23,6 +24,7 @@ pub const CHECKS: &[Check] = &[
     CONNECTING,
     CUT_OFF,
     SECOND_SIGNAL,
+    IN_THE_QUEUE,
     UNDER_LOAD,
 ];
 
@@ -113,10 +115,7 @@ const MID_FILE: Check = Check {
 
 fn mid_file(trial: &Trial) -> Verdict {
     let (pattern, length) = (Pattern::new(1), 50_000_000);
-    let public = trial.directory().join("public");
-    fs::create_dir(&public)
-        .and_then(|()| fs::write(public.join("f"), pattern.bytes(length)))
-        .map_err(|error| Failure::grader("write a file", error))?;
+    let public = public_folder(trial, pattern, length)?;
     let options = ["--public".into(), public.into_os_string()];
     let launch = trial.launch().options(LONG).options(options);
     let server = launch.roles(&["file:f", "echo"]).start()?;
@@ -130,6 +129,15 @@ fn mid_file(trial: &Trial) -> Verdict {
     client.expect_end()?;
     client.close();
     server.expect_exit(0)
+}
+
+/// With one file in it.
+fn public_folder(trial: &Trial, pattern: Pattern, length: usize) -> Verdict<PathBuf> {
+    let public = trial.directory().join("public");
+    fs::create_dir(&public)
+        .and_then(|()| fs::write(public.join("f"), pattern.bytes(length)))
+        .map_err(|error| Failure::grader("write a file", error))?;
+    Ok(public)
 }
 
 const PAIR_LIVES_ON: Check = Check {
@@ -243,7 +251,7 @@ fn cut_off(trial: &Trial) -> Verdict {
 
 const SECOND_SIGNAL: Check = Check {
     id: "phase1/second-signal",
-    title: "A second signal ends the server at once, with exit status 1",
+    title: "A second signal ends the server at once, with exit status 1, and resets who is owed something",
     why: "who presses Ctrl-C twice does not want to wait for anybody",
     hint: "while draining, the same event means another thing",
     body: second_signal,
@@ -251,16 +259,52 @@ const SECOND_SIGNAL: Check = Check {
 };
 
 fn second_signal(trial: &Trial) -> Verdict {
+    let public = public_folder(trial, Pattern::new(2), 30_000_000)?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let server = trial.launch().options(LONG).roles(&["echo"]).start()?;
+        let options = ["--public".into(), public.clone().into_os_string()];
+        let launch = trial.launch().options(LONG).options(options);
+        let server = launch.roles(&["echo", "file:f"]).start()?;
         let stuck = server.connect("a client that never reads")?;
         stuck.send_until_stuck(&lines(1, 1_000_000), 64 << 20)?;
+        let download = server.connect_to(1, "the client of a file")?;
+        download.expect_pattern(Pattern::new(2), 1_000)?;
         server.signal(Signal::SIGTERM);
         expect_to_end(trial, &server)?;
         server.signal(signal);
         server.expect_exit(1)?;
+        stuck.expect_reset()?;
+        download.expect_reset()?;
     }
     Ok(())
+}
+
+const IN_THE_QUEUE: Check = Check {
+    id: "phase1/sigterm-and-clients-in-the-queue",
+    title: "Clients that the kernel has let in, and nobody has accepted yet, get their answers after SIGTERM",
+    why: "they have connected, and may have spoken: to close the listener resets them",
+    hint: "accept until there is nobody left, then close the listener, then end",
+    body: in_the_queue,
+    ..AT_ONCE
+};
+
+fn in_the_queue(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(LONG).roles(&["reverse", "echo"]);
+    let server = server.start()?;
+    trial.stop(&server.process)?;
+    // More than are accepted in one turn.
+    let mut clients = Vec::new();
+    for number in 0..100 {
+        let client = server.connect_to(number % 2, &format!("client {number}"))?;
+        client.send(b"oxo\n")?;
+        clients.push(client);
+    }
+    server.signal(Signal::SIGTERM);
+    trial.go_on(&server.process)?;
+    for client in &clients {
+        client.expect(b"oxo\n")?;
+        client.expect_end()?;
+    }
+    server.expect_exit(0)
 }
 
 const UNDER_LOAD: Check = Check {

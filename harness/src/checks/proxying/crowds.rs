@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::{
-    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo, stop,
+    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo,
 };
 use crate::check::{Check, Tier, Verdict};
 use crate::data::Pattern;
@@ -67,8 +65,10 @@ pub const THOUSANDS_AT_ONCE: Check = Check {
 };
 
 fn thousands_at_once(trial: &Trial) -> Verdict {
+    let count = trial.size(300, 2000);
+    let _room = trial.reserve_sockets(2 * count)?;
     let (server, _upstream) = start_echo(trial)?;
-    let clients = connect_many(&server, trial.size(300, 2000))?;
+    let clients = connect_many(&server, count)?;
     let pattern = |number: usize| Pattern::new(number as u64);
     let length = |number: usize| 1000 + 7 * number;
     for (number, client) in clients.iter().enumerate() {
@@ -104,23 +104,23 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let (server, _upstream) = start_echo(trial)?;
     let first = server.connect("a first client")?;
     echo_ping(&first)?;
-    stop(trial, &server)?;
+    trial.stop(&server.process)?;
     let clients = connect_many(&server, 40)?;
     let send = |client: &Peer| client.send(b"ping\n");
     clients.iter().try_for_each(send)?;
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     let expect = |client: &Peer| client.expect(b"ping\n");
     clients.iter().try_for_each(expect)?;
 
     // The same with bytes and ends for those that it knows.
-    stop(trial, &server)?;
+    trial.stop(&server.process)?;
     for (number, client) in clients.iter().enumerate() {
         client.send(b"pong\n")?;
         if number % 2 == 0 {
             client.half_close()?;
         }
     }
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     for (number, client) in clients.iter().enumerate() {
         client.expect(b"pong\n")?;
         if number % 2 == 0 {
@@ -148,8 +148,8 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
         ends.ping()?;
         // Asleep, it is in `epoll_wait`: there the signals find it.
         trial.wait_until("the proxy sleeps", || server.process.state() == Some('S'))?;
-        stop(trial, &server)?;
-        server.signal(Signal::SIGCONT);
+        trial.stop(&server.process)?;
+        trial.go_on(&server.process)?;
     }
     ends.ping()
 }

@@ -3,10 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::bytes::transfer;
-use super::{Ends, PROXY, expect_alive, join, start, start_echo, stop};
+use super::{Ends, PROXY, expect_alive, join, start, start_echo};
 use crate::check::{Check, Tier, Verdict};
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
@@ -201,10 +199,10 @@ fn end_with_bytes_in_one_event(trial: &Trial) -> Verdict {
             ends.upstream.expect_end()?;
         }
         // A proxy that is stopped finds all of it at once when it goes on.
-        stop(trial, &server)?;
+        trial.stop(&server.process)?;
         ends.upstream.send_pattern(pattern, length)?;
         ends.upstream.close();
-        server.signal(Signal::SIGCONT);
+        trial.go_on(&server.process)?;
         ends.client.expect_pattern(pattern, length)?;
         ends.client.expect_end()?;
     }

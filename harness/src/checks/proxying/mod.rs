@@ -6,8 +6,6 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use crate::check::{Check, Stage, Tier, Verdict};
 use crate::peer::Peer;
 use crate::trial::{Launch, Server, Trial};
@@ -20,7 +18,7 @@ mod idling;
 mod limits;
 mod resets;
 mod slow;
-mod soak;
+mod thousands;
 mod tools;
 mod upstreams;
 
@@ -33,13 +31,19 @@ pub use ends::{
     CLIENT_ENDS, CLIENT_HALF_CLOSES, ECHO_AND_HALF_CLOSE, END_WITH_BYTES_IN_ONE_EVENT, LATE_READER,
     UPSTREAM_ENDS, UPSTREAM_HALF_CLOSES,
 };
-pub use idling::{DEAD_ENDS, IDLE_PAIRS, THOUSANDS_IDLE, WAITING_FOR_THE_UPSTREAM};
+pub use idling::{
+    DEAD_ENDS, EARLY_ANSWER, GONE_WHILE_BOTH_WAIT, IDLE_PAIRS, THOUSANDS_IDLE,
+    WAITING_FOR_THE_UPSTREAM,
+};
 pub use limits::{
     AT_A_HIGHER_LIMIT, AT_THE_DESCRIPTOR_LIMIT, CONNECTS_AND_LEAVES, NO_LEAK, RAISES_THE_LIMIT,
 };
 pub use resets::{BYTES_BEFORE_A_RESET, RESET_DURING_A_TRANSFER, RESET_PASSES_THROUGH, RESETS};
 pub use slow::{CLIENT_NEVER_READS, STREAMING_PAIR, STUCK_PAIR_IS_CHEAP, UPSTREAM_NEVER_READS};
-pub use soak::FAULTS_IN_BULK;
+pub use thousands::{
+    ANSWERED_EARLY, CLOSED_AT_ONCE, COME_AND_GO, NEVER_CONNECTED, NEVER_READ,
+    NEVER_READ_AND_FORGOTTEN, RESET_MIDWAY, SLOW,
+};
 pub use tools::{CHROMIUM, CURL, CURL_KEEP_ALIVE, CURL_LARGE_FILE};
 pub use upstreams::{
     ANSWERS_EARLY, CLOSES_AT_ONCE, COMES_BACK, CONNECT_TIMEOUT, DOWN, DOWN_FOR_MANY_AT_ONCE,
@@ -125,14 +129,6 @@ impl Ends {
         self.upstream.close();
         Ok(())
     }
-}
-
-/// Stops the proxy, so that it finds everything at once when it goes on.
-fn stop(trial: &Trial, server: &Server) -> Verdict {
-    server.signal(Signal::SIGSTOP);
-    trial.wait_until("the proxy is stopped", || {
-        server.process.state() == Some('T')
-    })
 }
 
 /// A new client is served, and the process has not ended.

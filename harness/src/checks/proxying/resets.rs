@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo, stop};
+use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo};
 use crate::check::{Check, Failure, Outcome, Tier, Verdict};
 use crate::data::Pattern;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
-
-use nix::sys::signal::Signal;
 
 /// The CPU time of a proxy that has nothing to do, as a share of a window.
 const WINDOW: Duration = Duration::from_millis(400);
@@ -131,10 +129,10 @@ fn bytes_before_a_reset(trial: &Trial) -> Verdict {
             _ => (ends.upstream, ends.client),
         };
         // A proxy that is stopped finds the bytes and the reset together.
-        stop(trial, &server)?;
+        trial.stop(&server.process)?;
         resets.send_pattern(pattern, length)?;
         resets.reset()?;
-        server.signal(Signal::SIGCONT);
+        trial.go_on(&server.process)?;
         stays.expect_pattern(pattern, length)?;
         stays.expect_gone()?;
     }

@@ -56,7 +56,8 @@ fn curl_large_file(trial: &Trial) -> Verdict {
     let got = trial.directory().join("got.bin");
     let path = got.to_string_lossy();
     let url = format!("http://{}/large.bin", server.address());
-    run_curl(trial, &["-o", &path, &url])?;
+    // Slower than the server, so that bytes have to wait.
+    run_curl(trial, &["--limit-rate", "20M", "-o", &path, &url])?;
     server.expect_little_growth(&before)?;
     let got = fs::read(&got).map_err(|error| Failure::grader("read what curl got", error))?;
     ensure(got == bytes, Outcome::WrongData, || {

@@ -3,10 +3,8 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use super::bytes::transfer;
-use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start, stop};
+use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start};
 use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
@@ -64,12 +62,12 @@ pub const DOWN_FOR_MANY_AT_ONCE: Check = Check {
 fn down_for_many_at_once(trial: &Trial) -> Verdict {
     let nobody = trial.nobody()?;
     let server = proxy(trial, nobody.address())?;
-    stop(trial, &server)?;
+    trial.stop(&server.process)?;
     let clients = connect_many(&server, 20)?;
     clients
         .iter()
         .try_for_each(|client| client.send(b"hello\n"))?;
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     clients.iter().try_for_each(Peer::expect_gone)?;
     let upstream = trial.upstream_at(nobody, 128)?;
     expect_alive(&server, &upstream)

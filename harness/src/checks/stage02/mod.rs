@@ -6,6 +6,7 @@ use std::time::Duration;
 mod endings;
 mod multi;
 mod pipes;
+mod signals;
 mod terminal;
 
 use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
@@ -38,6 +39,9 @@ pub const CHECKS: &[Check] = &[
     endings::STDOUT_READER_GONE,
     endings::UNKNOWN_HOST,
     endings::USAGE,
+    signals::STOPPED_WHILE_IT_WAITS,
+    signals::STOPPED_WHILE_IT_CARRIES,
+    signals::ENDS_ON_A_SIGNAL,
     HOST_NAME,
     IPV6,
     multi::ALL_AT_ONCE,

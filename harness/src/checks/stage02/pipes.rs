@@ -126,7 +126,7 @@ pub const LATE_READER: Check = Check {
 };
 
 /// More than the buffers of both sockets and a pipe hold together.
-const BULK: usize = 12_000_000;
+pub const BULK: usize = 12_000_000;
 
 /// Who does nothing for a second at first: the recipe itself, no wait for an event.
 #[derive(Clone, Copy, PartialEq)]
@@ -186,7 +186,7 @@ fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Ver
 }
 
 /// A blocking line server, as in stage 1: while its answers are not taken it does not read.
-fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
+pub fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
     let (mut unanswered, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
         let count = connection.receive(&mut chunk)?;
@@ -282,8 +282,7 @@ fn idle(trial: &Trial) -> Verdict {
     let input = Input::Bytes(lines(3, BULK));
     let stuck = client(trial, &server).input(input).run()?;
     let _connection = server.accept("the server")?;
-    // Until the buffers of both sockets are full: nothing tells when.
-    thread::sleep(Duration::from_millis(600));
+    stuck.until_it_rests()?; // the buffers of both sockets are full
     stuck.expect_idle(WINDOW, 0.2)?;
 
     trial.step("last: nobody types anything");

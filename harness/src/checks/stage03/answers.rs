@@ -5,10 +5,9 @@
 
 use std::net::Ipv6Addr;
 
-use nix::sys::signal::Signal;
-
 use super::{ANSWER, UDP};
 use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::checks::terminal;
 use crate::data::{Pattern, show, show_difference};
 use crate::datagram::DatagramPeer;
 use crate::peer::patience;
@@ -288,12 +287,11 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
     clients[0].ask(b"ready?\n", b"?ydaer\n", ANSWER)?;
     let state = || server.process.state();
     trial.wait_until("it waits", || state() == Some('S'))?;
-    server.signal(Signal::SIGSTOP);
-    trial.wait_until("it is stopped", || state() == Some('T'))?;
+    trial.stop(&server.process)?;
     clients
         .iter()
         .try_for_each(|client| client.send(b"hello\n"))?;
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     clients
         .iter()
         .try_for_each(|client| client.expect(b"olleh\n", ANSWER))?;
@@ -323,6 +321,16 @@ fn port_in_use(trial: &Trial) -> Verdict {
     let client = first.datagram("the client of the first server")?;
     client.ask(b"hello\n", b"olleh\n", ANSWER)
 }
+
+pub const PRIVILEGED_PORT: Check = Check {
+    id: "stage03/privileged-port",
+    title: "A port that is for root only: a message with address and reason, exit status 1",
+    why: "port 53 is the first that many try, and who reads `Permission denied` thinks of files",
+    hint: "look at what `bind` returns",
+    needs: terminal::PRIVILEGED_PORT.needs,
+    body: terminal::PRIVILEGED_PORT.body,
+    ..PORT_IN_USE
+};
 
 pub const USAGE: Check = Check {
     id: "stage03/usage",

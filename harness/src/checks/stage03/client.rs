@@ -4,8 +4,6 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use super::UDP;
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::datagram::{DatagramServer, MAX_DATAGRAM};
@@ -232,12 +230,9 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
     let options = ["--timeout", "20", "--retries", "0"];
     let client = client(trial, &server, b"hello\n", &options)?.run()?;
     let port = server.expect(b"hello\n")?;
-    let state = |wanted| client.process.state() == Some(wanted);
-    trial.wait_until("it waits", || state('S'))?;
-    client.process.signal(Signal::SIGSTOP);
-    trial.wait_until("it is stopped (SIGSTOP)", || state('T'))?;
-    client.process.signal(Signal::SIGCONT);
-    trial.wait_until("it goes on (SIGCONT)", || !state('T'))?;
+    trial.wait_until("it waits", || client.process.state() == Some('S'))?;
+    trial.stop(&client.process)?;
+    trial.go_on(&client.process)?;
     server.send(b"olleh\n", port);
     client.expect_exit(0)?;
     client.expect_stdout(b"olleh\n")

@@ -22,7 +22,12 @@ pub const CHECKS: &[Check] = &[
     answers::SHOWN_ESCAPED,
     answers::STDOUT_GONE,
     answers::STOPPED_FOR_A_WHILE,
+    Check {
+        chapter: "docs/src/phase0/stage03.md",
+        ..super::signals::ENDS_ON_A_SIGNAL.taken_over(Stage::Stage03, "stage03/ends-on-a-signal")
+    },
     answers::PORT_IN_USE,
+    answers::PRIVILEGED_PORT,
     answers::USAGE,
     answers::IPV6,
     netcat::OPENBSD,

@@ -1,8 +1,6 @@
 //! What one call of `epoll_wait` may bring. A server that is stopped while its
 //! clients act finds everything at once when it goes on.
 
-use nix::sys::signal::Signal;
-
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
 use crate::check::{Check, Tier, Verdict};
 use crate::data::{lines, reversed};
@@ -28,10 +26,10 @@ fn more_than_one_read(trial: &Trial) -> Verdict {
     let mut text = lines(1, 29_000);
     text.resize(29_999, b'x');
     text.push(b'\n');
-    server.signal(Signal::SIGSTOP);
+    trial.stop(&server.process)?;
     client.send(&text)?;
     client.half_close()?;
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     client.expect(&reversed(&text))?;
     client.expect_end()?;
     server.expect_no_leak(&before)
@@ -52,7 +50,7 @@ fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
     for leaving in [0, 24, 49] {
         let mut clients = connect_many(&server, 50)?;
         clients.iter().try_for_each(ping)?;
-        server.signal(Signal::SIGSTOP);
+        trial.stop(&server.process)?;
         // Before the others send, so that its event is not the last one.
         let leaver = clients.remove(leaving);
         if leaving == 24 {
@@ -63,7 +61,7 @@ fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
         clients
             .iter()
             .try_for_each(|client| client.send(b"ping\n"))?;
-        server.signal(Signal::SIGCONT);
+        trial.go_on(&server.process)?;
         clients
             .iter()
             .try_for_each(|client| client.expect(b"gnip\n"))?;
@@ -85,12 +83,12 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let first = server.connect("a first client")?;
     ping(&first)?;
-    server.signal(Signal::SIGSTOP);
+    trial.stop(&server.process)?;
     let clients = connect_as_many_as_fit(trial, &server, 40)?;
     clients
         .iter()
         .try_for_each(|client| client.send(b"ping\n"))?;
-    server.signal(Signal::SIGCONT);
+    trial.go_on(&server.process)?;
     clients
         .iter()
         .try_for_each(|client| client.expect(b"gnip\n"))?;
@@ -115,11 +113,8 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
         ping(&client)?;
         // Asleep, it is in `epoll_wait`: there the signals find it.
         trial.wait_until("the server sleeps", || server.process.state() == Some('S'))?;
-        server.signal(Signal::SIGSTOP);
-        trial.wait_until("the server is stopped", || {
-            server.process.state() == Some('T')
-        })?;
-        server.signal(Signal::SIGCONT);
+        trial.stop(&server.process)?;
+        trial.go_on(&server.process)?;
     }
     ping(&client)
 }

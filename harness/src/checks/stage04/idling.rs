@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, ping};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier, Verdict};
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
-use crate::peer::Peer;
-use crate::trial::{Server, Trial};
+use crate::trial::Trial;
 
 /// How long the CPU time of an idle server is measured, and how much of it is fine.
 const WINDOW: Duration = Duration::from_millis(700);
@@ -72,38 +71,18 @@ pub const THOUSANDS_IDLE: Check = Check {
 };
 
 fn thousands_idle(trial: &Trial) -> Verdict {
+    let count = trial.size(2_000, 8_000);
+    let _room = trial.reserve_sockets(count)?;
     let server = trial.start()?;
     let active = server.connect("the active client")?;
     ping(&active)?;
-    let alone = cost_of_pings(trial, &server, &active)?;
+    let alone = server.cost(|| ping(&active))?;
 
-    let idle = connect_many(&server, trial.size(2_000, 8_000))?;
+    let idle = connect_many(&server, count)?;
     idle.iter().try_for_each(|client| client.send(b"hi\n"))?;
     idle.iter().try_for_each(|client| client.expect(b"ih\n"))?;
-    let among_many = cost_of_pings(trial, &server, &active)?;
+    let among_many = server.cost(|| ping(&active))?;
     server.expect_idle(Duration::from_millis(300), IDLE)?;
 
-    // Far from what a good server needs, and far below what a scan of all costs.
-    let most = alone * 4 + Duration::from_millis(250);
-    if among_many <= most {
-        return Ok(());
-    }
-    let what = format!(
-        "{PINGS} answers to one client took {among_many:?} of CPU time with {} idle ones beside it",
-        idle.len()
-    );
-    let failure = Failure::new(Outcome::Resources, what);
-    Err(failure.expected(format!(
-        "about {alone:?}, as without them; at most {most:?}"
-    )))
-}
-
-const PINGS: usize = 500;
-
-fn cost_of_pings(trial: &Trial, server: &Server, client: &Peer) -> Verdict<Duration> {
-    let before = server.figures()?.cpu;
-    (0..PINGS).try_for_each(|_| ping(client))?;
-    let used = server.figures()?.cpu - before;
-    trial.step(format!("{PINGS} answers: {used:?} of CPU time"));
-    Ok(used)
+    server.expect_same_cost(alone, among_many)
 }

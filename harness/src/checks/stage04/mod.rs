@@ -10,8 +10,8 @@ use super::reversing::{
     LONG_LINE_IN_PIECES, MANY_LINES_AT_ONCE, NOT_UTF8, REVERSES_A_LINE, UTF8,
 };
 use super::terminal::{
-    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, QUIET, STDOUT_CLOSED,
-    USAGE_ERROR,
+    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, PRIVILEGED_PORT, QUIET,
+    STDOUT_CLOSED, USAGE_ERROR,
 };
 use crate::check::{Check, Stage, Tier, Verdict};
 use crate::peer::Peer;
@@ -22,7 +22,6 @@ pub(super) mod disconnects;
 pub(super) mod exhaustion;
 pub(super) mod idling;
 pub(super) mod slow_readers;
-pub(super) mod stopping;
 pub(super) mod surroundings;
 
 pub const CHECKS: &[Check] = &[
@@ -65,10 +64,11 @@ pub const CHECKS: &[Check] = &[
     exhaustion::AT_THE_DESCRIPTOR_LIMIT,
     exhaustion::SERVES_ON_AFTER_THE_LIMIT,
     exhaustion::RAISES_THE_LIMIT,
+    super::soak::LINES,
     // The program.
-    stopping::SIGTERM,
-    stopping::SIGTERM_UNDER_LOAD,
-    stopping::PORT_IS_FREE_AT_ONCE,
+    super::stopping::SIGTERM,
+    super::stopping::SIGTERM_UNDER_LOAD,
+    super::stopping::PORT_IS_FREE_AT_ONCE,
     MESSAGES,
     LOG_LINES,
     surroundings::EPOLL_WAIT_LOG,
@@ -78,6 +78,7 @@ pub const CHECKS: &[Check] = &[
     surroundings::STDERR_CLOSED,
     surroundings::STDERR_UNREAD,
     PORT_IN_USE,
+    PRIVILEGED_PORT,
     ADDRESS_NOT_HERE,
     IPV6,
     LOCALHOST,

@@ -1,12 +1,12 @@
 //! Stage 5: the proxy, and file transfer.
 
 use super::proxying::*;
-use super::terminal::{ADDRESS_NOT_HERE, PORT_IN_USE, USAGE_ERROR};
+use super::stopping::{PORT_IS_FREE_AT_ONCE, SIGTERM, SIGTERM_UNDER_LOAD};
+use super::terminal::{ADDRESS_NOT_HERE, PORT_IN_USE, PRIVILEGED_PORT, USAGE_ERROR};
 use crate::check::{Check, Stage};
 
 mod files;
 mod output;
-mod stopping;
 
 pub const CHECKS: &[Check] = &[
     PASSES_REQUESTS_AND_ANSWERS,
@@ -41,6 +41,13 @@ pub const CHECKS: &[Check] = &[
     CLOSES_AT_ONCE,
     ANSWERS_EARLY,
     // Slow sides, idle sides.
+    COME_AND_GO,
+    CLOSED_AT_ONCE,
+    RESET_MIDWAY,
+    ANSWERED_EARLY,
+    NEVER_READ,
+    SLOW,
+    NEVER_CONNECTED,
     CLIENT_NEVER_READS,
     UPSTREAM_NEVER_READS,
     STUCK_PAIR_IS_CHEAP,
@@ -48,6 +55,8 @@ pub const CHECKS: &[Check] = &[
     IDLE_PAIRS,
     WAITING_FOR_THE_UPSTREAM,
     DEAD_ENDS,
+    GONE_WHILE_BOTH_WAIT,
+    EARLY_ANSWER,
     THOUSANDS_IDLE,
     // Many clients.
     ONE_AFTER_THE_OTHER,
@@ -59,12 +68,12 @@ pub const CHECKS: &[Check] = &[
     AT_THE_DESCRIPTOR_LIMIT,
     AT_A_HIGHER_LIMIT,
     RAISES_THE_LIMIT,
-    FAULTS_IN_BULK,
+    super::soak::PROXY,
     // The program.
     STOPPED_AND_CONTINUED,
-    stopping::SIGTERM,
-    stopping::SIGTERM_UNDER_LOAD,
-    stopping::PORT_IS_FREE_AT_ONCE,
+    stopped(SIGTERM, "stage05/sigterm"),
+    stopped(SIGTERM_UNDER_LOAD, "stage05/sigterm-under-load"),
+    stopped(PORT_IS_FREE_AT_ONCE, "stage05/port-is-free-at-once"),
     output::REQUESTS,
     output::TOTALS,
     output::LOG_LINES,
@@ -75,6 +84,7 @@ pub const CHECKS: &[Check] = &[
     output::STDERR_CLOSED,
     output::STDERR_UNREAD,
     PORT_IN_USE.taken_over(Stage::Stage05, "stage05/port-in-use"),
+    PRIVILEGED_PORT.taken_over(Stage::Stage05, "stage05/privileged-port"),
     ADDRESS_NOT_HERE.taken_over(Stage::Stage05, "stage05/address-of-another-machine"),
     USAGE_ERROR.taken_over(Stage::Stage05, "stage05/usage-error"),
     output::IPV6,
@@ -97,3 +107,10 @@ pub const CHECKS: &[Check] = &[
     files::CLIENT_WITHOUT_A_SERVER,
     files::SERVER_GONE_IN_THE_MIDDLE,
 ];
+
+const fn stopped(check: Check, id: &'static str) -> Check {
+    Check {
+        chapter: "docs/src/phase0/stage05.md",
+        ..check.taken_over(Stage::Stage05, id)
+    }
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Context, End, Next, Peer, ROUNDS, Session};
 use crate::config::Config;
 use crate::core::pipe::{Event, Progress, Source, State, Tools};
+use crate::network::connection::Connection;
 
 /// How often it is asked whether the last bytes have arrived, while that is all there is to wait
 /// for: the kernel does not tell.
@@ -44,7 +45,7 @@ impl Session {
     pub(super) fn linger(&mut self, context: &mut Context) -> Next {
         let now = context.tools.now;
         if self.linger_of(End::Client, context) != Linger::Close {
-            self.forget_input(&mut context.tools);
+            forget_input(&mut self.client, &mut context.tools);
         }
         let until = now + context.config.limits.linger;
         let until = *self.linger_until.get_or_insert(until);
@@ -78,13 +79,40 @@ impl Session {
         }
     }
 
-    fn forget_input(&mut self, tools: &mut Tools) {
-        for _ in 0..ROUNDS {
-            if !self.client.readable()
-                || !matches!(self.client.discard(tools), Ok(Progress::Moved(_)))
-            {
-                return;
-            }
+    /// Reads and forgets what nobody wants of an end that is still owed something: who cannot send
+    /// may not read either, and would wait for ever for room that nobody makes.
+    pub(super) fn forget_unwanted(&mut self, tools: &mut Tools) {
+        if self.is_heard_in_vain(End::Client) {
+            forget_input(&mut self.client, tools);
+        }
+        if self.is_heard_in_vain(End::Upstream)
+            && let Peer::Upstream(server) = &mut self.peer
+        {
+            forget_input(server, tools);
+        }
+    }
+
+    /// Whether a step would read something only to forget it.
+    pub(super) fn has_unwanted(&self) -> bool {
+        let from_upstream = matches!(&self.peer, Peer::Upstream(server) if server.readable());
+        self.is_heard_in_vain(End::Client) && self.client.readable()
+            || self.is_heard_in_vain(End::Upstream) && from_upstream
+    }
+
+    /// Whether the direction from this end has failed, and the one towards it goes on.
+    fn is_heard_in_vain(&self, end: End) -> bool {
+        let (from, towards) = match end {
+            End::Client => (&self.up, &self.down),
+            End::Upstream => (&self.down, &self.up),
+        };
+        from.state() == State::Failed && !towards.settled()
+    }
+
+    /// A file that cannot be read to its end: the client must not take what it has got for all.
+    pub(super) fn break_off_file(&mut self, tools: &mut Tools) {
+        if matches!(&self.peer, Peer::File(file) if file.has_failed()) && !self.down.settled() {
+            self.client.reset_at_close();
+            self.cut(tools);
         }
     }
 
@@ -137,6 +165,14 @@ impl Session {
         self.cut(tools);
         if let Peer::Framer(framer) = &mut self.peer {
             framer.stop(tools);
+        }
+    }
+}
+
+fn forget_input(connection: &mut Connection, tools: &mut Tools) {
+    for _ in 0..ROUNDS {
+        if !connection.readable() || !matches!(connection.discard(tools), Ok(Progress::Moved(_))) {
+            return;
         }
     }
 }

@@ -19,7 +19,12 @@ impl Session {
     /// Gives the client the peer that its role asks for. If there is none to be had, nothing can be
     /// sent: the client is closed in order, without a byte.
     pub fn open(client: Connection, service: u16, context: &mut Context) -> Session {
-        let pipe = |state| Pipe::new(context.config.limits.pipe_threshold, state);
+        let config = Arc::clone(&context.config);
+        let threshold = config.limits.pipe_threshold;
+        let pipe = |state| match config.role(service) {
+            Role::Reverse => Pipe::new(threshold, state), // the framer has to see the bytes
+            _ => Pipe::opaque(threshold, state),
+        };
         let mut session = Session {
             client,
             peer: Peer::Nobody,
@@ -33,7 +38,6 @@ impl Session {
             linger_until: None,
             look_again: None,
         };
-        let config = Arc::clone(&context.config);
         match config.role(service) {
             Role::Echo => {
                 session.peer = Peer::Itself;

@@ -240,12 +240,15 @@ fn what_is_appended_meanwhile_is_not_sent() {
 }
 
 #[test]
-fn a_file_that_shrinks_meanwhile_ends_there() {
+fn a_file_that_shrinks_meanwhile_has_failed() {
     let (_folder, path, mut file) = one_file(&[7; 2 * CHUNK]);
     read_one(&mut file).0.unwrap();
     let shrunk = fs::OpenOptions::new().write(true).open(path).unwrap();
     shrunk.set_len(CHUNK as u64 + 3).unwrap();
-    assert_eq!(read_all(&mut file), [7; 3]);
+    assert_eq!(read_one(&mut file), (Ok(Progress::Moved(3)), vec![7; 3]));
+    assert!(!file.has_failed());
+    assert_eq!(read_one(&mut file).0, Ok(Progress::Blocked), "no end");
+    assert!(file.has_failed() && !file.readable());
 }
 
 #[test]

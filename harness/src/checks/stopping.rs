@@ -1,11 +1,14 @@
-//! How the server ends.
+//! How a server with an event loop ends, whatever it serves.
 
 use nix::sys::signal::Signal;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Tier, Verdict};
+use super::proxying;
+use super::stage04::CLIENTS_AT_THE_SAME_TIME;
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
 use crate::data::lines;
-use crate::trial::Trial;
+use crate::peer::Peer;
+use crate::trial::{Launch, Trial};
+use crate::upstream::Service;
 
 pub const SIGTERM: Check = Check {
     id: "stage04/sigterm",
@@ -17,14 +20,35 @@ pub const SIGTERM: Check = Check {
     ..CLIENTS_AT_THE_SAME_TIME
 };
 
+/// What stands behind a proxy.
+fn upstream(trial: &Trial) -> Verdict<Option<Service>> {
+    match trial.stage() {
+        Stage::Stage05 => Ok(Some(trial.upstream()?.serve(proxying::echo))),
+        _ => Ok(None),
+    }
+}
+
+fn launch<'t>(trial: &'t Trial<'_>, upstream: &Option<Service>) -> Launch<'t> {
+    match upstream {
+        Some(upstream) => proxying::launch(trial, upstream.address()),
+        None => trial.launch(),
+    }
+}
+
+/// A line that is the same in reverse: an echo may answer it too.
+fn ping(client: &Peer) -> Verdict {
+    client.ask(b"oxo\n", b"oxo\n")
+}
+
 fn sigterm(trial: &Trial) -> Verdict {
+    let upstream = upstream(trial)?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let server = trial.start()?;
+        let server = launch(trial, &upstream).start()?;
         server.signal(signal);
         server.expect_exit(0)?;
 
-        let server = trial.start()?;
-        let clients = connect_many(&server, 3)?;
+        let server = launch(trial, &upstream).start()?;
+        let clients = proxying::connect_many(&server, 3)?;
         clients.iter().try_for_each(ping)?;
         server.signal(signal);
         server.expect_exit(0)?;
@@ -43,7 +67,8 @@ pub const SIGTERM_UNDER_LOAD: Check = Check {
 };
 
 fn sigterm_under_load(trial: &Trial) -> Verdict {
-    let server = trial.start()?;
+    let upstream = upstream(trial)?;
+    let server = launch(trial, &upstream).start()?;
     let stuck = server.connect("the client that never reads")?;
     stuck.send_until_stuck(&lines(1, 100_000), 64 << 20)?;
     let busy = server.connect("the client that streams")?;
@@ -75,8 +100,9 @@ pub const PORT_IS_FREE_AT_ONCE: Check = Check {
 };
 
 fn port_is_free_at_once(trial: &Trial) -> Verdict {
-    let server = trial.start()?;
-    let clients = connect_many(&server, 3)?;
+    let upstream = upstream(trial)?;
+    let server = launch(trial, &upstream).start()?;
+    let clients = proxying::connect_many(&server, 3)?;
     clients.iter().try_for_each(ping)?;
     // The server closes first: so the connections linger on its side.
     server.signal(Signal::SIGTERM);
@@ -84,11 +110,12 @@ fn port_is_free_at_once(trial: &Trial) -> Verdict {
     clients.iter().try_for_each(|client| client.expect_gone())?;
     drop(clients);
 
-    let again = trial.launch().port(server.address().port()).start();
-    let again = again.map_err(|failure| crate::check::Failure {
-        outcome: crate::check::Outcome::Behaviour,
+    let again = launch(trial, &upstream).port(server.address().port());
+    let again = again.start().map_err(|failure| Failure {
+        outcome: Outcome::Behaviour,
         what: format!("it cannot be started again: {}", failure.what),
         ..failure
     })?;
-    expect_alive(&again)
+    ping(&again.connect("a new client")?)?;
+    again.expect_running()
 }

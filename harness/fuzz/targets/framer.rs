@@ -1,0 +1,131 @@
+//! The line framers of the stages and of the modular server: for a stream that is cut
+//! anywhere they answer what a simple model answers for the whole of it.
+#![no_main]
+
+#[path = "../../../stage04-epoll/src/lines.rs"]
+mod lines;
+#[path = "../../../stage04-epoll/src/reverse.rs"]
+mod reverse;
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use phase1_expserver::core::pipe::{Progress, Sink, Source, Tools};
+use phase1_expserver::core::reverse::Framer;
+use phase1_expserver::utils::buffer::BufferList;
+use phase1_expserver::utils::logger::Transcript;
+
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// What one read brings: bytes, over and over, so that a small input makes a long line.
+#[derive(Arbitrary, Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    times: u16,
+    /// The answers are fetched before it comes.
+    fetch: bool,
+}
+
+impl Piece {
+    fn bytes(&self) -> Vec<u8> {
+        let most = LONGEST_LINE * 3 / 2 / self.bytes.len().max(1);
+        let times = match self.times {
+            ..64_000 => 1 + usize::from(self.times) % 4,
+            times => usize::from(times).min(most), // a few of them: they take long
+        };
+        self.bytes.repeat(times)
+    }
+}
+
+fuzz_target!(|pieces: Vec<Piece>| {
+    // Enough for a line over the limit and what follows; more only takes longer.
+    let mut total = 0;
+    let enough = |piece: &Piece| {
+        total += piece.bytes().len();
+        total < 3 * LONGEST_LINE
+    };
+    let pieces: Vec<Piece> = pieces.into_iter().take_while(enough).collect();
+    let stream: Vec<u8> = pieces.iter().flat_map(Piece::bytes).collect();
+    let expected = model(&stream);
+    assert!(of_the_stages(&pieces) == expected, "the stages' lines");
+    assert!(of_the_modular_server(&pieces) == expected, "the framer");
+});
+
+/// The rule as it is told, for the stream as a whole.
+fn model(stream: &[u8]) -> Vec<u8> {
+    let lines = stream.split_inclusive(|&byte| byte == b'\n');
+    let pieces = lines.flat_map(|line| line.chunks(LONGEST_LINE));
+    pieces.flat_map(model_of_a_line).collect()
+}
+
+fn model_of_a_line(line: &[u8]) -> Vec<u8> {
+    let ending = match line {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
+    };
+    let (text, ending) = line.split_at(line.len() - ending);
+    let mut answer = match String::from_utf8(text.to_vec()) {
+        Ok(text) => text.chars().rev().collect::<String>().into_bytes(),
+        Err(_) => text.iter().rev().copied().collect(),
+    };
+    answer.extend_from_slice(ending);
+    answer
+}
+
+fn of_the_stages(pieces: &[Piece]) -> Vec<u8> {
+    let (mut lines, mut answers) = (lines::Lines::default(), Vec::new());
+    for piece in pieces {
+        lines.push(&piece.bytes());
+        while let Some(line) = lines.next_line() {
+            reverse::reverse(line, &mut answers);
+        }
+    }
+    if let Some(line) = lines.last_line() {
+        reverse::reverse(line, &mut answers);
+    }
+    answers
+}
+
+fn of_the_modular_server(pieces: &[Piece]) -> Vec<u8> {
+    let (mut framer, mut tools) = (Framer::new(), Tools::new(Transcript::default()));
+    let (mut arrived, mut answers) = (BufferList::new(), Vec::new());
+    for piece in pieces {
+        if piece.fetch {
+            fetch(&mut framer, &mut answers, &mut tools);
+        }
+        put(&mut arrived, &piece.bytes(), &mut tools);
+        while !arrived.is_empty() {
+            if !framer.writable() {
+                fetch(&mut framer, &mut answers, &mut tools);
+            }
+            let moved = framer.write_from(&mut arrived, &mut tools);
+            assert!(matches!(moved, Ok(Progress::Moved(1..))), "it is stuck");
+        }
+    }
+    framer.shut(&mut tools);
+    while fetch(&mut framer, &mut answers, &mut tools) {}
+    assert_eq!(tools.chunks.lent(), 0, "it keeps chunks of the pool");
+    answers
+}
+
+fn put(list: &mut BufferList, mut bytes: &[u8], tools: &mut Tools) {
+    while !bytes.is_empty() {
+        let room = list.room(1, &mut tools.chunks);
+        let count = room.len().min(bytes.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        list.commit(count, &mut tools.chunks);
+        bytes = &bytes[count..];
+    }
+}
+
+/// False at the end.
+fn fetch(framer: &mut Framer, answers: &mut Vec<u8>, tools: &mut Tools) -> bool {
+    let mut fetched = BufferList::new();
+    let progress = framer.read_into(&mut fetched, tools);
+    while !fetched.is_empty() {
+        let count = fetched.front().len();
+        answers.extend_from_slice(fetched.front());
+        fetched.consume(count, &mut tools.chunks);
+    }
+    !matches!(progress, Ok(Progress::Eof))
+}

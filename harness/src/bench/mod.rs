@@ -1,0 +1,36 @@
+//! Measures the servers of this workspace beside their peers: `cargo bench-peers`.
+//!
+//! | module        | what it is for                                                     |
+//! |---------------|--------------------------------------------------------------------|
+//! | [`workload`]  | the workloads W1 to W10 and their goals, as data                    |
+//! | [`contender`] | who takes part, how each is started and ended                       |
+//! | [`peers`]     | the configurations of nginx, HAProxy and socat                      |
+//! | [`floor`]     | the built-in server that does the least                             |
+//! | [`load`]      | the clients and the upstream                                        |
+//! | [`measure`]   | one measurement: a fresh server, its load, its figures              |
+//! | [`machine`]   | CPUs, CPU time, memory                                              |
+//! | [`contest`]   | all measurements of a run, interleaved                              |
+//! | [`results`]   | medians, ratios, goals                                              |
+//! | [`report`]    | the table, JSON                                                     |
+//! | [`page`], [`plot`] | what is written into the book: sections, pictures                |
+//! | [`syscalls`]  | the system calls for a unit of work, by strace                      |
+//! | [`interrupt`] | Ctrl-C                                                              |
+//!
+//! For each round of a workload every contender has its turn, with a fresh process, so
+//! that whatever else the machine does hits all alike; what counts is the ratio of the
+//! medians over the rounds.
+
+pub mod contender;
+pub mod contest;
+pub mod floor;
+pub mod interrupt;
+pub mod load;
+pub mod machine;
+pub mod measure;
+pub mod page;
+pub mod peers;
+pub mod plot;
+pub mod report;
+pub mod results;
+pub mod syscalls;
+pub mod workload;

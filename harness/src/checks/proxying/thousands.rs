@@ -1,0 +1,274 @@
+//! Upstreams that are not well, for thousands of clients at once. Meanwhile another client is
+//! served, and afterwards nothing is left of them.
+
+use std::time::Duration;
+
+use super::upstreams::fill_the_queue;
+use super::{Ends, PROXY, connect_many, expect_alive, join, launch, proxy};
+use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use crate::data::Pattern;
+use crate::peer::Peer;
+use crate::process::Figures;
+use crate::trial::{Server, Trial};
+use crate::upstream::Upstream;
+
+pub const COME_AND_GO: Check = Check {
+    id: "stage05/upstream-down-for-thousands",
+    title: "Hundreds of clients at once (2,000 in the full test) while the upstream goes and comes back",
+    why: "when a server is restarted all its clients come back in the same second",
+    hint: "each client is a new try: close those that fail, and remember nothing of them",
+    tier: Tier::Robust,
+    points: 3,
+    timeout: Duration::from_secs(90),
+    body: come_and_go,
+    ..PROXY
+};
+
+fn come_and_go(trial: &Trial) -> Verdict {
+    let _room = trial.reserve_sockets(4 * count(trial))?; // twice as many pairs, at the end
+    let upstream = trial.upstream_at(trial.nobody()?, 128)?;
+    let server = proxy(trial, upstream.address())?;
+    let served = join_many(trial, &server, &upstream)?;
+    let before = server.figures()?;
+    let nobody = upstream.disappear()?;
+    let refused = connect_many(&server, count(trial))?;
+    refused.iter().try_for_each(Peer::expect_gone)?;
+    served.iter().try_for_each(Ends::ping)?; // their connections were made before
+    drop(refused);
+    server.expect_no_leak(&before)?;
+    let upstream = trial.upstream_at(nobody, 128)?;
+    let again = join_many(trial, &server, &upstream)?;
+    served.iter().chain(&again).try_for_each(Ends::ping)
+}
+
+pub const CLOSED_AT_ONCE: Check = Check {
+    id: "stage05/upstream-closes-on-thousands",
+    title: "An upstream that closes on hundreds of clients at once, or resets them, ends those and no other",
+    why: "an overloaded server does that to everybody who comes",
+    hint: "a pair whose upstream is gone is closed on both sides: descriptors, buffers, entry",
+    body: |trial| {
+        for_thousands(trial, &trial.upstream()?, |_, _, all| {
+            let mut clients = Vec::new();
+            for (number, ends) in all.into_iter().enumerate() {
+                match number % 3 {
+                    0 => ends.upstream.close(),
+                    1 => ends.upstream.reset()?,
+                    _ => ends.upstream.send(b"busy\n")?,
+                }
+                clients.push(ends.client);
+            }
+            clients.iter().try_for_each(Peer::expect_gone)
+        })
+    },
+    ..COME_AND_GO
+};
+
+pub const RESET_MIDWAY: Check = Check {
+    id: "stage05/upstream-resets-thousands-midway",
+    title: "An upstream that dies in the middle of hundreds of answers: all that it said arrives",
+    why: "a server that crashes takes all its connections with it, in the same moment",
+    hint: "`recv` returns the bytes first and the error after them, for each pair",
+    body: reset_midway,
+    ..COME_AND_GO
+};
+
+fn reset_midway(trial: &Trial) -> Verdict {
+    let half = |number: usize| format!("half of answer {number}").into_bytes();
+    let fault = |server: &Server, other: &Ends, all: Vec<Ends>| {
+        for ends in &all {
+            ends.client.send(b"request\n")?;
+            ends.upstream.expect(b"request\n")?;
+        }
+        // A proxy that is stopped finds bytes and reset of all of them together.
+        trial.stop(&server.process)?;
+        let mut clients = Vec::new();
+        for (number, ends) in all.into_iter().enumerate() {
+            ends.upstream.send(&half(number))?;
+            ends.upstream.reset()?;
+            clients.push(ends.client);
+        }
+        trial.go_on(&server.process)?;
+        other.ping()?;
+        for (number, client) in clients.iter().enumerate().rev() {
+            client.expect(&half(number))?;
+            client.expect_gone()?;
+        }
+        Ok(())
+    };
+    for_thousands(trial, &trial.upstream()?, fault)
+}
+
+pub const ANSWERED_EARLY: Check = Check {
+    id: "stage05/upstream-answers-thousands-early",
+    title: "Hundreds of answers and ends that come before the requests are complete: both ways go on",
+    why: "a server may say \"too large\" to everybody, while they still send",
+    hint: "the end of one direction leaves the other as it is, in each pair",
+    body: |trial| {
+        for_thousands(trial, &trial.upstream()?, |_, other, all| {
+            let answer = |number: usize| format!("413 {number}\n").into_bytes();
+            for (number, ends) in all.iter().enumerate() {
+                ends.client.send(b"half of a ")?;
+                ends.upstream.send(&answer(number))?;
+                ends.upstream.half_close()?;
+            }
+            for (number, ends) in all.iter().enumerate() {
+                ends.client.expect(&answer(number))?;
+                ends.client.expect_end()?;
+            }
+            other.ping()?;
+            for ends in &all {
+                ends.client.send(b"request\n")?;
+                ends.client.half_close()?;
+            }
+            for ends in &all {
+                ends.upstream.expect(b"half of a request\n")?;
+                ends.upstream.expect_end()?;
+            }
+            Ok(())
+        })
+    },
+    ..COME_AND_GO
+};
+
+pub const NEVER_READ: Check = Check {
+    id: "stage05/upstream-never-reads-thousands",
+    title: "An upstream that reads none of hundreds of requests delays nobody, and gets them all later",
+    why: "a server that hangs does so for all its clients",
+    hint: "while bytes wait for one side do not read from the other; go on when there is room",
+    // A heap gives back only its upper end: where a few bytes lie on top, what was freed below
+    // them stays with the process, and nobody has lost it.
+    body: |trial| never_read(trial).map(drop),
+    ..COME_AND_GO
+};
+
+/// For who promises that no memory stays either.
+pub const NEVER_READ_AND_FORGOTTEN: Check = Check {
+    body: |trial| {
+        let (server, before) = never_read(trial)?;
+        server.expect_little_growth(&before)
+    },
+    ..NEVER_READ
+};
+
+fn never_read(trial: &Trial) -> Verdict<(Server, Figures)> {
+    let upstream = trial.upstream()?;
+    upstream.takes_little()?; // so that most of it waits in the proxy
+    let pattern = |number: usize| Pattern::new(number as u64);
+    let fault = |server: &Server, other: &Ends, all: Vec<Ends>| {
+        let before = server.figures()?.rss;
+        for (number, ends) in all.iter().enumerate() {
+            ends.client.send_pattern(pattern(number), REQUEST)?;
+            ends.client.half_close()?;
+        }
+        (0..100).try_for_each(|_| other.ping())?;
+        let growth = server.figures()?.rss.saturating_sub(before);
+        let each = growth / all.len() as u64;
+        ensure(each <= MOST_EACH, Outcome::Resources, || {
+            format!("each that waits costs {each} bytes of memory; {MOST_EACH} are fine")
+        })?;
+        for (number, ends) in all.iter().enumerate().rev() {
+            ends.upstream.expect_pattern(pattern(number), REQUEST)?;
+            ends.upstream.expect_end()?;
+        }
+        Ok(())
+    };
+    outlive_thousands(trial, &upstream, fault)
+}
+
+/// In bytes: twice what the sockets between proxy and upstream hold then.
+const REQUEST: u64 = 250_000;
+/// In bytes.
+const MOST_EACH: u64 = 256 * 1024;
+
+pub const SLOW: Check = Check {
+    id: "stage05/upstream-slow-for-thousands",
+    title: "Hundreds of answers that come byte by byte at the same time are not mixed up",
+    why: "a slow server has the most connections open at once",
+    hint: "what a socket brings goes to the other one of its pair, at once",
+    body: |trial| {
+        for_thousands(trial, &trial.upstream()?, |_, other, all| {
+            let answer = |number: usize| format!("{number:07}\n").into_bytes();
+            for at in 0..8 {
+                for (number, ends) in all.iter().enumerate() {
+                    ends.upstream.send(&answer(number)[at..=at])?;
+                }
+                other.ping()?;
+                for (number, ends) in all.iter().enumerate().rev() {
+                    ends.client.expect(&answer(number)[at..=at])?;
+                }
+            }
+            Ok(())
+        })
+    },
+    ..COME_AND_GO
+};
+
+pub const NEVER_CONNECTED: Check = Check {
+    id: "stage05/connect-timeout-for-thousands",
+    title: "Hundreds of clients whose upstream does not answer are all closed in time",
+    why: "behind a firewall that drops packets, every connect waits until it is told not to",
+    hint: "keep the time at which each connect must be done, and wait no longer than until the next one",
+    needs: &[Need::Option("--connect-timeout")],
+    body: never_connected,
+    ..COME_AND_GO
+};
+
+fn never_connected(trial: &Trial) -> Verdict {
+    let _room = trial.reserve_sockets(count(trial))?;
+    let upstream = trial.upstream_at(trial.nobody()?, 0)?;
+    let options = ["--connect-timeout", "1"];
+    let server = launch(trial, upstream.address()).options(options).start()?;
+    let other = join(&server, &upstream, "another client")?;
+    other.ping()?;
+    let before = server.figures()?;
+    let queue = fill_the_queue(trial, &upstream)?;
+    let waiting = connect_many(&server, count(trial))?;
+    (0..100).try_for_each(|_| other.ping())?;
+    waiting.iter().try_for_each(Peer::expect_gone)?;
+    drop(waiting);
+    server.expect_no_leak(&before)?;
+    for _ in &queue {
+        upstream.accept("the upstream of nobody")?;
+    }
+    other.ping()?;
+    expect_alive(&server, &upstream)
+}
+
+fn count(trial: &Trial) -> usize {
+    trial.size(300, 2000)
+}
+
+fn join_many(trial: &Trial, server: &Server, upstream: &Upstream) -> Verdict<Vec<Ends>> {
+    (1..=count(trial))
+        .map(|number| join(server, upstream, &format!("client {number}")))
+        .collect()
+}
+
+/// Both ends of all of them are the fault's; the other client's upstream is well.
+fn for_thousands(
+    trial: &Trial,
+    upstream: &Upstream,
+    fault: impl FnOnce(&Server, &Ends, Vec<Ends>) -> Verdict,
+) -> Verdict {
+    let (server, before) = outlive_thousands(trial, upstream, fault)?;
+    server.expect_little_growth(&before)
+}
+
+/// The same but for its memory: returns the server, and its figures of before.
+fn outlive_thousands(
+    trial: &Trial,
+    upstream: &Upstream,
+    fault: impl FnOnce(&Server, &Ends, Vec<Ends>) -> Verdict,
+) -> Verdict<(Server, Figures)> {
+    let _room = trial.reserve_sockets(2 * count(trial))?;
+    let server = proxy(trial, upstream.address())?;
+    let other = join(&server, upstream, "another client")?;
+    other.ping()?;
+    let before = server.figures()?;
+    fault(&server, &other, join_many(trial, &server, upstream)?)?;
+    other.ping()?;
+    server.expect_descriptors_back(&before)?;
+    server.expect_idle(Duration::from_millis(300), 0.1)?;
+    expect_alive(&server, upstream)?;
+    Ok((server, before))
+}

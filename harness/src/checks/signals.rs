@@ -1,0 +1,60 @@
+//! Signals and the programs that do nothing about them: the kernel's default must do.
+
+use nix::sys::signal::Signal;
+
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::trial::{Server, Trial};
+
+pub const ENDS_ON_A_SIGNAL: Check = Check {
+    stage: Stage::Stage01,
+    id: "stage01/ends-on-a-signal",
+    title: "SIGTERM and SIGINT (Ctrl-C) end the server at once, and its port is free again",
+    why: "the default of these signals is to end the process: a blocking call does not hold it up",
+    hint: "block no signal that nobody reads; SO_REUSEADDR before `bind`",
+    chapter: "docs/src/phase0/stage01.md",
+    tier: Tier::Robust,
+    points: 1,
+    timeout: std::time::Duration::from_secs(30),
+    needs: &[Need::Option("--port")],
+    body: ends_on_a_signal,
+};
+
+fn ends_on_a_signal(trial: &Trial) -> Verdict {
+    let mut port = 0;
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        for busy in [false, true] {
+            let server = trial.launch().port(port).start()?;
+            port = server.address().port();
+            let client = if busy { speak(trial, &server)? } else { None };
+            server.signal(signal);
+            expect_end(trial, &server)?;
+            client.map_or(Ok(()), |client| client.expect_gone())?;
+        }
+    }
+    Ok(())
+}
+
+/// A client that has had an answer; over UDP nothing is left of it.
+fn speak(trial: &Trial, server: &Server) -> Verdict<Option<crate::peer::Peer>> {
+    if trial.stage() == Stage::Stage03 {
+        let client = server.datagram("the client")?;
+        client.ask(b"abc\n", b"cba\n", crate::peer::patience())?;
+        return Ok(None);
+    }
+    let client = server.connect("the client")?;
+    client.ask(b"abc\n", b"cba\n")?;
+    Ok(Some(client))
+}
+
+fn expect_end(trial: &Trial, server: &Server) -> Verdict {
+    let deadline = trial
+        .deadline()
+        .min(std::time::Instant::now() + crate::peer::patience());
+    match server.process.wait(deadline) {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(
+            Outcome::Timeout,
+            "it goes on as if nothing had been said",
+        )),
+    }
+}

@@ -1,0 +1,267 @@
+//! The soak: a mixed load with faults of every kind, drawn from a seed, many at the same
+//! time. Whatever the others do, an exchange that comes to its end is byte-exact, and when
+//! all have gone the server is back at the level of the start.
+//!
+//! Three seconds in a plain test, twenty in the full one, as many as
+//! `EXPSERVER_SOAK_SECONDS` says by hand.
+//! [`SEED`] plays the same operations again: which client does what, with which bytes and
+//! pauses. What the scheduler and the kernel make of it is not repeated, so a failure may
+//! need a few runs to show again.
+
+mod client;
+mod plan;
+mod tally;
+mod upstream;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::Signal;
+
+use self::plan::{Dice, Operation, Role};
+use self::tally::{Levels, Report, Tally};
+use self::upstream::Upstream;
+use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::process::Figures;
+use crate::program::{SEED, soak_by_hand};
+use crate::trial::{Server, Trial};
+use crate::upstream::Service;
+
+/// How many clients there are at the same time.
+const CLIENTS: u64 = 24;
+
+pub const LINES: Check = Check {
+    stage: Stage::Stage04,
+    id: "stage04/soak",
+    title: "Among thousands of clients that fail in every way, those that do not fail are byte-exact",
+    why: "a fault that is handled well alone may still be handled badly in the same batch with others",
+    hint: "an event may be for a client that has left earlier in the batch; nothing may be found for it then",
+    chapter: "docs/src/phase0/stage04.md",
+    tier: Tier::Robust,
+    points: 3,
+    timeout: Duration::from_secs(90),
+    needs: &[],
+    body: |trial| soak(trial, &[Role::Reverse]),
+};
+
+pub const PROXY: Check = Check {
+    stage: Stage::Stage05,
+    id: "stage05/soak",
+    chapter: "docs/src/phase0/stage05.md",
+    body: |trial| soak(trial, &[Role::Proxy]),
+    ..LINES
+};
+
+pub const ALL_ROLES: Check = Check {
+    stage: Stage::Phase1,
+    id: "phase1/soak",
+    chapter: "docs/src/phase1/architecture.md",
+    needs: &[Need::Option("--public")],
+    body: |trial| {
+        let roles = [
+            Role::Reverse,
+            Role::Echo,
+            Role::Proxy,
+            Role::File,
+            Role::NoFile,
+        ];
+        soak(trial, &roles)
+    },
+    ..LINES
+};
+
+fn soak(trial: &Trial, roles: &[Role]) -> Verdict {
+    let seed = seed()?;
+    trial.step(format!(
+        "the seed is {seed}; {SEED}={seed} plays the same operations again"
+    ));
+    let tally = Arc::new(Tally::default());
+    let upstream = Upstream::new(&tally);
+    let service = match roles.contains(&Role::Proxy) {
+        true => Some(upstream.appear(trial, trial.nobody()?)?),
+        false => None,
+    };
+    let server = start(trial, service.as_ref(), roles)?;
+    let listeners = server.process.sockets();
+
+    let soak = Soak {
+        trial,
+        server: &server,
+        upstream: &upstream,
+        roles,
+        seed,
+        tally: &tally,
+    };
+    let before = soak.warm_up(listeners)?;
+    let begun = Instant::now();
+    let lasts =
+        soak_by_hand().unwrap_or(trial.size(Duration::from_secs(3), Duration::from_secs(60)));
+    let peak = soak.run(begun + lasts, service, before)?;
+
+    server.expect_no_leak(&before)?;
+    let levels = Levels {
+        before,
+        peak,
+        after: server.figures()?,
+    };
+    let name = &server.process.name;
+    let report = Report {
+        name,
+        seed,
+        lasted: begun.elapsed(),
+        tally: &tally,
+        levels,
+    };
+    trial.step(report.to_string());
+    if soak_by_hand().is_some() || trial.size(false, true) {
+        eprintln!("{report}"); // stdout may be for a report of the checks
+    }
+    server.expect_idle(Duration::from_millis(300), 0.1)?;
+    // In a debug build the modular server counts at its end what it has created.
+    server.signal(Signal::SIGTERM);
+    server.expect_exit(0)
+}
+
+/// By hand another one each time, else always the same.
+fn seed() -> Verdict<u64> {
+    match std::env::var(SEED) {
+        Ok(text) => text.parse().map_err(|error| Failure::grader(SEED, error)),
+        Err(_) if soak_by_hand().is_some() => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            Ok(now.map_or(0, |now| now.as_secs()))
+        }
+        Err(_) => Ok(20_250_105),
+    }
+}
+
+fn start(trial: &Trial, service: Option<&Service>, roles: &[Role]) -> Verdict<Server> {
+    let upstream = || service.map_or_else(String::new, |it| it.address().to_string());
+    match trial.stage() {
+        Stage::Stage04 => trial.start(),
+        Stage::Stage05 => super::proxying::proxy(trial, upstream()),
+        _ => {
+            let public = public_folder(trial)?;
+            let role = |role: &Role| match role {
+                Role::Reverse => "reverse".to_owned(),
+                Role::Echo => "echo".to_owned(),
+                Role::Proxy => format!("proxy:{}", upstream()),
+                Role::File => "file:f".to_owned(),
+                Role::NoFile => "file:missing".to_owned(),
+            };
+            let roles: Vec<String> = roles.iter().map(role).collect();
+            let options = ["--public".into(), public.into_os_string()];
+            trial.launch().options(options).roles(&roles).start()
+        }
+    }
+}
+
+fn public_folder(trial: &Trial) -> Verdict<PathBuf> {
+    let public = trial.directory().join("public");
+    let path = public.join("f");
+    fs::create_dir(&public)
+        .and_then(|()| fs::write(&path, plan::file()))
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o644)))
+        .map_err(|error| Failure::grader("write a file", error))?;
+    Ok(public)
+}
+
+struct Soak<'a> {
+    trial: &'a Trial<'a>,
+    server: &'a Server,
+    upstream: &'a Upstream,
+    roles: &'a [Role],
+    seed: u64,
+    tally: &'a Tally,
+}
+
+impl Soak<'_> {
+    /// Some operations one after the other, so that memory is what a server that has
+    /// worked needs. What it uses when they are all gone.
+    fn warm_up(&self, listeners: usize) -> Verdict<Figures> {
+        (0..100).for_each(|number| self.operate(u64::MAX - number));
+        self.tally.verdict()?;
+        self.trial.wait_until("the first clients are gone", || {
+            self.server.process.sockets() <= listeners
+        })?;
+        self.server.figures()
+    }
+
+    /// Clients and disturbances until it is time. The most that the server has used.
+    fn run(&self, end: Instant, mut service: Option<Service>, warm: Figures) -> Verdict<Figures> {
+        let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let play = || {
+            while !over.load(Ordering::Relaxed) {
+                self.operate(next.fetch_add(1, Ordering::Relaxed));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(play);
+            }
+            let peak = self.disturb(end, &mut service, warm);
+            over.store(true, Ordering::Relaxed);
+            peak
+        })
+        .and_then(|peak| self.tally.verdict().map(|()| peak))
+    }
+
+    fn operate(&self, number: u64) {
+        let operation = Operation::new(self.seed, number, self.roles);
+        let address = self.server.addresses[operation.listener];
+        let changes = self.upstream.changes();
+        match client::play(&operation, address, self.trial.deadline(), self.tally) {
+            Ok(()) => self.tally.done(&operation),
+            Err(failure) if self.is_excused(&operation, changes, &failure) => {
+                self.tally
+                    .fault("an exchange cut short, for the upstream was away");
+            }
+            Err(failure) => self.tally.fail(failure),
+        }
+    }
+
+    /// Without its upstream a proxy can serve nobody; but what it sends is never wrong,
+    /// and nobody waits for ever.
+    fn is_excused(&self, operation: &Operation, changes: u64, failure: &Failure) -> bool {
+        operation.role == Role::Proxy
+            && self.upstream.was_away_since(changes)
+            && matches!(failure.outcome, Outcome::Reset | Outcome::ShortData)
+    }
+
+    fn disturb(
+        &self,
+        end: Instant,
+        service: &mut Option<Service>,
+        warm: Figures,
+    ) -> Verdict<Figures> {
+        let (mut dice, mut peak) = (Dice::new(self.seed, u64::MAX), warm);
+        while Instant::now() < end && self.tally.verdict().is_ok() {
+            let left = end.saturating_duration_since(Instant::now());
+            thread::sleep(dice.millis(400).min(left)); // the time between two of them
+            let now = self.server.figures()?;
+            peak.descriptors = peak.descriptors.max(now.descriptors);
+            peak.threads = peak.threads.max(now.threads);
+            peak.rss = peak.rss.max(now.rss);
+            let pause = dice.millis(150);
+            match service.take() {
+                Some(there) if dice.roll(2) == 0 => {
+                    *service = Some(self.upstream.go_away(self.trial, there, pause)?);
+                    self.tally.fault("the upstream is away for a while");
+                }
+                there => {
+                    *service = there;
+                    self.server.process.signal(Signal::SIGSTOP);
+                    thread::sleep(pause); // the fault itself
+                    self.server.process.signal(Signal::SIGCONT);
+                    self.tally
+                        .fault("the server is stopped for a while (SIGSTOP)");
+                }
+            }
+        }
+        Ok(peak)
+    }
+}

@@ -1,0 +1,249 @@
+//! What happens in a soak: each operation follows from the seed and its number alone.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::data::{Pattern, lines, reversed, splitmix};
+
+/// What is longer is answered in pieces of this many bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// Numbers from a seed, one after the other.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64, number: u64) -> Self {
+        Self(splitmix(seed ^ splitmix(number)))
+    }
+
+    /// From 0 to `below` - 1.
+    pub fn roll(&mut self, below: u64) -> u64 {
+        self.0 = splitmix(self.0);
+        self.0 % below
+    }
+
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.roll(choices.len() as u64) as usize]
+    }
+
+    pub fn millis(&mut self, below: u64) -> Duration {
+        Duration::from_millis(self.roll(below))
+    }
+}
+
+/// What the server does with a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Reverse,
+    Echo,
+    Proxy,
+    File,
+    /// A file that is not there.
+    NoFile,
+}
+
+/// What a client does, whatever it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Says everything while it reads the answer, then half-closes.
+    Exchanges,
+    SendsByteByByte,
+    /// Says everything in many small pieces, and waits for nothing.
+    SendsABurst,
+    /// In a line protocol: megabytes without a line break.
+    SendsOneHugeLine,
+    ReadsLate,
+    HalfClosesFirst,
+    ConnectsAndCloses,
+    ConnectsAndResets,
+    /// Begins a message and leaves it at that.
+    LeavesHalfAMessage,
+    ResetsHalfAMessage,
+    ResetsAfterItsMessage,
+    ResetsDuringTheAnswer,
+    ResetsAfterTheAnswer,
+    ClosesWithUnreadInput,
+    NeverReads,
+}
+
+/// What the server behind a proxy does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// Everything is sent back.
+    Echoes,
+    /// The same in small pieces, with pauses.
+    IsSlow,
+    /// It sends so many bytes and closes.
+    SendsAndCloses,
+    /// It says at the end what it got.
+    Counts,
+    /// It sends so many bytes, half-closes, and reads on.
+    HalfCloses,
+    ClosesAtOnce,
+    ResetsMidway,
+    NeverReads,
+}
+
+impl Fate {
+    const ALL: [Fate; 8] = [
+        Fate::Echoes,
+        Fate::IsSlow,
+        Fate::SendsAndCloses,
+        Fate::Counts,
+        Fate::HalfCloses,
+        Fate::ClosesAtOnce,
+        Fate::ResetsMidway,
+        Fate::NeverReads,
+    ];
+
+    pub fn from_byte(byte: u8) -> Option<Fate> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+}
+
+const ACTS: [Act; 15] = [
+    Act::Exchanges,
+    Act::SendsByteByByte,
+    Act::SendsABurst,
+    Act::SendsOneHugeLine,
+    Act::ReadsLate,
+    Act::HalfClosesFirst,
+    Act::ConnectsAndCloses,
+    Act::ConnectsAndResets,
+    Act::LeavesHalfAMessage,
+    Act::ResetsHalfAMessage,
+    Act::ResetsAfterItsMessage,
+    Act::ResetsDuringTheAnswer,
+    Act::ResetsAfterTheAnswer,
+    Act::ClosesWithUnreadInput,
+    Act::NeverReads,
+];
+
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub number: u64,
+    /// Which of the server's listeners, and its role.
+    pub listener: usize,
+    pub role: Role,
+    pub act: Act,
+    /// Of the upstream, where there is one.
+    pub fate: Fate,
+    pub length: u64,
+    pub pause: Duration,
+}
+
+impl Operation {
+    /// The operation with this number against a server with these listeners.
+    pub fn new(seed: u64, number: u64, roles: &[Role]) -> Self {
+        let mut dice = Dice::new(seed, number);
+        let listener = dice.roll(roles.len() as u64) as usize;
+        // Half of the exchanges come to a good end, so that there is much to compare.
+        let act = match dice.roll(2) {
+            0 => dice.pick(&ACTS[..6]),
+            _ => dice.pick(&ACTS),
+        };
+        let fate = match dice.roll(2) {
+            0 => Fate::Echoes,
+            _ => dice.pick(&Fate::ALL),
+        };
+        let longest = dice.pick(&[2, 10, 50, 300]);
+        let most = dice.pick(&[100, 2_000, 2_000, 50_000, 200_000, 2_000_000]);
+        Self {
+            number,
+            listener,
+            role: roles[listener],
+            act,
+            fate,
+            length: dice.roll(most).min(most_for(act, fate)),
+            pause: dice.millis(longest),
+        }
+    }
+
+    /// What this upstream sends of its own accord, and what a client of it sends.
+    pub fn pattern(&self) -> Pattern {
+        Pattern::new(self.number)
+    }
+
+    /// What the client says, and what it is to be answered.
+    pub fn conversation(&self) -> (Vec<u8>, Vec<u8>) {
+        let length = self.length as usize;
+        match self.role {
+            Role::Reverse if self.act == Act::SendsOneHugeLine => {
+                let letter = |byte: u8| b'a' + byte % 26;
+                let line: Vec<u8> = self
+                    .pattern()
+                    .bytes(length)
+                    .into_iter()
+                    .map(letter)
+                    .collect();
+                let pieces = line.chunks(LONGEST_LINE);
+                let answer = pieces
+                    .flat_map(|piece| piece.iter().rev().copied())
+                    .collect();
+                (line, answer)
+            }
+            Role::Reverse => {
+                let request = lines(self.number, length);
+                let answer = reversed(&request);
+                (request, answer)
+            }
+            Role::Echo | Role::Proxy => {
+                let bytes = self.pattern().bytes(length);
+                (bytes.clone(), bytes)
+            }
+            Role::File => (b"thank you".to_vec(), file()),
+            Role::NoFile => (Vec::new(), Vec::new()),
+        }
+    }
+}
+
+/// What is slow must not take for ever, and what is sent without reading must find room.
+fn most_for(act: Act, fate: Fate) -> u64 {
+    match (act, fate) {
+        (Act::SendsByteByByte, _) => 300,
+        (_, Fate::IsSlow) => 5_000,
+        (Act::ResetsAfterItsMessage | Act::ClosesWithUnreadInput, _) => 50_000,
+        _ => u64::MAX,
+    }
+}
+
+/// What role `file` sends.
+pub fn file() -> Vec<u8> {
+    Pattern::new(0).bytes(700_000)
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self {
+            number,
+            role,
+            act,
+            fate,
+            length,
+            pause,
+            ..
+        } = self;
+        write!(
+            f,
+            "operation {number} ({}): the client {}",
+            words(role),
+            words(act)
+        )?;
+        if *role == Role::Proxy {
+            write!(f, ", the upstream {}", words(fate))?;
+        }
+        write!(f, ", {length} bytes, pause {pause:?}")
+    }
+}
+
+/// `NeverReads` as "never reads".
+pub fn words(name: &impl fmt::Debug) -> String {
+    let mut words = String::new();
+    for letter in format!("{name:?}").chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
+}

@@ -1,0 +1,252 @@
+//! How a check starts a program, and waits until it listens.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, PoisonError};
+
+use nix::sys::resource::Resource;
+
+use super::listening::{course_address, wait_for_announcement, wait_for_listeners};
+use super::{Running, Server, Trial};
+use crate::check::{Failure, Stage, Verdict};
+use crate::process::{Input, Process, Setup, Sink};
+use crate::program::{Ports, announced_addresses};
+
+/// A program about to be started.
+#[must_use]
+pub struct Launch<'t> {
+    trial: &'t Trial<'t>,
+    command: Vec<OsString>,
+    ports: Ports,
+    roles: Vec<String>,
+    /// How many listeners the options ask for, where they do.
+    listeners: Option<usize>,
+    port: u16,
+    setup: Setup,
+}
+
+impl<'t> Launch<'t> {
+    pub(super) fn new(trial: &'t Trial, mut command: Vec<OsString>, ports: Ports) -> Self {
+        // Of one that stands in the program's folder, the copy is run.
+        let in_folder = |word: &&mut OsString| word.to_string_lossy().contains('/');
+        if trial.program.folder.is_some()
+            && let Some(program) = command.first_mut().filter(in_folder)
+        {
+            *program = trial.directory().join(&*program).into();
+        }
+        let setup = Setup {
+            directory: trial.directory().to_owned(),
+            limits: trial.program.limits.clone(),
+            ..Setup::default()
+        };
+        Self {
+            trial,
+            command,
+            ports,
+            roles: Vec::new(),
+            listeners: None,
+            port: 0,
+            setup,
+        }
+    }
+
+    /// What belongs to the check, and is not what is checked, may use what it likes.
+    pub(super) fn without_limits(mut self) -> Self {
+        self.setup.limits.clear();
+        self
+    }
+
+    /// Options of this workspace's own programs; a check that adds any names them in
+    /// its needs ([`crate::check::Need::Option`]).
+    pub fn options<S: Into<OsString>>(mut self, options: impl IntoIterator<Item = S>) -> Self {
+        self.command.extend(options.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tells a proxy or a client where its server is; one with fixed ports knows.
+    pub fn towards(self, option: &str, upstream: impl Display) -> Self {
+        match self.ports {
+            Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
+            Ports::Fixed => self,
+        }
+    }
+
+    /// Makes a client talk to this server; one with fixed ports knows.
+    pub fn client_of(self, server: SocketAddr) -> Self {
+        let (host, port) = (server.ip().to_string(), server.port().to_string());
+        match self.ports {
+            Ports::Announced => {
+                self.options(["--host".to_owned(), host, "--port".to_owned(), port])
+            }
+            Ports::Fixed => self,
+        }
+    }
+
+    /// The modular server with a listener for each role, in this order.
+    pub fn roles<S: AsRef<str>>(mut self, roles: &[S]) -> Self {
+        self.roles = roles.iter().map(|role| role.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The modular server as one of the course's stages, on the course's ports.
+    pub fn preset(self, stage: u8) -> Self {
+        let listeners = self.trial.fixed_ports().listeners.len();
+        match self.ports {
+            Ports::Announced => self
+                .options(["--stage".to_owned(), stage.to_string()])
+                .listeners(listeners),
+            Ports::Fixed => self.listeners(listeners),
+        }
+    }
+
+    /// The options ask for so many listeners: [`Launch::start`] adds none.
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = Some(count);
+        self
+    }
+
+    /// The working directory, where [`Trial::directory`] is not the right one.
+    pub fn in_directory(mut self, directory: &Path) -> Self {
+        self.setup.directory = directory.to_owned();
+        self
+    }
+
+    pub fn input(mut self, input: Input) -> Self {
+        self.setup.input = input;
+        self
+    }
+
+    pub fn stdout(mut self, sink: Sink) -> Self {
+        self.setup.stdout = sink;
+        self
+    }
+
+    pub fn stderr(mut self, sink: Sink) -> Self {
+        self.setup.stderr = sink;
+        self
+    }
+
+    /// A limit of the process (`setrlimit(2)`), soft and hard.
+    pub fn limit(self, resource: Resource, limit: u64) -> Self {
+        self.limits(resource, limit, limit)
+    }
+
+    /// A soft limit, which the process may raise up to the hard one.
+    pub fn limits(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.setup.limits.push((resource, soft, hard));
+        self
+    }
+
+    /// The port to listen on, where [`Launch::start`] would take a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Runs it as this user; only root may. The user gets a copy of the program, in a
+    /// folder that it may enter: it may have no way to where the program stands.
+    pub fn user(mut self, id: u32) -> Verdict<Self> {
+        let copy = self.trial.directory().join("program");
+        // By another process: a program that somebody still has open for writing cannot
+        // be run (ETXTBSY), and a child that another thread is just starting would have.
+        let copied = Command::new("cp").arg(&self.command[0]).arg(&copy).status();
+        let copied = copied.map_err(|error| Failure::grader("cp", error))?;
+        if !copied.success() {
+            return Err(Failure::grader("copy the program", copied));
+        }
+        let everybody = PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(self.trial.directory(), everybody)
+            .map_err(|error| Failure::grader("open the folder", error))?;
+        self.command[0] = copy.into();
+        self.setup.user = Some(id);
+        Ok(self)
+    }
+
+    /// Takes a privilege of root's from it, by its name in `capabilities(7)`; who lacks it
+    /// anyhow needs nothing taken. Wants the tool `setpriv`.
+    pub fn without_capability(mut self, name: &str) -> Self {
+        let wrapper = ["setpriv".into(), format!("--bounding-set=-{name}").into()];
+        self.command.splice(..0, wrapper);
+        self
+    }
+
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.setup
+            .environment
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts a server and waits until it accepts connections. Without a word about
+    /// roles the modular server reverses lines.
+    pub fn start(mut self) -> Verdict<Server> {
+        let modular = self.trial.stage == Stage::Phase1;
+        if modular && self.roles.is_empty() && self.listeners.is_none() {
+            self.roles = vec!["reverse".to_owned()];
+        }
+        let (trial, ports, roles) = (self.trial, self.ports, self.roles.clone());
+        if ports == Ports::Announced && roles.is_empty() && self.listeners.is_none() {
+            let port = self.port.to_string();
+            self = self.options(["--port".to_owned(), port]);
+        }
+        let listeners = self.listeners.unwrap_or(roles.len()).max(1);
+        if ports == Ports::Fixed {
+            trial.end_server(); // the one before this one has the same ports
+        }
+        let process = self.run()?.process;
+        trial.keep_server(&process);
+        let addresses = match ports {
+            Ports::Announced => wait_for_announcement(trial, &process, listeners)?,
+            Ports::Fixed if modular && !roles.is_empty() => {
+                wait_for_listeners(trial, &process)?;
+                let ports = trial.fixed_ports().listeners;
+                roles
+                    .iter()
+                    .map(|role| course_address(&ports, role))
+                    .collect()
+            }
+            Ports::Fixed => wait_for_listeners(trial, &process)?,
+        };
+        let (trace, deadline) = (trial.trace.clone(), trial.deadline);
+        Ok(Server {
+            process,
+            addresses,
+            trace,
+            deadline,
+        })
+    }
+
+    /// Starts a program that is no server, or one that shall not come to be one.
+    pub fn run(mut self) -> Verdict<Running> {
+        if self.ports == Ports::Announced {
+            for role in std::mem::take(&mut self.roles) {
+                let listener = format!("127.0.0.1:{}={role}", self.port);
+                self = self.options(["--listen".to_owned(), listener]);
+            }
+        }
+        let announced =
+            |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
+        let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
+        self.trial.step(format!(
+            "started `{}` (pid {})",
+            process.name,
+            process.pid()
+        ));
+        let mut processes = self
+            .trial
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        processes.push(Arc::clone(&process));
+        let (trace, deadline) = (self.trial.trace.clone(), self.trial.deadline);
+        Ok(Running {
+            process,
+            trace,
+            deadline,
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! How a check learns that a server listens, and where.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::Instant;
+
+use super::Trial;
+use crate::check::{Failure, Outcome, Stage, Verdict};
+use crate::peer::patience;
+use crate::process::{LOOK, Process, ended};
+use crate::program::announced_addresses;
+
+pub(super) fn wait_for_announcement(
+    trial: &Trial,
+    process: &Process,
+    listeners: usize,
+) -> Verdict<Vec<SocketAddr>> {
+    let deadline = trial.deadline.min(Instant::now() + patience());
+    let enough = |log: &str| announced_addresses(log).len() >= listeners;
+    if process.wait_for_log(deadline, enough) {
+        let addresses = announced_addresses(&process.log());
+        trial.step(format!("it listens on {addresses:?}"));
+        return Ok(addresses);
+    }
+    let line = match trial.stage {
+        Stage::Phase1 => "listening on tcp://127.0.0.1:8001 (echo)",
+        _ => "Server listening on port 8080 (127.0.0.1:8080)",
+    };
+    let what = format!("it did not log where it listens: `{line}`");
+    Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+}
+
+/// Where the course's modular server, with these ports, has a listener of this role.
+pub(super) fn course_address(ports: &[u16], role: &str) -> SocketAddr {
+    let port = match role.split(':').next() {
+        Some("proxy") => ports[0],
+        Some("file") => ports[1],
+        Some("reverse") => ports[2],
+        _ => ports[3],
+    };
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Looks into the kernel's table: to connect would use up the only client of stage 1.
+pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Vec<SocketAddr>> {
+    let ports = trial.fixed_ports().listeners;
+    let deadline = trial.deadline.min(Instant::now() + patience());
+    loop {
+        if let Some(status) = process.status() {
+            return Err(ended(&process.name, status));
+        }
+        let open = open_ports(trial.stage);
+        if ports.iter().all(|port| open.contains(port)) {
+            break;
+        }
+        if Instant::now() >= deadline {
+            let what = format!("`{}` does not listen on {ports:?}", process.name);
+            return Err(Failure::new(Outcome::NotStarted, what));
+        }
+        thread::sleep(LOOK);
+    }
+    trial.step(format!("it listens on {ports:?}"));
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok(ports.into_iter().map(address).collect())
+}
+
+/// The ports on which a server of this stage could be listening, of this network's
+/// (`proc(5)`, /proc/net/tcp).
+fn open_ports(stage: Stage) -> Vec<u16> {
+    // A UDP socket that is bound is in the state of a TCP one that is closed.
+    let (protocol, open) = match stage {
+        Stage::Stage03 => ("udp", "07"),
+        _ => ("tcp", "0A"),
+    };
+    let tables = [protocol.to_owned(), format!("{protocol}6")];
+    let tables = tables.map(|table| fs::File::open(format!("/proc/self/net/{table}")));
+    let is_open = |line: &String| line.split_whitespace().nth(3) == Some(open);
+    let sockets = tables.into_iter().flatten().flat_map(|table| {
+        let lines = BufReader::new(table).lines().skip(1);
+        // Listeners come first: beside thousands of connections the rest takes seconds.
+        let first = |line: &String| protocol == "udp" || is_open(line);
+        lines.map_while(Result::ok).take_while(first)
+    });
+    let port = |line: String| {
+        let local = line.split_whitespace().nth(1)?;
+        u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
+    };
+    sockets.filter(is_open).filter_map(port).collect()
+}

@@ -1,0 +1,297 @@
+//! A folder of submissions: side by side as one by one, building, going on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use harness::program::FULL;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::room::{Room, fixture};
+use crate::test;
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test(
+            "side by side, all on port 8080, results are those of one by one",
+            &["cc"],
+            side_by_side,
+        ),
+        test(
+            "a submission is built by its grade.toml, from a .c file, or not at all",
+            &["cc", "make"],
+            builds,
+        ),
+        test(
+            "a build cannot write to the other submissions, nor to its own source",
+            &["cc"],
+            builds_in_a_copy,
+        ),
+        test(
+            "a run goes on where it has stopped, and grades again what has changed",
+            &["cc"],
+            resumes,
+        ),
+        test(
+            "a student's mistake in grade.toml costs that student alone",
+            &[],
+            wrong_recipe,
+        ),
+    ]
+}
+
+/// Of each variant some copies, in a folder for each student.
+fn a_class(room: &Room, students: usize) -> PathBuf {
+    let faults = [
+        "",
+        "FAULT_STALE_BUFFER",
+        "",
+        "FAULT_FIVE_CLIENTS",
+        "FAULT_ENDS_WITH_A_CLIENT",
+    ];
+    let variants: Vec<PathBuf> = (0..faults.len())
+        .map(|number| {
+            room.build(
+                "tcp_server_epoll",
+                faults[number],
+                &format!("variant-{number}"),
+            )
+        })
+        .collect();
+    for student in 0..students {
+        let folder = room.path(&format!("class/student-{student:02}"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(
+            &variants[student % variants.len()],
+            folder.join("tcp_server"),
+        )
+        .unwrap();
+    }
+    room.path("class")
+}
+
+/// Submission, check, status: what may not depend on how it was run.
+fn outcomes(json: &Value) -> Vec<String> {
+    let submissions = json["submissions"].as_array().unwrap();
+    let outcome = |submission: &Value, check: &Value| {
+        format!(
+            "{} {} {} {}",
+            submission["name"], check["id"], check["status"], check["outcome"]
+        )
+    };
+    let all = submissions.iter().flat_map(|submission| {
+        let checks = submission["checks"].as_array().unwrap();
+        checks.iter().map(move |check| outcome(submission, check))
+    });
+    all.collect()
+}
+
+fn side_by_side() {
+    let room = Room::new();
+    let students = if std::env::var_os(FULL).is_some() {
+        40
+    } else {
+        10
+    };
+    let class = a_class(&room, students);
+    let class = class.to_str().unwrap();
+    let grade = |jobs: &str| {
+        let begun = Instant::now();
+        let options = [
+            "--all",
+            class,
+            "--stage",
+            "4",
+            "--tier",
+            "core",
+            "--patience",
+            "3",
+            "--json",
+            "--jobs",
+            jobs,
+        ];
+        let run = room.grade(&options);
+        run.expect_status(1); // some have failed
+        (outcomes(&run.json()), begun.elapsed())
+    };
+    let (one_by_one, alone) = grade("1");
+    let (two_at_once, together) = grade("2");
+    println!("{students} submissions: {alone:.1?} one by one, {together:.1?} two at once");
+    assert_eq!(one_by_one.len(), students * 5);
+    let differ: Vec<_> = one_by_one
+        .iter()
+        .zip(&two_at_once)
+        .filter(|(one, two)| one != two)
+        .collect();
+    assert!(differ.is_empty(), "{differ:?}");
+    for (number, outcomes) in one_by_one.chunks(5).enumerate() {
+        let failed = outcomes
+            .iter()
+            .filter(|outcome| !outcome.contains("\"passed\""))
+            .count();
+        assert_eq!(failed, [0, 1, 0, 1, 1][number % 5], "{outcomes:?}");
+    }
+    room.expect_nothing_left();
+}
+
+fn builds() {
+    let room = Room::new();
+    let source = fs::read_to_string(fixture("tcp_server_epoll")).unwrap();
+    room.write("class/by-name/tcp_server.c", &source);
+    room.write("class/by-recipe/source/main.c", &source);
+    room.write(
+        "class/by-recipe/Makefile",
+        "bin/server: source/main.c\n\tmkdir -p bin\n\tcc -o $@ $<\n",
+    );
+    room.write(
+        "class/by-recipe/grade.toml",
+        "build = \"make\"\n[stage.4]\nrun = \"bin/server\"\n",
+    );
+    room.write(
+        "class/does-not-build/tcp_server.c",
+        "int main(void) { return missing; }\n",
+    );
+    room.write("class/empty/README", "next week\n");
+    let class = room.path("class");
+    let options = [
+        "--all",
+        class.to_str().unwrap(),
+        "--stage",
+        "4",
+        "--only",
+        "stage04/reverses-a-line",
+        "--json",
+    ];
+    let run = room.grade(&options);
+    run.expect_status(1);
+    let json = run.json();
+    let scores: Vec<u64> = (0..4)
+        .map(|number| {
+            json["submissions"][number]["total"]["score"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert_eq!(scores, [2, 2, 0, 0], "{}", run.err);
+    let words = json["submissions"][2]["build_failure"].as_str().unwrap();
+    assert!(
+        words.contains("missing") && words.contains("error"),
+        "{words}"
+    );
+    assert!(run.err.contains("build failed"), "{}", run.err);
+    assert!(
+        run.err.contains("nothing to grade: it has no grade.toml"),
+        "{}",
+        run.err
+    );
+    assert!(
+        !room.path("class/by-name/tcp_server").exists(),
+        "built in the student's own folder"
+    );
+    room.expect_nothing_left();
+}
+
+fn builds_in_a_copy() {
+    let room = Room::new();
+    let source = fs::read_to_string(fixture("tcp_server_epoll")).unwrap();
+    room.write("class/one/tcp_server.c", &source);
+    let victim = room.path("class/one/tcp_server.c");
+    let build = format!(
+        "echo ruined > {0}; echo ruined > ../0/tcp_server.c; cc -o server tcp_server.c",
+        victim.display()
+    );
+    room.write("class/two/tcp_server.c", &source);
+    room.write(
+        "class/two/grade.toml",
+        &format!("build = '{build}'\n[stage.4]\nrun = './server'\n"),
+    );
+    let class = room.path("class");
+    let options = [
+        "--all",
+        class.to_str().unwrap(),
+        "--stage",
+        "4",
+        "--only",
+        "stage04/reverses-a-line",
+        "--jobs",
+        "1",
+    ];
+    room.grade(&options).expect_status(0);
+    assert_eq!(fs::read_to_string(victim).unwrap(), source);
+}
+
+fn resumes() {
+    let room = Room::new();
+    let class = a_class(&room, 4);
+    let class_name = class.to_str().unwrap();
+    let grade = |extra: &[&str]| {
+        let options = [
+            "--all",
+            class_name,
+            "--stage",
+            "4",
+            "--tier",
+            "core",
+            "--patience",
+            "3",
+            "--json",
+        ];
+        let run = room.grade(&[&options, extra].concat());
+        run.expect_status(1);
+        outcomes(&run.json())
+    };
+    let whole = grade(&[]);
+    let file = class.join("grade-results.jsonl");
+    let lines = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().count();
+    assert_eq!(lines(&file), 20);
+
+    // As an interrupted run leaves it, the last line cut off.
+    let text = fs::read_to_string(&file).unwrap();
+    let cut: usize = text.lines().take(12).map(|line| line.len() + 1).sum();
+    fs::write(&file, &text[..cut + 20]).unwrap();
+    let begun = fs::read_to_string(&file).unwrap();
+    assert_eq!(grade(&["--resume"]), whole);
+    assert_eq!(lines(&file), 20);
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .starts_with(&begun[..cut]),
+        "what was done is done again"
+    );
+
+    // A new version of a submission, and of that one alone.
+    fs::copy(room.path("variant-0"), class.join("student-01/tcp_server")).unwrap();
+    let changed = grade(&["--resume"]);
+    assert_eq!(lines(&file), 25);
+    let differ: Vec<_> = whole
+        .iter()
+        .zip(&changed)
+        .filter(|(before, now)| before != now)
+        .collect();
+    assert_eq!(differ.len(), 1, "{differ:?}");
+}
+
+fn wrong_recipe() {
+    let room = Room::new();
+    room.write("class/one/grade.toml", "[stage.4]\nrum = './server'\n");
+    room.write("class/two/grade.toml", "[stage.5]\nrun = './server'\n");
+    room.write("class/three/grade.toml", "[stage.4]\nrun = './not-there'\n");
+    let class = room.path("class");
+    let options = [
+        "--all",
+        class.to_str().unwrap(),
+        "--stage",
+        "4",
+        "--only",
+        "stage04/reverses-a-line",
+    ];
+    let run = room.grade(&options);
+    run.expect_status(1);
+    assert!(
+        run.out.contains("unknown field `rum`") || run.out.contains("not right"),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("has no [stage.4]"), "{}", run.out);
+}
