@@ -362,6 +362,24 @@ impl Process {
         stat.rsplit_once(')')?.1.trim_start().chars().next()
     }
 
+    /// How often its threads have fallen asleep (`proc_pid_status(5)`): who wakes up and finds
+    /// nothing to do falls asleep once more.
+    pub fn sleeps(&self) -> u64 {
+        let of = |status: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok())
+        };
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let statuses =
+            threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+        statuses.filter_map(|status| of(&status)).sum()
+    }
+
     pub fn figures(&self) -> Verdict<Figures> {
         read_figures(self.pid()).ok_or_else(|| {
             // A process that is just ending has none, and no status yet.

@@ -269,6 +269,21 @@ impl Server {
     pub fn expect_idle(&self, window: Duration, share: f64) -> Verdict {
         expect_idle(&self.process, &self.trace, window, share)
     }
+
+    /// Nothing at all wakes it for the time of `window`, no timer either.
+    pub fn expect_asleep(&self, window: Duration) -> Verdict {
+        comes_to_rest(&self.process, Instant::now() + patience())?;
+        let before = self.process.sleeps();
+        thread::sleep(window); // the measurement itself, not a wait for an event
+        let (after, state) = (self.process.sleeps(), self.process.state());
+        let said = format!("{window:?} later it has slept {after} times, {before} before");
+        self.trace.step(said);
+        ensure(
+            state == Some('S') && after == before,
+            Outcome::Resources,
+            || format!("it did something in {window:?} with nothing to do"),
+        )
+    }
 }
 
 /// Whether it sleeps by then, and does so for a moment.

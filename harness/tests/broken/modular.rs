@@ -91,6 +91,7 @@ pub const CASES: &[Case] = &[
     ),
     case("phase1/fifo-blocks-nobody", "waits-for-a-fifo"),
     case("phase1/idle-in-every-role", "looks-again-and-again"),
+    case("phase1/idle-in-every-role", "keeps-the-timer-of-a-connect"),
     case(
         "phase1/thousands-idle-at-an-echo",
         "a-thread-for-each-client",
@@ -427,6 +428,10 @@ impl Server {
                 return;
             }
         };
+        if self.is("keeps-the-timer-of-a-connect") {
+            let time = self.connect;
+            thread::spawn(move || thread::sleep(time));
+        }
         if self.is("forgets-what-came-early") {
             let _ = (&*client).read(&mut [0; 1000]);
         }

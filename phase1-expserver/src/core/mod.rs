@@ -29,6 +29,7 @@ pub mod spare;
 pub mod token;
 pub mod workers;
 
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -260,14 +261,21 @@ impl Core {
             return;
         };
         // A timer that is set too early does no harm: the step finds nothing due, and here the
-        // next one is set. So bytes that move do not cost a timer each.
+        // next one is set. So bytes that move do not cost a timer each. One that nothing is waited
+        // for any more would wake the server for nothing: it is taken back.
+        let wanted = session.deadline(&self.context.config);
+        let enough = match (session.timer, wanted) {
+            (Some(set), Some(at)) => set <= at,
+            (set, at) => set == at,
+        };
+        if enough {
+            return;
+        }
         let token = Token::new(Kind::Deadline, key);
-        if let Some(at) = session.deadline(&self.context.config)
-            && session.timer.is_none_or(|set| at < set)
-        {
-            if let Some(set) = session.timer.replace(at) {
-                self.events.disarm(set, token);
-            }
+        if let Some(set) = mem::replace(&mut session.timer, wanted) {
+            self.events.disarm(set, token);
+        }
+        if let Some(at) = wanted {
             self.events.arm(at, token);
         }
     }
