@@ -256,10 +256,11 @@ fn what_was_sent_is_delivered_once_it_is_acknowledged() {
             sent += count;
         }
     }
-    // Here all that was sent is acknowledged soon, but the rest may not be sent: also then.
+    // Here all that was sent is acknowledged soon, but the rest may not be sent: also then. When
+    // the machine is out of TCP memory, segments are dropped and sent again, ever more seldom.
     let begin = Instant::now();
     while getsockopt(&connection, TcpInfo).unwrap()[UNACKED] > 0 {
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(begin.elapsed() < Duration::from_secs(60));
         assert!(!connection.is_delivered());
     }
     assert!(!connection.is_delivered(), "the peer reads nothing");
