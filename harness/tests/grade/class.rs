@@ -94,29 +94,17 @@ fn side_by_side() {
     } else {
         10
     };
-    let class = a_class(&room, students);
-    let class = class.to_str().unwrap();
-    let grade = |jobs: &str| {
+    a_class(&room, students);
+    let grade = |jobs: u8| {
         let begun = Instant::now();
-        let options = [
-            "--all",
-            class,
-            "--stage",
-            "4",
-            "--tier",
-            "core",
-            "--patience",
-            "3",
-            "--json",
-            "--jobs",
-            jobs,
-        ];
-        let run = room.grade(&options);
+        let run = room.grade(&format!(
+            "--all class --stage 4 --tier core --patience 3 --json --jobs {jobs}"
+        ));
         run.expect_status(1); // some have failed
         (outcomes(&run.json()), begun.elapsed())
     };
-    let (one_by_one, alone) = grade("1");
-    let (two_at_once, together) = grade("2");
+    let (one_by_one, alone) = grade(1);
+    let (two_at_once, together) = grade(2);
     println!("{students} submissions: {alone:.1?} one by one, {together:.1?} two at once");
     assert_eq!(one_by_one.len(), students * 5);
     let differ: Vec<_> = one_by_one
@@ -153,17 +141,7 @@ fn builds() {
         "int main(void) { return missing; }\n",
     );
     room.write("class/empty/README", "next week\n");
-    let class = room.path("class");
-    let options = [
-        "--all",
-        class.to_str().unwrap(),
-        "--stage",
-        "4",
-        "--only",
-        "stage04/reverses-a-line",
-        "--json",
-    ];
-    let run = room.grade(&options);
+    let run = room.grade("--all class --stage 4 --only stage04/reverses-a-line --json");
     run.expect_status(1);
     let json = run.json();
     let scores: Vec<u64> = (0..4)
@@ -206,42 +184,22 @@ fn builds_in_a_copy() {
         "class/two/grade.toml",
         &format!("build = '{build}'\n[stage.4]\nrun = './server'\n"),
     );
-    let class = room.path("class");
-    let options = [
-        "--all",
-        class.to_str().unwrap(),
-        "--stage",
-        "4",
-        "--only",
-        "stage04/reverses-a-line",
-        "--jobs",
-        "1",
-    ];
-    room.grade(&options).expect_status(0);
+    room.grade("--all class --stage 4 --only stage04/reverses-a-line --jobs 1")
+        .expect_status(0);
     assert_eq!(fs::read_to_string(victim).unwrap(), source);
 }
 
 fn resumes() {
     let room = Room::new();
     let class = a_class(&room, 4);
-    let class_name = class.to_str().unwrap();
-    let grade = |extra: &[&str]| {
-        let options = [
-            "--all",
-            class_name,
-            "--stage",
-            "4",
-            "--tier",
-            "core",
-            "--patience",
-            "3",
-            "--json",
-        ];
-        let run = room.grade(&[&options, extra].concat());
+    let grade = |more: &str| {
+        let run = room.grade(&format!(
+            "--all class --stage 4 --tier core --patience 3 --json {more}"
+        ));
         run.expect_status(1);
         outcomes(&run.json())
     };
-    let whole = grade(&[]);
+    let whole = grade("");
     let file = class.join("grade-results.jsonl");
     let lines = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().count();
     assert_eq!(lines(&file), 20);
@@ -251,7 +209,7 @@ fn resumes() {
     let cut: usize = text.lines().take(12).map(|line| line.len() + 1).sum();
     fs::write(&file, &text[..cut + 20]).unwrap();
     let begun = fs::read_to_string(&file).unwrap();
-    assert_eq!(grade(&["--resume"]), whole);
+    assert_eq!(grade("--resume"), whole);
     assert_eq!(lines(&file), 20);
     assert!(
         fs::read_to_string(&file)
@@ -262,7 +220,7 @@ fn resumes() {
 
     // A new version of a submission, and of that one alone.
     fs::copy(room.path("variant-0"), class.join("student-01/tcp_server")).unwrap();
-    let changed = grade(&["--resume"]);
+    let changed = grade("--resume");
     assert_eq!(lines(&file), 25);
     let differ: Vec<_> = whole
         .iter()
@@ -277,16 +235,7 @@ fn wrong_recipe() {
     room.write("class/one/grade.toml", "[stage.4]\nrum = './server'\n");
     room.write("class/two/grade.toml", "[stage.5]\nrun = './server'\n");
     room.write("class/three/grade.toml", "[stage.4]\nrun = './not-there'\n");
-    let class = room.path("class");
-    let options = [
-        "--all",
-        class.to_str().unwrap(),
-        "--stage",
-        "4",
-        "--only",
-        "stage04/reverses-a-line",
-    ];
-    let run = room.grade(&options);
+    let run = room.grade("--all class --stage 4 --only stage04/reverses-a-line");
     run.expect_status(1);
     assert!(
         run.out.contains("unknown field `rum`") || run.out.contains("not right"),

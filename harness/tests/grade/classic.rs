@@ -69,8 +69,8 @@ pub fn tests() -> Vec<Trial> {
 fn passes(stage: &str, source: &str) -> Result<(), Failed> {
     let room = Room::new();
     let program = room.build(source, "", source);
-    let program = program.to_str().unwrap();
-    let run = room.grade(&["--stage", stage, "--tier", "core", "--json", "--", program]);
+    let program = program.display();
+    let run = room.grade(&format!("--stage {stage} --tier core --json -- {program}"));
     run.expect_status(0);
     let passed = run
         .statuses()
@@ -84,19 +84,10 @@ fn passes(stage: &str, source: &str) -> Result<(), Failed> {
 fn fails(broken: &Broken) -> Result<(), Failed> {
     let room = Room::new();
     let program = room.build(broken.source, broken.fault, broken.source);
-    let program = program.to_str().unwrap();
-    let options = [
-        "--stage",
-        broken.stage,
-        "--tier",
-        "core",
-        "--patience",
-        "3",
-        "--json",
-        "--",
-        program,
-    ];
-    let run = room.grade(&options);
+    let (stage, program) = (broken.stage, program.display());
+    let run = room.grade(&format!(
+        "--stage {stage} --tier core --patience 3 --json -- {program}"
+    ));
     run.expect_status(1);
     // curl sees some of the faults too, and is not everywhere.
     let mut failed = run.failed();

@@ -85,14 +85,10 @@ pub fn expect_fair(run: &Run) {
 fn cost_their_own_points() {
     let room = Room::new();
     let class = a_class(&room, WAYS);
-    let only = [
-        "--only",
-        "stage04/reverses-a-line",
-        "--only",
-        "stage04/outlives-its-clients",
-    ];
-    let options = ["--all", &class, "--jobs", "2", "--patience", "1", "--json"];
-    let run = room.grade(&[&options[..], &only].concat());
+    let only = "--only stage04/reverses-a-line --only stage04/outlives-its-clients";
+    let run = room.grade(&format!(
+        "--all {class} --jobs 2 --patience 1 --json {only}"
+    ));
     expect_fair(&run);
     room.expect_nothing_left();
 }
@@ -100,17 +96,8 @@ fn cost_their_own_points() {
 fn interrupt(signal: Signal) {
     let room = Room::new();
     let class = a_class(&room, &["daemon", "ignores-sigterm"]);
-    let options = [
-        "--all",
-        &class,
-        "--jobs",
-        "2",
-        "--patience",
-        "60",
-        "--only",
-        "stage04/reverses-a-line",
-    ];
-    let mut command = room.command(&options);
+    let line = format!("--all {class} --jobs 2 --patience 60 --only stage04/reverses-a-line");
+    let mut command = room.command(&line);
     let grader = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

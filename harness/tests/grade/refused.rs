@@ -2,7 +2,7 @@
 //! these tests is in a network of its own, for the others have port 8080 too.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
@@ -43,7 +43,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// In a network of its own, in which no more namespaces can be made.
-fn refused(room: &Room, before: &str, arguments: &[&str]) -> Run {
+fn refused(room: &Room, before: &str, line: &str) -> Run {
     let script = format!(
         "ip link set lo up && echo 0 > /proc/sys/user/max_user_namespaces || exit 99
          {before}
@@ -53,28 +53,23 @@ fn refused(room: &Room, before: &str, arguments: &[&str]) -> Run {
     command
         .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
         .arg(GRADE)
-        .args(arguments);
+        .args(line.split_whitespace());
     room.furnish(&mut command);
     Run::of(command.output().unwrap())
+}
+
+fn core_checks_of(program: &Path) -> String {
+    let program = program.display();
+    format!("--stage 4 --tier core --patience 3 --json -- {program}")
 }
 
 fn same_results() {
     for fault in ["", "FAULT_FIVE_CLIENTS"] {
         let room = Room::new();
         let program = room.build("tcp_server_epoll", fault, "tcp_server");
-        let options = [
-            "--stage",
-            "4",
-            "--tier",
-            "core",
-            "--patience",
-            "3",
-            "--json",
-            "--",
-            program.to_str().unwrap(),
-        ];
-        let with = room.grade(&options);
-        let without = refused(&room, "", &options);
+        let line = core_checks_of(&program);
+        let with = room.grade(&line);
+        let without = refused(&room, "", &line);
         assert_eq!(with.status, without.status, "{}", without.err);
         assert_eq!(with.statuses(), without.statuses());
         assert!(!with.err.contains("note:"), "{}", with.err);
@@ -97,22 +92,15 @@ fn hostile_programs() {
         .filter(|way| *way != "kills-everybody")
         .collect();
     let class = hostile::a_class(&room, &ways);
-    let options = [
-        "--all",
-        &class,
-        "--patience",
-        "1",
-        "--json",
-        "--only",
-        "stage04/reverses-a-line",
-    ];
-    let run = refused(&room, "", &options);
+    let line = format!("--all {class} --patience 1 --json --only stage04/reverses-a-line");
+    let run = refused(&room, "", &line);
     hostile::expect_fair(&run);
     room.expect_nothing_left();
 }
 
 /// A line of shell: this program has port 8080 before anything else happens.
-fn occupy_8080(program: &str) -> String {
+fn occupy_8080(program: &Path) -> String {
+    let program = program.display();
     let listens = "grep -q ':1F90 .* 0A ' /proc/net/tcp";
     format!("{program} >/dev/null 2>&1 & server=$!; until {listens}; do sleep 0.01; done")
 }
@@ -120,13 +108,8 @@ fn occupy_8080(program: &str) -> String {
 fn port_in_use() {
     let room = Room::new();
     let program = room.build("tcp_server_epoll", "", "tcp_server");
-    let program = program.to_str().unwrap();
-    let before = occupy_8080(program);
-    let run = refused(
-        &room,
-        &before,
-        &["--stage", "4", "--tier", "core", "--", program],
-    );
+    let before = occupy_8080(&program);
+    let run = refused(&room, &before, &core_checks_of(&program));
     run.expect_status(3);
     assert!(
         run.err
@@ -148,31 +131,23 @@ fn free_port() {
     );
     let python = harness::suite::find_tool("python3");
     let python = python.unwrap_or_else(|| PathBuf::from("python3"));
-    let before = occupy_8080(program.to_str().unwrap());
-    let options = ["--stage", "1", "--only", "stage01/reverses-a-line", "--"];
-    let words = [python.to_str().unwrap(), server.to_str().unwrap(), "{port}"];
-    refused(&room, &before, &[&options[..], &words].concat()).expect_status(0);
+    let line = format!(
+        "--stage 1 --only stage01/reverses-a-line -- {} {} {{port}}",
+        python.display(),
+        server.display()
+    );
+    refused(&room, &occupy_8080(&program), &line).expect_status(0);
 }
 
 fn unprivileged() {
     let room = Room::new();
     let program = room.build("tcp_server_epoll", "FAULT_FIVE_CLIENTS", "tcp_server");
-    let options = [
-        "--stage",
-        "4",
-        "--tier",
-        "core",
-        "--patience",
-        "3",
-        "--json",
-        "--",
-        program.to_str().unwrap(),
-    ];
-    let ours = room.grade(&options);
+    let line = core_checks_of(&program);
+    let ours = room.grade(&line);
     let grader = room.path("grader");
     std::fs::copy(GRADE, &grader).unwrap(); // where that user gets at it
     let mut command = Command::new(&grader);
-    command.args(options);
+    command.args(line.split_whitespace());
     room.furnish(&mut command);
     if geteuid().is_root() {
         command.uid(12_345).gid(12_345);

@@ -44,7 +44,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// One that fails a check, and one that crashes in it.
-fn grade_two(room: &Room, options: &[&str]) -> Run {
+fn grade_two(room: &Room, options: &str) -> Run {
     for (name, fault) in [
         ("fails", "FAULT_STALE_BUFFER"),
         ("crashes", "FAULT_CRASHES_ON_A_SECOND_LINE"),
@@ -58,23 +58,15 @@ fn grade_two(room: &Room, options: &[&str]) -> Run {
         "class/not-built/tcp_server.c",
         "int main(void) { return <missing>; }\n",
     );
-    let class = room.path("class");
-    let all = [
-        "--all",
-        class.to_str().unwrap(),
-        "--stage",
-        "1",
-        "--patience",
-        "3",
-    ];
-    room.grade(&[&all, options].concat())
+    room.grade(&format!("--all class --stage 1 --patience 3 {options}"))
 }
 
-fn grade_one(room: &Room, options: &[&str]) -> Run {
+fn grade_one(room: &Room, options: &str) -> Run {
     let program = room.build("tcp_server", "FAULT_STALE_BUFFER", "tcp_server");
-    let one = ["--stage", "1", "--tier", "core", "--patience", "3"];
-    let program = ["--", program.to_str().unwrap()];
-    room.grade(&[&one, options, &program].concat())
+    let program = program.display();
+    room.grade(&format!(
+        "--stage 1 --tier core --patience 3 {options} -- {program}"
+    ))
 }
 
 fn read(path: &Path) -> String {
@@ -83,18 +75,10 @@ fn read(path: &Path) -> String {
 
 fn junit() {
     let room = Room::new();
-    let file = room.path("out.xml");
-    let only = [
-        "--only",
-        "stage01/line-after-line",
-        "--only",
-        "stage01/ends-with-its-client",
-        "--only",
-        "stage01/quiet",
-    ];
-    let options = [&["--junit", file.to_str().unwrap()], &only[..]].concat();
-    grade_two(&room, &options).expect_status(1);
-    let report = Report::deserialize_from_str(&read(&file)).unwrap();
+    let only = "--only stage01/line-after-line --only stage01/ends-with-its-client \
+         --only stage01/quiet";
+    grade_two(&room, &format!("--junit out.xml {only}")).expect_status(1);
+    let report = Report::deserialize_from_str(&read(&room.path("out.xml"))).unwrap();
     assert_eq!((report.tests, report.failures, report.errors), (9, 1, 3));
     let names: Vec<&str> = report
         .test_suites
@@ -156,9 +140,8 @@ fn junit() {
 
 fn gradescope() {
     let room = Room::new();
-    let file = room.path("results.json");
-    grade_one(&room, &["--gradescope", file.to_str().unwrap()]).expect_status(1);
-    let results: Value = serde_json::from_str(&read(&file)).unwrap();
+    grade_one(&room, "--gradescope results.json").expect_status(1);
+    let results: Value = serde_json::from_str(&read(&room.path("results.json"))).unwrap();
     assert_eq!(results["score"], 4);
     assert!(results["execution_time"].is_u64() && results["output"].is_string());
     assert_eq!(results["output_format"], "text");
@@ -188,23 +171,11 @@ fn gradescope_before_the_end() {
     let file = room.path("results.json");
     // The second check takes a minute, unless somebody ends the grader.
     let program = room.build("tcp_server", "FAULT_GOES_ON", "tcp_server");
-    let options = [
-        "--stage",
-        "1",
-        "--tier",
-        "core",
-        "--patience",
-        "60",
-        "--jobs",
-        "1",
-        "--gradescope",
-    ];
-    let arguments = [
-        &options[..],
-        &[file.to_str().unwrap(), "--", program.to_str().unwrap()],
-    ]
-    .concat();
-    let mut grader = room.command(&arguments).spawn().unwrap();
+    let line = format!(
+        "--stage 1 --tier core --patience 60 --jobs 1 --gradescope results.json -- {}",
+        program.display()
+    );
+    let mut grader = room.command(&line).spawn().unwrap();
     let tests = || {
         let results: Value = serde_json::from_str(&fs::read_to_string(&file).ok()?).ok()?;
         Some(results["tests"].as_array()?.len())
@@ -225,13 +196,7 @@ fn classroom() {
     let room = Room::new();
     let (summary, output) = (room.path("summary.md"), room.path("output"));
     fs::write(&output, "earlier=1\n").unwrap();
-    let options = [
-        "--summary",
-        summary.to_str().unwrap(),
-        "--classroom",
-        output.to_str().unwrap(),
-    ];
-    grade_one(&room, &options).expect_status(1);
+    grade_one(&room, "--summary summary.md --classroom output").expect_status(1);
 
     let text = read(&summary);
     assert!(text.contains("## Stage 1: `tcp_server`"), "{text}");
@@ -273,7 +238,7 @@ fn classroom() {
 
 fn json() {
     let room = Room::new();
-    let run = grade_one(&room, &["--json"]);
+    let run = grade_one(&room, "--json");
     let json = run.json();
     assert_eq!(json["version"], 1);
     let submission = &json["submissions"][0];
@@ -286,7 +251,7 @@ fn json() {
 
 fn tutor() {
     let room = Room::new();
-    let run = grade_one(&room, &[]);
+    let run = grade_one(&room, "");
     for part in [
         "✗ stage01/line-after-line (core, 0/2 points)",
         "A client gets an answer to each of its lines",

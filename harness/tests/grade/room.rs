@@ -2,7 +2,6 @@
 //! what is left when all is over.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -61,10 +60,11 @@ impl Room {
         path
     }
 
-    /// `cargo grade` with these arguments, in this room.
-    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+    /// `cargo grade` with this command line, in this room. Blanks part its words: no path here
+    /// has one.
+    pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(GRADE);
-        command.args(arguments);
+        command.args(line.split_whitespace());
         self.furnish(&mut command);
         command
     }
@@ -76,8 +76,8 @@ impl Room {
             .stdin(Stdio::null());
     }
 
-    pub fn grade<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Run {
-        Run::of(self.command(arguments).output().unwrap())
+    pub fn grade(&self, line: &str) -> Run {
+        Run::of(self.command(line).output().unwrap())
     }
 
     /// No process of a program, no temporary file.
@@ -116,8 +116,7 @@ pub fn fixture(source: &str) -> PathBuf {
 /// own port 8080.
 pub fn isolates() -> bool {
     static ISOLATES: LazyLock<bool> = LazyLock::new(|| {
-        let only = ["--stage", "1", "--only", "stage01/reverses-a-line"];
-        let run = Room::new().grade(&[&only[..], &["--", "/bin/true"]].concat());
+        let run = Room::new().grade("--stage 1 --only stage01/reverses-a-line -- /bin/true");
         !run.err.contains("no namespaces")
     });
     *ISOLATES

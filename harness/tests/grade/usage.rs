@@ -39,54 +39,42 @@ fn mistakes() {
     room.write("server.c", "int main(void) { return 0; }\n");
     room.write("plain", "text\n");
     fs::create_dir(room.path("empty")).unwrap();
-    let cases: &[(&[&str], &str)] = &[
+    let cases = [
         (
-            &["--stage", "9", "--", "./plain"],
+            "--stage 9 -- ./plain",
             "there are the stages 1 to 5, and phase1; the course's stages 6 to 13",
         ),
         (
-            &["--stage", "0", "--", "./plain"],
+            "--stage 0 -- ./plain",
             "there are the stages 1 to 5, and phase1",
         ),
-        (&["--", "./plain"], "Say the stage: --stage 4"),
+        ("-- ./plain", "Say the stage: --stage 4"),
         (
-            &["--stage", "4"],
+            "--stage 4",
             "no program to grade: cargo grade --stage 4 -- ./tcp_server",
         ),
+        ("--stage 4 -- ./missing", "no program to grade at ./missing"),
+        ("--stage 4 -- plain", "there is one in this folder: ./plain"),
+        ("--stage 4 -- ./plain", "chmod +x ./plain"),
         (
-            &["--stage", "4", "--", "./missing"],
-            "no program to grade at ./missing",
-        ),
-        (
-            &["--stage", "4", "--", "plain"],
-            "there is one in this folder: ./plain",
-        ),
-        (&["--stage", "4", "--", "./plain"], "chmod +x ./plain"),
-        (
-            &["--stage", "4", "--", "./server.c"],
+            "--stage 4 -- ./server.c",
             "compile it first: cc -pthread -o ./server ./server.c",
         ),
+        ("--stage 4 -- ./empty", "is a folder, not a program"),
         (
-            &["--stage", "4", "--", "./empty"],
-            "is a folder, not a program",
-        ),
-        (
-            &["--stage", "4", "--only", "no-such-check", "--", "./plain"],
+            "--stage 4 --only no-such-check -- ./plain",
             "no check of stage 4 has `no-such-check` in its id",
         ),
-        (
-            &["--all", "missing"],
-            "cannot read the submissions in missing",
-        ),
-        (&["--all", "empty"], "no submissions in empty"),
-        (&["--list"], "--list needs a stage"),
-        (&["--stage", "4", "--jobs", "0", "--", "./plain"], "--jobs"),
-        (&["--stage", "4", "--resume", "--", "./plain"], "--all"),
+        ("--all missing", "cannot read the submissions in missing"),
+        ("--all empty", "no submissions in empty"),
+        ("--list", "--list needs a stage"),
+        ("--stage 4 --jobs 0 -- ./plain", "--jobs"),
+        ("--stage 4 --resume -- ./plain", "--all"),
     ];
-    for (arguments, words) in cases {
-        let run = room.grade(arguments);
+    for (line, words) in cases {
+        let run = room.grade(line);
         run.expect_status(2);
-        assert!(run.err.contains(words), "{arguments:?}: {}", run.err);
+        assert!(run.err.contains(words), "{line}: {}", run.err);
     }
     room.expect_nothing_left();
 }
@@ -94,7 +82,7 @@ fn mistakes() {
 fn list() {
     let room = Room::new();
     for stage in ["1", "2", "3", "4", "5", "phase1"] {
-        let run = room.grade(&["--stage", stage, "--list"]);
+        let run = room.grade(&format!("--stage {stage} --list"));
         run.expect_status(0);
         assert!(
             run.out.contains("core: what the course asks"),
@@ -107,7 +95,7 @@ fn list() {
             run.out
         );
     }
-    let run = room.grade(&["--stage", "4", "--list", "--only", "stage04/half-close"]);
+    let run = room.grade("--stage 4 --list --only stage04/half-close");
     assert!(run.out.contains("stage04/half-close"), "{}", run.out);
     assert!(!run.out.contains("stage04/crlf"), "{}", run.out);
 }
@@ -115,8 +103,8 @@ fn list() {
 fn only() {
     let room = Room::new();
     let program = room.build("tcp_server", "FAULT_STALE_BUFFER", "tcp_server");
-    let program = program.to_str().unwrap();
-    let run = |only: &str| room.grade(&["--stage", "1", "--only", only, "--json", "--", program]);
+    let program = program.display();
+    let run = |only: &str| room.grade(&format!("--stage 1 --only {only} --json -- {program}"));
     let by_id = run("stage01/ends-after-a-reset");
     by_id.expect_status(0);
     assert_eq!(by_id.statuses().len(), 1, "{}", by_id.out);
@@ -143,14 +131,10 @@ fn does_not_start() {
     for (name, text, words) in cases {
         let path = room.write(name, text);
         fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        let run = room.grade(&[
-            "--stage",
-            "4",
-            "--only",
-            "stage04/reverses-a-line",
-            "--",
-            path.to_str().unwrap(),
-        ]);
+        let run = room.grade(&format!(
+            "--stage 4 --only stage04/reverses-a-line -- {}",
+            path.display()
+        ));
         run.expect_status(1);
         assert!(run.out.contains(words), "{name}: {}", run.out);
     }
@@ -164,17 +148,7 @@ fn folder() {
     let script = "#!/bin/sh\nrm data/needed && exec ./tcp_server_program\n";
     let path = room.write("work/run", script);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    let folder = room.path("work");
-    let run = room.grade(&[
-        "--stage",
-        "1",
-        "--tier",
-        "core",
-        "--folder",
-        folder.to_str().unwrap(),
-        "--",
-        "./run",
-    ]);
+    let run = room.grade("--stage 1 --tier core --folder work -- ./run");
     run.expect_status(0);
     assert!(room.path("work/data/needed").exists());
 }
@@ -185,16 +159,6 @@ fn placeholders() {
     let script = "#!/bin/sh\n[ \"$*\" = '--port=8080 -u 3000' ] && exec \"${0%/*}\"/tcp_server\necho \"$*\" >&2\n";
     let path = room.write("run", script);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    let words = [
-        "--stage",
-        "1",
-        "--tier",
-        "core",
-        "--",
-        "./run",
-        "--port={port}",
-        "-u",
-        "{upstream}",
-    ];
-    room.grade(&words).expect_status(0);
+    room.grade("--stage 1 --tier core -- ./run --port={port} -u {upstream}")
+        .expect_status(0);
 }
