@@ -1,5 +1,6 @@
 //! A server that a check plays: behind a proxy under test, or before a client.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -28,8 +29,14 @@ pub struct Upstream {
 
 impl Upstream {
     pub fn listen(address: SocketAddr, trace: &Trace, deadline: Instant) -> Verdict<Self> {
-        let listener = TcpListener::bind(address)
-            .map_err(|error| Failure::grader(format!("listen on {address}"), error))?;
+        let listen = || {
+            let listener = TcpListener::bind(address)?;
+            // std asks for 128: thousands of clients that come at once would have to come again.
+            listen(&listener, Backlog::new(4096)?)?;
+            Ok(listener)
+        };
+        let listener: TcpListener = listen()
+            .map_err(|error: io::Error| Failure::grader(format!("listen on {address}"), error))?;
         let address = listener
             .local_addr()
             .map_err(|error| Failure::grader("getsockname", error))?;

@@ -116,11 +116,7 @@ impl Running {
     /// Waits until it sleeps, and goes on sleeping: what it could do is done. No event tells when.
     pub fn until_it_rests(&self) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
-        match comes_to_rest(&self.process, deadline)? {
-            true => self.trace.step("it sleeps"),
-            false => return Err(Failure::new(Outcome::Timeout, "it does not come to rest")),
-        }
-        Ok(())
+        until_it_rests(&self.process, &self.trace, deadline)
     }
 
     /// See [`Server::expect_idle`].
@@ -272,7 +268,8 @@ impl Server {
 
     /// Nothing at all wakes it for the time of `window`, no timer either.
     pub fn expect_asleep(&self, window: Duration) -> Verdict {
-        comes_to_rest(&self.process, Instant::now() + patience())?;
+        let deadline = self.deadline.min(Instant::now() + patience());
+        until_it_rests(&self.process, &self.trace, deadline)?;
         let before = self.process.sleeps();
         thread::sleep(window); // the measurement itself, not a wait for an event
         let (after, state) = (self.process.sleeps(), self.process.state());
@@ -284,6 +281,14 @@ impl Server {
             || format!("it did something in {window:?} with nothing to do"),
         )
     }
+}
+
+fn until_it_rests(process: &Process, trace: &Trace, deadline: Instant) -> Verdict {
+    match comes_to_rest(process, deadline)? {
+        true => trace.step("it sleeps"),
+        false => return Err(Failure::new(Outcome::Timeout, "it does not come to rest")),
+    }
+    Ok(())
 }
 
 /// Whether it sleeps by then, and does so for a moment.

@@ -264,7 +264,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
         }
         "udp-that-shares-its-port" => share_the_port(options),
         "udp-with-threads-without-bound" => in_threads(|socket, text, client| {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(100));
             let _ = socket.send_to(&reversed(text), client);
         }),
         "udp-that-never-sleeps" => {

@@ -71,7 +71,7 @@ pub fn run(
         for event in &events[..count] {
             let flow = &mut flows[event.data() as usize / 2];
             match event.data() % 2 {
-                1 if over => {
+                1 if over && flow.sent > 0 => {
                     epoll.delete(&flow.sender)?;
                     flow.sender.shutdown(Shutdown::Write)?;
                 }

@@ -9,7 +9,7 @@ use super::PHASE1;
 use super::proxy::echo_service;
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::data::Pattern;
-use crate::peer::Peer;
+use crate::peer::{Peer, patience};
 use crate::trial::{Server, Trial};
 
 pub const CHECKS: &[Check] = &[
@@ -113,6 +113,7 @@ fn bulk_at_the_limit(trial: &Trial) -> Verdict {
     let before = server.figures()?;
     let bulk = |number: u64| {
         let client = server.connect_to(number as usize % 2, &format!("client {number}"))?;
+        let client = client.with_patience(3 * patience()); // the last of them wait for the first
         let bytes = Pattern::new(number).bytes(3_000_000);
         client.exchange(&bytes, &bytes)?;
         client.half_close()?;

@@ -320,7 +320,7 @@ const IDLE_TIMEOUT: Check = Check {
 };
 
 fn idle_timeout(trial: &Trial) -> Verdict {
-    let options = ["--idle-timeout", "1"];
+    let options = ["--idle-timeout", "2"];
     let upstream = super::proxy::echo_service(trial)?;
     let roles = [
         "echo".to_owned(),
@@ -335,8 +335,8 @@ fn idle_timeout(trial: &Trial) -> Verdict {
         .map(|listener| server.connect_to(listener, "a silent client"))
         .collect::<Verdict<_>>()?;
     let active = server.connect("an active client")?;
-    // Time itself is the recipe: a word every 200 ms, for two seconds.
-    for _ in 0..10 {
+    // Time itself is the recipe: a word every 200 ms, for three seconds.
+    for _ in 0..15 {
         active.ask(b"x", b"x")?;
         std::thread::sleep(Duration::from_millis(200));
     }
