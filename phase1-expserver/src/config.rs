@@ -45,7 +45,7 @@ pub struct Args {
     pub workers: u16,
     /// How many clients may wait in the kernel's queue to be accepted
     #[arg(long, value_name = "N", default_value_t = 4096,
-          value_parser = clap::value_parser!(i32).range(1..))]
+          value_parser = clap::value_parser!(i32).range(1..=4096))]
     pub backlog: i32,
     /// How much is read ahead of a receiver that is slower than its sender; one read may overshoot it
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,

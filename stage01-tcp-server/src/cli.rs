@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
     /// How many clients may wait in the kernel's queue to be accepted
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(i32).range(1..=4096))]
     pub backlog: i32,
     /// When a client leaves, serve the next one instead of ending
     #[arg(long)]

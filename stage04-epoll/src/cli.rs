@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
     /// How many clients may wait in the kernel's queue to be accepted
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(i32).range(1..=4096))]
     pub backlog: i32,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count)]

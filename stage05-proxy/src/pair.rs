@@ -4,7 +4,8 @@
 //! A flow ends by itself: when its source has ended and all bytes are sent, the end
 //! is passed on with `shutdown`; or when its sink breaks. The pair is over when both
 //! flows are. So a half-close goes through, and after a reset on one side the other
-//! still gets what had been read before.
+//! still gets what had been read before (unless it is sending itself: to close a socket
+//! with unread bytes is to reset it).
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -207,9 +207,11 @@ impl Proxy {
             }
             Err(errno) => {
                 let name = &self.upstream.name;
-                let hint = match errno {
-                    Errno::ECONNREFUSED => " (start one: `python3 -m http.server 3000`)",
-                    _ => "",
+                let hint = match (errno, name.rsplit_once(':')) {
+                    (Errno::ECONNREFUSED, Some((_, port))) => {
+                        format!(" (start one: `python3 -m http.server {port}`)")
+                    }
+                    _ => String::new(),
                 };
                 self.unreachable
                     .add(|| format!("cannot reach upstream {name}: {}{hint}", errno.desc()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::sockopt::{SocketError, TcpNoDelay};
 use nix::sys::socket::{
     SockFlag, SockType, SockaddrStorage, connect, getpeername, getsockname, getsockopt, setsockopt,
@@ -15,6 +16,7 @@ use nix::sys::socket::{
 use stage05_proxy::listen::family;
 
 pub struct Upstream {
+    /// `HOST:PORT`, as it was given.
     pub name: String,
     addresses: Vec<SocketAddr>,
     /// How long one address may take to answer: its share of `--connect-timeout`.
@@ -100,6 +102,8 @@ pub fn connect_result(socket: &OwnedFd) -> nix::Result<()> {
     match getsockopt(socket, SocketError)? {
         0 if is_connected_to_itself(socket)? => Err(Errno::ECONNREFUSED),
         0 => Ok(()),
+        // Reset by one that had accepted: connected, with an answer perhaps, and gone.
+        libc::ECONNRESET | libc::EPIPE => Ok(()),
         errno => Err(Errno::from_raw(errno)),
     }
 }

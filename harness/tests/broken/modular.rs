@@ -64,6 +64,14 @@ pub const CASES: &[Case] = &[
         "closes-with-unread-input",
     ),
     case("phase1/file-to-a-slow-reader", "reads-the-whole-file"),
+    case(
+        "phase1/file-to-a-slow-reader-that-speaks-late",
+        "closes-with-unread-input",
+    ),
+    case(
+        "phase1/proxy-upstream-talks-to-the-dead",
+        "listens-for-the-dead",
+    ),
     case("phase1/file-of-more-than-4-gib", "sends-the-first-100-kb"),
     case(
         "phase1/file-replaced-while-sent",
@@ -462,6 +470,9 @@ impl Server {
             if to.write_all(&chunk[..count]).is_err() {
                 if self.is("ends-when-a-send-fails") {
                     exit(101);
+                }
+                if self.is("listens-for-the-dead") {
+                    while let Ok(1..) = from.read(&mut chunk) {}
                 }
                 let _ = from.shutdown(Shutdown::Both);
                 break;

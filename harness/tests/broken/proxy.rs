@@ -82,6 +82,10 @@ pub const CASES: &[Case] = &[
         "proxy-blocks-while-it-connects",
     ),
     case(
+        "stage05/upstream-answers-and-resets",
+        "proxy-takes-a-reset-for-a-refusal",
+    ),
+    case(
         "stage05/connect-timeout",
         "proxy-waits-for-the-kernel-to-give-up",
     ),

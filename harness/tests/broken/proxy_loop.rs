@@ -340,11 +340,17 @@ impl Proxy {
     }
 
     fn connected(&mut self, number: u64) {
+        let fault = self.fault;
         let Some(pair) = self.pairs.get_mut(&number) else {
             return;
         };
         pair.connecting = false;
-        match pair.streams[UPSTREAM].take_error().unwrap() {
+        let error = pair.streams[UPSTREAM].take_error().unwrap();
+        let refused = |error: &std::io::Error| {
+            error.raw_os_error() != Some(Errno::ECONNRESET as i32)
+                || fault == "takes-a-reset-for-a-refusal"
+        };
+        match error.filter(refused) {
             None => self.settle(number),
             Some(error) => {
                 let Some(pair) = self.pairs.remove(&number) else {

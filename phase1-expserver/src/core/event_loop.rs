@@ -41,7 +41,7 @@ pub struct EventLoop {
     /// turn's list is worked through waits until the others have been served.
     next_round: XpsVec<Token>,
     round: XpsVec<Token>,
-    /// Sorted by time. An entry that is not needed any more is taken out at once.
+    /// Sorted by time. One that has become needless and is still here wakes us once, for nothing.
     timers: BTreeSet<(Instant, Token)>,
     now: Instant,
 }

@@ -79,7 +79,8 @@ pub struct Readiness {
 /// `Err` of the [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes went through. 0 (a signal came first) is no reason to wait.
+    /// So many bytes went through. 0 does not mean to wait: a signal came first, or another way has
+    /// to be taken (a kernel pipe is full, splice has met the end or cannot read this file).
     Moved(usize),
     /// Nothing more for now; it is not readable, or writable, until it is known better.
     Blocked,

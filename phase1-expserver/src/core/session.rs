@@ -20,7 +20,7 @@ mod opening;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::debug;
 
@@ -103,7 +103,7 @@ pub struct Session {
     /// For core: the timer that is set.
     pub timer: Option<Instant>,
     last_moved: Instant,
-    /// What the kernel had not delivered when it was last asked whether the client is idle.
+    /// What the kernel had not delivered when it was last asked.
     undelivered: u64,
     /// Both directions are over: how long the ends are waited for, and when to see whether they
     /// still have to be.
@@ -143,9 +143,9 @@ impl Session {
         if self.move_bytes(&mut context.tools) {
             self.last_moved = context.tools.now;
         }
-        self.forget_unwanted(&mut context.tools);
+        let in_vain = self.forget_unwanted(&mut context.tools);
         self.break_off_file(&mut context.tools);
-        self.give_up_if_pointless(context);
+        self.give_up_if_pointless(in_vain, context);
         if self.up.settled() && self.down.settled() {
             self.linger(context)
         } else if new_socket {
@@ -204,36 +204,46 @@ impl Session {
         moves || self.has_unwanted()
     }
 
-    /// Cuts off who has been idle for too long; and who has gone without a word while there is no
-    /// upstream yet.
-    fn give_up_if_pointless(&mut self, context: &mut Context) {
-        if let Peer::Connecting(_) = &self.peer {
-            if self.client.is_dead() && self.up.held() == 0 {
-                self.cut(&mut context.tools);
-                debug!("A client is given up");
-            }
-        } else if self.is_idle(context) && self.cut(&mut context.tools) {
+    /// Cuts off who has been idle for too long; who has gone without a word while there is no
+    /// upstream yet; and who has died, if its upstream talks `in_vain` and takes nothing any more of
+    /// what it is owed.
+    fn give_up_if_pointless(&mut self, in_vain: bool, context: &mut Context) {
+        let (limits, now) = (&context.config.limits, context.tools.now);
+        let pointless = match &self.peer {
+            Peer::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
+            _ => in_vain && self.stands_still(Some(limits.linger), now),
+        };
+        let connecting = matches!(self.peer, Peer::Connecting(_));
+        if pointless {
+            self.cut(&mut context.tools);
+            debug!("A client is given up");
+        } else if !connecting && self.stands_still(limits.idle, now) && self.cut(&mut context.tools)
+        {
             let text = "a client is cut off: nothing has moved for --idle-timeout";
             context.tools.warn(text.to_owned());
         }
     }
 
-    /// Whether nothing has moved for the time that is allowed. Bytes that the kernel holds go out
-    /// without a word to us, megabytes of them: only to ask it now and then shows that.
-    fn is_idle(&mut self, context: &Context) -> bool {
-        let now = context.tools.now;
-        if self.idle_at(&context.config).is_none_or(|at| at > now) {
+    /// Whether nothing has moved for the time that is allowed.
+    fn stands_still(&mut self, allowed: Option<Duration>, now: Instant) -> bool {
+        if allowed.is_none_or(|allowed| self.last_moved + allowed > now) {
             return false;
         }
+        let moved = self.more_was_delivered();
+        if moved {
+            self.last_moved = now;
+        }
+        !moved
+    }
+
+    /// Bytes that the kernel holds go out without a word to us, megabytes of them: only to ask it now
+    /// and then shows that. Whether some have, since this was asked last.
+    fn more_was_delivered(&mut self) -> bool {
         let left = match &self.peer {
             Peer::Upstream(server) => self.client.undelivered() + server.undelivered(),
             _ => self.client.undelivered(),
         };
-        let before = mem::replace(&mut self.undelivered, left);
-        if left != before {
-            self.last_moved = now;
-        }
-        left == before
+        mem::replace(&mut self.undelivered, left) != left
     }
 }
 

@@ -57,7 +57,8 @@ impl Listener {
         })
     }
 
-    /// From here on clients can connect; at most `backlog` of them wait to be accepted.
+    /// From here on clients can connect; `backlog` of them and one may wait to be accepted (at most
+    /// 4,096, and net.core.somaxconn).
     ///
     /// # Errors
     /// EADDRINUSE: two sockets may be bound to one port, as long as neither listens.

@@ -149,6 +149,8 @@ pub struct Transcript {
     /// `kept[..written]` is out.
     written: usize,
     dropped: usize,
+    /// Stdout did not take all of it when it was last tried.
+    stuck: bool,
 }
 
 impl Transcript {
@@ -161,7 +163,8 @@ impl Transcript {
     }
 
     /// Adds what a client said in one line, `text` without the line's ending. Only counts it when
-    /// too much is kept and stdout takes none of that.
+    /// too much is kept. Stdout is tried once per turn then: to try it for each of a client's lines
+    /// would make the others wait.
     pub fn message(&mut self, text: &[u8]) {
         self.message_to(stdout().as_fd(), text);
     }
@@ -170,7 +173,7 @@ impl Transcript {
         if !self.shown {
             return;
         }
-        if self.kept.len() >= MAX_KEPT && !self.flush_to(output) {
+        if self.kept.len() >= MAX_KEPT && (self.stuck || !self.flush_to(output)) {
             self.dropped += 1;
         } else {
             show_message(text, &mut self.kept);
@@ -188,10 +191,14 @@ impl Transcript {
             let rest = whole_lines(&self.kept.as_bytes()[self.written..]);
             match write_ready(output, rest) {
                 Ok(count) => self.written += count,
-                Err(Errno::EAGAIN | Errno::EINTR) => return false,
+                Err(Errno::EAGAIN | Errno::EINTR) => {
+                    self.stuck = true;
+                    return false;
+                }
                 Err(_) => self.written = self.kept.len(),
             }
         }
+        self.stuck = false;
         self.kept.clear();
         self.kept.shrink_to(PIPE_BUF);
         self.written = 0;
@@ -267,6 +274,23 @@ mod tests {
         }
         assert!(shown.kept.len() < MAX_KEPT + 2000);
         assert!(shown.dropped > 800);
+    }
+
+    #[test]
+    fn stdout_that_takes_nothing_is_tried_once_a_turn() {
+        let (reader, full) = pipe().unwrap();
+        while write_ready(full.as_fd(), &[b'x'; 10_000]).is_ok() {}
+        let mut shown = Transcript::new(true);
+        while shown.dropped == 0 {
+            shown.message_to(full.as_fd(), &[b'x'; 1000]);
+        }
+        read(&reader, &mut [0; PIPE_BUF]).unwrap();
+        for _ in 0..10 {
+            shown.message_to(full.as_fd(), b"in the same turn");
+        }
+        assert_eq!((shown.dropped, shown.written), (11, 0));
+        shown.flush_to(full.as_fd());
+        assert!(shown.written > 0);
     }
 
     #[test]

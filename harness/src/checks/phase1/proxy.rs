@@ -2,13 +2,14 @@
 
 use std::io::copy;
 use std::net::Shutdown;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{PHASE1, expect_echo, expect_log};
 use crate::check::{Check, Outcome, Stage, Verdict, ensure};
 use crate::checks::proxying;
 use crate::data::Pattern;
-use crate::peer::{Peer, both};
+use crate::peer::{Peer, both, patience};
 use crate::trial::{Server, Trial};
 use crate::upstream::{Deaf, Service, Upstream};
 
@@ -91,6 +92,10 @@ pub const CHECKS: &[Check] = &[
     proxy(
         proxying::ANSWERS_EARLY,
         "phase1/proxy-upstream-answers-early",
+    ),
+    proxy(
+        proxying::ANSWERS_AND_RESETS,
+        "phase1/proxy-upstream-answers-and-resets",
     ),
     proxy(
         proxying::COME_AND_GO,
@@ -194,6 +199,7 @@ pub const CHECKS: &[Check] = &[
     DOWN_AND_THOUSANDS,
     BULK,
     HALF_CLOSE_WHILE_CONNECTING,
+    TALKS_TO_THE_DEAD,
 ];
 
 /// What stage 5 does, in another house.
@@ -309,6 +315,39 @@ pub fn echo_service(trial: &Trial) -> Verdict<Service> {
         let _ = peer.stream().shutdown(Shutdown::Write);
         Ok(())
     }))
+}
+
+const TALKS_TO_THE_DEAD: Check = Check {
+    id: "phase1/proxy-upstream-talks-to-the-dead",
+    title: "An upstream that reads nothing, and talks without end to a client that has died, is told",
+    why: "the client pays nothing for what it does not get: an endless download for nobody is its weapon",
+    hint: "what the client has sent is owed to the upstream; if that takes nothing for some time, give up",
+    body: talks_to_the_dead,
+    ..DOWN_AND_THOUSANDS
+};
+
+fn talks_to_the_dead(trial: &Trial) -> Verdict {
+    let (server, upstream) = start_before(trial)?;
+    let client = server.connect("a first client")?;
+    upstream.accept("its upstream")?.close();
+    client.expect_end()?;
+    client.close();
+    let before = server.figures()?;
+    let client = server.connect("the client")?;
+    let talker = upstream.accept("the upstream that talks")?;
+    client.send_until_stuck(Pattern::new(3).period(), 64 << 20)?;
+    client.reset()?;
+    let begun = Instant::now();
+    // Time is the recipe: without a pause it would only be a matter of Gigabytes.
+    while talker.send(&[b'x'; 64 * 1024]).is_ok() {
+        ensure(begun.elapsed() < patience() * 2, Outcome::Resources, || {
+            "what is said to a client that has gone is still taken".to_owned()
+        })?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    trial.step(format!("told after {:?}", begun.elapsed()));
+    drop(talker);
+    server.expect_no_leak(&before)
 }
 
 const HALF_CLOSE_WHILE_CONNECTING: Check = Check {

@@ -150,6 +150,37 @@ fn full_queue(trial: &Trial) -> Verdict {
     other.ping()
 }
 
+pub const ANSWERS_AND_RESETS: Check = Check {
+    id: "stage05/upstream-answers-and-resets",
+    title: "An upstream that accepts, speaks and resets, all before the proxy has looked, is heard",
+    why: "to take that for a refusal loses its words, and asks the next address a second time",
+    hint: "SO_ERROR says ECONNRESET, not ECONNREFUSED: it was connected, and `recv` has the bytes",
+    body: answers_and_resets,
+    ..FULL_QUEUE
+};
+
+fn answers_and_resets(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream_at(trial.nobody()?, 0)?;
+    let server = proxy(trial, upstream.address())?;
+    let other = join(&server, &upstream, "another client")?;
+    other.ping()?;
+    // So that the proxy's connect takes its time, in which the proxy is stopped.
+    let queue = fill_the_queue(trial, &upstream)?;
+    let client = server.connect("the client")?;
+    other.ping()?;
+    trial.stop(&server.process)?;
+    for _ in &queue {
+        upstream.accept("the upstream of nobody")?;
+    }
+    let short = upstream.accept("the upstream that says one word")?;
+    short.send(b"answer\n")?;
+    short.reset()?;
+    trial.go_on(&server.process)?;
+    client.expect(b"answer\n")?;
+    client.expect_gone()?;
+    other.ping()
+}
+
 pub const CONNECT_TIMEOUT: Check = Check {
     id: "stage05/connect-timeout",
     title: "With `--connect-timeout 1`, a client whose upstream does not answer is closed after a second",

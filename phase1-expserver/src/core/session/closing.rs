@@ -47,8 +47,12 @@ impl Session {
         if self.linger_of(End::Client, context) != Linger::Close {
             forget_input(&mut self.client, &mut context.tools);
         }
-        let until = now + context.config.limits.linger;
-        let until = *self.linger_until.get_or_insert(until);
+        let longer = now + context.config.limits.linger;
+        let mut until = *self.linger_until.get_or_insert(longer);
+        if until <= now && self.more_was_delivered() {
+            until = longer; // a slow reader, and what it still says must not reset it
+            self.linger_until = Some(until);
+        }
         let looks = [End::Client, End::Upstream].map(|end| match self.linger_of(end, context) {
             Linger::Close => None,
             Linger::UntilItCloses => Some(until),
@@ -80,16 +84,20 @@ impl Session {
     }
 
     /// Reads and forgets what nobody wants of an end that is still owed something: who cannot send
-    /// may not read either, and would wait for ever for room that nobody makes.
-    pub(super) fn forget_unwanted(&mut self, tools: &mut Tools) {
+    /// may not read either, and would wait for ever for room that nobody makes. True when the upstream
+    /// talks to a client that has died: it may do so for ever.
+    pub(super) fn forget_unwanted(&mut self, tools: &mut Tools) -> bool {
         if self.is_heard_in_vain(End::Client) {
             forget_input(&mut self.client, tools);
         }
         if self.is_heard_in_vain(End::Upstream)
             && let Peer::Upstream(server) = &mut self.peer
+            && server.readable()
         {
             forget_input(server, tools);
+            return self.client.is_dead();
         }
+        false
     }
 
     /// Whether a step would read something only to forget it.
@@ -124,7 +132,7 @@ impl Session {
         }
     }
 
-    pub(super) fn idle_at(&self, config: &Config) -> Option<Instant> {
+    fn idle_at(&self, config: &Config) -> Option<Instant> {
         config.limits.idle.map(|idle| self.last_moved + idle)
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use super::{PHASE1, expect_echo};
@@ -16,6 +17,7 @@ mod confined;
 pub const CHECKS: &[Check] = &[
     SENT_IN_FULL,
     INPUT_IS_IGNORED,
+    LATE_WORD,
     NEVER_READS,
     LARGE,
     REPLACED,
@@ -100,6 +102,32 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
     talker.expect_end()?;
     talker.close();
     server.expect_no_leak(&before)
+}
+
+const LATE_WORD: Check = Check {
+    id: "phase1/file-to-a-slow-reader-that-speaks-late",
+    title: "A client that reads slowly and says something late gets the whole file all the same",
+    why: "the last byte is in the kernel long before it has arrived: a socket that is closed then is reset by the next word",
+    hint: "the time of a lingering close begins anew while the client still takes what was sent",
+    body: late_word,
+    ..SENT_IN_FULL
+};
+
+fn late_word(trial: &Trial) -> Verdict {
+    let public = Folder::new(trial, "public")?;
+    let pattern = Pattern::new(7);
+    public.file("f", pattern, 3_000_000)?; // less than a socket holds
+    let server = public.serve(trial, &["file:f"]).start()?;
+    let client = server.connect("a slow reader")?;
+    // Time itself is the recipe: longer than the two seconds for which a server lingers.
+    for (number, piece) in pattern.bytes(3_000_000).chunks(75_000).enumerate() {
+        client.expect(piece)?;
+        if number == 30 {
+            client.send(b"thank you so far")?;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    client.expect_end()
 }
 
 const NEVER_READS: Check = Check {
