@@ -24,11 +24,14 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
         let missing = missing(check, &program);
         Test::test(check.id, move || run(check, &program)).with_ignored_flag(missing.is_some())
     });
+    let mut tests: Vec<Test> = tests.collect();
+    // A soak takes its minute on any machine: it begins first, so that nothing waits for it.
+    tests.sort_by_key(|test| !test.name().ends_with("/soak"));
     let mut arguments = Arguments::from_args();
     // Most of its time a check waits, so that two share a CPU.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(2 * cpus);
-    libtest_mimic::run(&arguments, tests.collect()).exit_code()
+    libtest_mimic::run(&arguments, tests).exit_code()
 }
 
 fn run(check: &Check, program: &Program) -> Result<(), Failed> {
