@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -12,26 +13,26 @@ use nix::unistd::Uid;
 use crate::check::{Check, Need, Stage};
 use crate::checks;
 use crate::own_network;
+use crate::peer::set_patience;
 use crate::program::{Ports, Program};
 use crate::trial::{self, Report};
 
 /// Runs the checks of `stage` against `program` as a test binary's `main`.
 pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     raise_descriptor_limit();
+    // A virtual machine may be stopped for many seconds: these programs are known to be alive.
+    set_patience(Duration::from_secs(30));
     let program = Arc::new(program);
     let tests = checks::of(stage).map(|check| {
         let program = Arc::clone(&program);
         let missing = missing(check, &program);
         Test::test(check.id, move || run(check, &program)).with_ignored_flag(missing.is_some())
     });
-    let mut tests: Vec<Test> = tests.collect();
-    // A soak takes its minute on any machine: it begins first, so that nothing waits for it.
-    tests.sort_by_key(|test| !test.name().ends_with("/soak"));
     let mut arguments = Arguments::from_args();
     // Most of its time a check waits, so that two share a CPU.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(2 * cpus);
-    libtest_mimic::run(&arguments, tests).exit_code()
+    libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
 
 fn run(check: &Check, program: &Program) -> Result<(), Failed> {

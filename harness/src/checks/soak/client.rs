@@ -115,7 +115,10 @@ fn act(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
             client.reset()?;
         }
         Act::NeverReads => {
-            client.send_until_stuck(&[&request[..], b"\n"].concat(), MORE_THAN_FITS)?;
+            // Short lines in large pieces: byte by byte that much would take minutes.
+            let lines = [&request[..], b"\n"].concat();
+            let lines = lines.repeat((64 * 1024 / lines.len()).max(1));
+            client.send_until_stuck(&lines, MORE_THAN_FITS)?;
             client.reset()?;
         }
     }
