@@ -146,7 +146,7 @@ impl Session {
         let in_vain = self.forget_unwanted(&mut context.tools);
         self.break_off_file(&mut context.tools);
         self.give_up_if_pointless(in_vain, context);
-        if self.up.settled() && self.down.settled() {
+        if self.is_over() {
             self.linger(context)
         } else if new_socket {
             Next::Register
@@ -208,20 +208,28 @@ impl Session {
     /// upstream yet; and who has died, if its upstream talks `in_vain` and takes nothing any more of
     /// what it is owed.
     fn give_up_if_pointless(&mut self, in_vain: bool, context: &mut Context) {
+        if self.is_over() {
+            return; // what is left is to linger, which has a clock of its own
+        }
         let (limits, now) = (&context.config.limits, context.tools.now);
-        let pointless = match &self.peer {
-            Peer::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
-            _ => in_vain && self.stands_still(Some(limits.linger), now),
-        };
         let connecting = matches!(self.peer, Peer::Connecting(_));
+        let pointless = match connecting {
+            true => self.client.is_dead() && self.up.held() == 0,
+            false => in_vain && self.stands_still(Some(limits.linger), now),
+        };
         if pointless {
             self.cut(&mut context.tools);
             debug!("A client is given up");
-        } else if !connecting && self.stands_still(limits.idle, now) && self.cut(&mut context.tools)
-        {
+        } else if !connecting && self.stands_still(limits.idle, now) {
+            self.cut(&mut context.tools);
             let text = "a client is cut off: nothing has moved for --idle-timeout";
             context.tools.warn(text.to_owned());
         }
+    }
+
+    /// Whether both directions are over.
+    fn is_over(&self) -> bool {
+        self.up.settled() && self.down.settled()
     }
 
     /// Whether nothing has moved for the time that is allowed.

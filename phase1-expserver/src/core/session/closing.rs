@@ -148,7 +148,7 @@ impl Session {
     /// Ends both directions, whatever is left. True when one of them was not over. An end that is
     /// owed something is reset, so that it does not take what it has got for all.
     pub fn cut(&mut self, tools: &mut Tools) -> bool {
-        let loses = !self.up.settled() || !self.down.settled();
+        let loses = !self.is_over();
         let (into_client, more) = match &self.peer {
             Peer::Itself => (&self.up, false),
             Peer::File(file) => (&self.down, file.readable()),
