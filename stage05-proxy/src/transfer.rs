@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use anyhow::{Result, anyhow};
 use nix::errno::Errno;
 use nix::libc::linger;
 use nix::sys::socket::setsockopt;
@@ -14,12 +13,12 @@ pub const CHUNK: usize = 64 * 1024;
 
 /// Whether closing the socket, or dying, resets the connection: how either end tells
 /// the other that the transfer has failed (SO_LINGER in socket(7)).
-pub fn reset_on_close(socket: &OwnedFd, on: bool) -> Result<()> {
+pub fn reset_on_close(socket: &OwnedFd, on: bool) -> nix::Result<()> {
     let option = linger {
         l_onoff: on.into(),
         l_linger: 0,
     };
-    setsockopt(socket, Linger, &option).map_err(|e| anyhow!("cannot set SO_LINGER: {}", e.desc()))
+    setsockopt(socket, Linger, &option)
 }
 
 /// The system's words for an error, without its number.

@@ -33,6 +33,10 @@ pub const CASES: &[Case] = &[
     ),
     case("stage05/killed-file-client", "file-client-dies-in-order"),
     case("stage05/killed-file-client", "file-is-written-in-place"),
+    case(
+        "stage05/killed-file-server-resets",
+        "file-server-dies-in-order",
+    ),
     case("stage05/file-server-keep", "file-server-ends-at-a-failure"),
     case("stage05/file-server-interrupted", "file-part-stays-behind"),
     case(
@@ -88,6 +92,14 @@ fn fail(fault: &str, why: &str) -> ! {
     exit(1)
 }
 
+fn linger(socket: &TcpStream, on: bool) {
+    let at_once = nix::libc::linger {
+        l_onoff: on.into(),
+        l_linger: 0,
+    };
+    setsockopt(socket, Linger, &at_once).unwrap();
+}
+
 /// True when a whole file has come and has its name.
 fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
     let path = match fault {
@@ -98,6 +110,7 @@ fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
     if fault == "file-expects-its-size-first" && client.read_exact(&mut chunk[..8]).is_err() {
         return false;
     }
+    linger(&client, fault != "file-server-dies-in-order");
     loop {
         match client.read(&mut chunk) {
             Ok(0) => break,
@@ -117,6 +130,7 @@ fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
         return false;
     }
     fs::rename(&path, out).unwrap();
+    linger(&client, false);
     true
 }
 
@@ -128,14 +142,7 @@ fn send(fault: &str, options: &[String]) {
         Err(error) if fault != "file-client-panics" => fail(fault, &error.to_string()),
         result => result.unwrap(),
     };
-    let linger = |on: bool| {
-        let at_once = nix::libc::linger {
-            l_onoff: on.into(),
-            l_linger: 0,
-        };
-        setsockopt(&server, Linger, &at_once).unwrap();
-    };
-    linger(fault != "file-client-dies-in-order");
+    linger(&server, fault != "file-client-dies-in-order");
     let mut chunk = vec![0; 64 * 1024];
     if fault == "file-sends-once" {
         chunk.resize(8 << 20, 0);
@@ -155,7 +162,7 @@ fn send(fault: &str, options: &[String]) {
         }
     }
     server.set_nonblocking(false).unwrap();
-    linger(false);
+    linger(&server, false);
     server.shutdown(Shutdown::Write).unwrap();
     if fault != "file-client-does-not-wait" && server.read(&mut chunk).is_err() {
         fail(fault, "the server does not have the file");

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write, stderr};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgAction, Parser};
 use log::{error, info};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, connect, recv, send, shutdown, socket,
 };
@@ -57,9 +58,6 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let (mut file, size) = open_file(&args.file)?;
     let server = connect_to(&args.host, args.port)?;
-    // From here on closing the socket, or dying, resets the connection: the server
-    // will not take a part for the whole.
-    reset_on_close(&server, true)?;
     let sent = send_file(&mut file, size, &server, &args.file)?;
     reset_on_close(&server, false)?;
     finish(&server)?;
@@ -101,6 +99,9 @@ fn connect_to(host: &str, port: u16) -> Result<OwnedFd> {
 fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let server = socket(family(address), SockType::Stream, flags, None)?;
+    // From the first moment on closing the socket, or dying, resets the connection: the
+    // server will not take a part for the whole.
+    reset_on_close(&server, true)?;
     connect(server.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(server)
 }
@@ -118,41 +119,69 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => bail!("cannot read {}: {}", path.display(), words(&error)),
         };
-        if let Err(errno) = send_all(server, &chunk[..count]) {
-            bail!("the server does not take the file: {}", errno.desc());
-        }
+        send_all(server, &chunk[..count])?;
         sent += count as u64;
         progress.show(sent);
     }
 }
 
-/// Sends all of `bytes`: one `send` may take only a part of them.
-fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
+/// Sends all of `bytes`: one `send` may take only a part of them. Where it would wait,
+/// we listen as well: another server might answer, and wait in its turn until somebody
+/// reads its answers, for ever.
+fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
+    // NOSIGNAL: a server that is gone is an error, and not also a SIGPIPE, which would
+    // end a C program. Rust's start-up code ignores that signal.
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     while !bytes.is_empty() {
-        // NOSIGNAL: a server that is gone is an error, and not also a SIGPIPE, which would
-        // end a C program. Rust's start-up code ignores that signal.
-        match send(server.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+        match send(server.as_raw_fd(), bytes, flags) {
             Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EAGAIN) => {
+                if server_speaks(server)? && has_ended(server)? {
+                    bail!("the server has ended the connection before it had the file");
+                }
+            }
             Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(lost(errno)),
         }
     }
     Ok(())
 }
 
+/// Waits until the server takes more, or says something: true then.
+fn server_speaks(server: &OwnedFd) -> Result<bool> {
+    let mut asked = [PollFd::new(
+        server.as_fd(),
+        PollFlags::POLLIN | PollFlags::POLLOUT,
+    )];
+    match poll(&mut asked, PollTimeout::NONE) {
+        Ok(_) => Ok(asked[0]
+            .revents()
+            .is_some_and(|is| is.contains(PollFlags::POLLIN))),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => bail!("cannot wait for the server: {}", errno.desc()),
+    }
+}
+
 /// Says that the file is complete, and waits for the server to say so too: bytes that
 /// `send` took may still be on their way, and the server's disk may be full.
 fn finish(server: &OwnedFd) -> Result<()> {
-    let lost = |errno: Errno| anyhow!("the server does not have the file: {}", errno.desc());
     shutdown(server.as_raw_fd(), Shutdown::Write).map_err(lost)?;
-    loop {
-        match recv(server.as_raw_fd(), &mut [0], MsgFlags::empty()) {
-            Ok(0) => return Ok(()),
-            Ok(_) => bail!("the server answers, as file-server never does: it is something else"),
-            Err(Errno::EINTR) => continue,
-            Err(errno) => return Err(lost(errno)),
-        }
+    while !has_ended(server)? {}
+    Ok(())
+}
+
+/// Receives. The end of the stream is all that a file-server ever says.
+fn has_ended(server: &OwnedFd) -> Result<bool> {
+    match recv(server.as_raw_fd(), &mut [0], MsgFlags::empty()) {
+        Ok(0) => Ok(true),
+        Ok(_) => bail!("the server answers, as file-server never does: it is something else"),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(lost(errno)),
     }
+}
+
+fn lost(errno: Errno) -> anyhow::Error {
+    anyhow!("the server does not have the file: {}", errno.desc())
 }
 
 /// One line on the terminal, written over itself a few times a second.
@@ -184,5 +213,28 @@ impl Drop for Progress {
         if self.on {
             let _ = write!(stderr(), "\r\x1b[K"); // an empty line for what comes next
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_instead_of_reading_is_not_waited_for() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let server = connect_one(listener.local_addr().unwrap()).unwrap();
+        let (mut another, _) = listener.accept().unwrap();
+        another.write_all(b"reven\n").unwrap();
+        let (tell, told) = mpsc::channel();
+        // More than the two kernels take.
+        thread::spawn(move || tell.send(send_all(&server, &vec![0; 64 << 20])));
+        let sent = told.recv_timeout(Duration::from_secs(60));
+        let error = sent.expect("it still waits").unwrap_err();
+        assert!(error.to_string().contains("something else"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 //! half a file, and a transfer that fails leaves the old one as it was.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
@@ -72,9 +72,9 @@ fn run(args: &Args) -> Result<()> {
         info!("Client connected to server");
         match receive_file(&client, &signals, &args.out) {
             Ok(Some(size)) => info!("Received {size} bytes into {}", args.out.display()),
-            Ok(None) => return Err(refuse(&client, anyhow!("interrupted"), &args.out)),
-            Err(error) if args.keep => error!("{:#}", refuse(&client, error, &args.out)),
-            Err(error) => return Err(refuse(&client, error, &args.out)),
+            Ok(None) => return Err(failed(anyhow!("interrupted"), &args.out)),
+            Err(error) if args.keep => error!("{:#}", failed(error, &args.out)),
+            Err(error) => return Err(failed(error, &args.out)),
         }
         if !args.keep {
             return Ok(());
@@ -100,6 +100,9 @@ fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedF
 /// Receives until the client ends the stream: how many bytes came. `None` when a
 /// signal came first.
 fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Option<u64>> {
+    // The end of our side is the receipt. Until it is earned, closing the socket, or
+    // dying, resets the connection.
+    reset_on_close(client, true)?;
     let mut part = Partial::create(out)?;
     let mut chunk = vec![0; CHUNK];
     let mut total = 0;
@@ -107,6 +110,7 @@ fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Opti
         match recv(client.as_raw_fd(), &mut chunk, MsgFlags::empty()) {
             Ok(0) => {
                 part.put_in_place(out)?;
+                reset_on_close(client, false)?;
                 return Ok(Some(total));
             }
             Ok(count) => {
@@ -132,9 +136,7 @@ fn wait_for(socket: &OwnedFd, signals: &SignalFd) -> Result<bool> {
     }
 }
 
-/// Lets the client see a reset, so that it does not take the transfer for done.
-fn refuse(client: &OwnedFd, error: anyhow::Error, out: &Path) -> anyhow::Error {
-    let _ = reset_on_close(client, true); // fails when the client is gone: no matter
+fn failed(error: anyhow::Error, out: &Path) -> anyhow::Error {
     error.context(format!(
         "transfer failed, {} was not touched",
         out.display()
@@ -155,19 +157,30 @@ impl Partial {
         if out.exists() && !out.is_file() {
             bail!("cannot replace {}: not a regular file", out.display());
         }
-        let Some(name) = out.file_name() else {
+        let is_folder = out.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let Some(name) = out.file_name().filter(|_| !is_folder) else {
             bail!("cannot write {}: not the name of a file", out.display());
         };
-        let name = format!(".{}.{}.part", name.to_string_lossy(), process::id());
-        let path = out.with_file_name(name);
-        let file = File::create_new(&path)
-            .map_err(|error| anyhow!("cannot create {}: {}", path.display(), words(&error)))?;
-        let complete = false;
-        Ok(Partial {
-            path,
-            file,
-            complete,
-        })
+        let name = name.to_string_lossy();
+        let mut number = process::id();
+        loop {
+            let path = out.with_file_name(format!(".{name}.{number}.part"));
+            match File::create_new(&path) {
+                Ok(file) => {
+                    let complete = false;
+                    return Ok(Partial {
+                        path,
+                        file,
+                        complete,
+                    });
+                }
+                // Left by one that was killed: in a container each may be process 1.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    number = number.wrapping_add(1);
+                }
+                Err(error) => bail!("cannot create {}: {}", path.display(), words(&error)),
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -176,9 +189,13 @@ impl Partial {
             .map_err(|error| anyhow!("cannot write {}: {}", self.path.display(), words(&error)))
     }
 
-    /// Gives the file its name. On the disk before that: after a power cut the name
-    /// stands for the old file or for the new one, never for an empty one.
+    /// Gives the file its name, and the permissions of the old one. On the disk before
+    /// that: after a power cut the name stands for the old file or for the new one,
+    /// never for an empty one.
     fn put_in_place(mut self, out: &Path) -> Result<()> {
+        if let Ok(old) = fs::metadata(out) {
+            let _ = self.file.set_permissions(old.permissions()); // not every file system has them
+        }
         self.file
             .sync_all()
             .and_then(|()| fs::rename(&self.path, out))
@@ -193,5 +210,35 @@ impl Drop for Partial {
         if !self.complete {
             let _ = fs::remove_file(&self.path); // there is nobody to tell
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_server_left_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("t2.txt");
+        let left = Partial::create(&out).unwrap();
+        let mut part = Partial::create(&out).unwrap();
+        part.write(b"new").unwrap();
+        part.put_in_place(&out).unwrap();
+        assert_eq!(fs::read(&out).unwrap(), b"new");
+        assert!(left.path.exists());
+    }
+
+    #[test]
+    fn who_may_read_the_old_file_may_read_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("t2.txt");
+        fs::write(&out, b"old").unwrap();
+        fs::set_permissions(&out, PermissionsExt::from_mode(0o600)).unwrap();
+        Partial::create(&out).unwrap().put_in_place(&out).unwrap();
+        let mode = fs::metadata(&out).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

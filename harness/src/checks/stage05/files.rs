@@ -302,6 +302,7 @@ fn server_cannot_write(trial: &Trial) -> Verdict {
     for (out, named) in [
         ("no/such/folder/t2.bin", "no/such/folder"),
         (".", "."),
+        ("no-such-folder/", "no-such-folder"),
         ("/dev/null", "/dev/null"),
     ] {
         let server = trial.launch_companion("file-server")?;
@@ -310,6 +311,29 @@ fn server_cannot_write(trial: &Trial) -> Verdict {
         expect_words(&server.process, &["cannot", named])?;
     }
     Ok(())
+}
+
+pub const SERVERS_DEATH_SHOWS_AS_A_RESET: Check = Check {
+    id: "stage05/killed-file-server-resets",
+    title: "A file-server that is killed before the file is in place resets its connection",
+    why: "for the client the end of the stream is the receipt, and the kernel closes the sockets of a dead process in order",
+    hint: "SO_LINGER with a time of 0 from accept on; take it back when the file has its name",
+    points: 1,
+    needs: &[Need::Companion("file-server")],
+    body: servers_death_shows_as_a_reset,
+    ..DEATH_SHOWS_AS_A_RESET
+};
+
+fn servers_death_shows_as_a_reset(trial: &Trial) -> Verdict {
+    write(trial, "t2.bin", b"the old file\n")?;
+    let server = file_server(trial, &[])?;
+    let client = server.connect("the client")?;
+    client.send(b"the new file\n")?;
+    client.until_all_is_read()?;
+    trial.step("file-server is killed");
+    server.signal(Signal::SIGKILL);
+    client.expect_reset()?;
+    expect_file(&out(trial), b"the old file\n")
 }
 
 pub const CLIENT_CANNOT_READ: Check = Check {

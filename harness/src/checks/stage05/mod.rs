@@ -101,6 +101,7 @@ pub const CHECKS: &[Check] = &[
     files::RESET_LEAVES_THE_OLD_FILE,
     files::DEATH_SHOWS_AS_A_RESET,
     files::KILLED_CLIENT,
+    files::SERVERS_DEATH_SHOWS_AS_A_RESET,
     files::KEEP,
     files::SIGNAL_REMOVES_THE_PART,
     files::SERVER_CANNOT_WRITE,
