@@ -33,6 +33,11 @@ pub fn set_patience(patience: Duration) {
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
 
+/// So many bytes may wait for the program before we send more, see [`Peer::stay_near`], and after
+/// so many it is looked at.
+const AHEAD: u64 = 4 << 20;
+const LOOK_AFTER: u64 = 1 << 20;
+
 /// Bytes that one end has written and the other has not read. One that was received
 /// and not yet acknowledged may be counted twice, none is missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Peer {
     trace: Trace,
     deadline: Instant,
     patience: Duration,
+    /// Written since it was looked at how many wait.
+    unseen: AtomicU64,
 }
 
 impl Peer {
@@ -79,6 +86,7 @@ impl Peer {
             trace,
             deadline,
             patience: patience(),
+            unseen: AtomicU64::new(0),
         })
     }
 
@@ -135,14 +143,47 @@ impl Peer {
 
     fn write_all(&self, mut bytes: &[u8]) -> Verdict {
         while !bytes.is_empty() {
-            let count = self.write(bytes, self.patience)?;
+            let piece = &bytes[..bytes.len().min(LOOK_AFTER as usize)];
+            let count = self.write(piece, self.patience)?;
             if count == 0 {
-                let what = format_args!("cannot send: nothing was taken for {:?}", self.patience);
-                return Err(self.failure(Outcome::Timeout, what));
+                return Err(self.nothing_taken());
             }
             bytes = &bytes[count..];
+            if self.unseen.fetch_add(count as u64, Ordering::Relaxed) > LOOK_AFTER {
+                self.unseen.store(0, Ordering::Relaxed);
+                self.stay_near()?;
+            }
         }
         Ok(())
+    }
+
+    /// Waits while much of what was sent is unread: no sender may run away from its reader.
+    ///
+    /// Newer kernels (seen: Linux 6.18) may drop a segment that there was room for when the
+    /// receive buffer is full and can grow no more (`tcp_rmem`, 32 MiB), and close the window in
+    /// front of it. From then on they refuse whatever comes from beyond, acknowledgements too
+    /// (`TcpExtBeyondWindow`). So the program's answers count as lost, and a program that reads
+    /// only as fast as its answers are taken never reads again. It cannot help that.
+    fn stay_near(&self) -> Verdict {
+        let (mut before, mut since) = (u64::MAX, Instant::now());
+        loop {
+            let waiting = self.on_the_way().map_or(0, |it| it.to_the_program);
+            if waiting <= AHEAD {
+                return Ok(());
+            }
+            if waiting != before {
+                (before, since) = (waiting, Instant::now());
+            }
+            if since.elapsed() >= self.patience || Instant::now() >= self.deadline {
+                return Err(self.nothing_taken());
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn nothing_taken(&self) -> Failure {
+        let what = format_args!("cannot send: nothing was taken for {:?}", self.patience);
+        self.failure(Outcome::Timeout, what)
     }
 
     /// One write; 0 when nothing was taken in time.
@@ -422,4 +463,33 @@ pub fn both(first: impl FnOnce() -> Verdict + Send, second: impl FnOnce() -> Ver
             .unwrap_or_else(|_| Err(Failure::grader("a thread", "panicked")));
         second.and(first)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_sender_does_not_run_away_from_its_reader() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let reader = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let patience = Duration::from_secs(40);
+            stream.set_read_timeout(Some(patience)).unwrap();
+            // A buffer grows with what is read.
+            stream.read_exact(&mut vec![0; 200 << 20]).unwrap();
+            stream
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let peer = Peer::connect("the sender", address, &Trace::default(), deadline).unwrap();
+        let peer = peer.with_patience(Duration::from_secs(3));
+        let sent = peer.send_pattern(Pattern::new(1), 1 << 30);
+        assert_eq!(sent.unwrap_err().outcome, Outcome::Timeout);
+        let stream = reader.join().unwrap();
+        let waiting = peer.on_the_way().unwrap().to_the_program;
+        assert!(waiting <= AHEAD + 2 * LOOK_AFTER, "{waiting} bytes");
+        drop(stream);
+    }
 }
