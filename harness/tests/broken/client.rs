@@ -162,6 +162,10 @@ pub const CASES: &[Case] = &[
         broken: "clients-that-check-nothing",
     },
     Case {
+        check: "stage02/multi-client-no-more-processes",
+        broken: "clients-that-report-every-failed-start",
+    },
+    Case {
         check: "stage02/multi-client-whole-lines",
         broken: "clients-that-write-in-pieces",
     },
@@ -504,6 +508,7 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         "one-after-the-other" => (false, 1, |line| print(line.as_bytes())),
         "that-check-nothing" => (true, 0, |line| print(line.as_bytes())),
         "that-are-not-named" => (true, 1, |line| print(line.as_bytes())),
+        "that-report-every-failed-start" => (true, 1, |line| print(line.as_bytes())),
         "that-write-in-pieces" => (true, 1, |line| {
             for piece in line.as_bytes().chunks(100) {
                 let _ = nix::unistd::write(stdout(), piece);
@@ -517,11 +522,13 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         let all: Vec<_> = (1..=clients)
             .map(|number| {
                 let one = one.clone();
-                thread::spawn(move || one(number, say))
+                let client = thread::Builder::new();
+                client.spawn(move || one(number, say)).ok()
             })
             .collect();
         for (number, client) in (1..).zip(all) {
-            if client.join().ok().flatten().is_none() {
+            let ended = client.and_then(|client| client.join().ok());
+            if ended.flatten().is_none() {
                 failed = true;
                 if manner != "that-are-not-named" {
                     eprintln!("Client {number} failed");

@@ -33,17 +33,23 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &MultiArgs) -> Result<()> {
-    let children: Vec<Option<Pid>> = (1..=args.clients)
-        .map(|number| fork_client(number, args))
+    // Where one process cannot be started, the next cannot either.
+    let children: Vec<Pid> = (1..=args.clients)
+        .map_while(|number| fork_client(number, args))
         .collect();
+    let not_started = args.clients as usize - children.len();
     let mut failed = Vec::new();
     for (number, child) in (1..).zip(children) {
-        if !child.is_some_and(has_succeeded) {
+        if !has_succeeded(child) {
             failed.push(format!("Client {number}"));
         }
     }
-    if !failed.is_empty() {
-        let (count, names) = (failed.len(), failed.join(", "));
+    let count = failed.len() + not_started;
+    if not_started > 0 {
+        failed.push(format!("{not_started} not started"));
+    }
+    if count > 0 {
+        let names = failed.join(", ");
         bail!("{count} of {} clients failed: {names}", args.clients);
     }
     info!("All {} clients got the right answers", args.clients);
