@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write, stdin, stdout};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::process::exit;
+use std::process::{Command, exit};
 use std::thread;
 use std::time::Duration;
 
@@ -164,6 +164,10 @@ pub const CASES: &[Case] = &[
     Case {
         check: "stage02/multi-client-no-more-processes",
         broken: "clients-that-report-every-failed-start",
+    },
+    Case {
+        check: "stage02/multi-client-sigchld-ignored",
+        broken: "clients-that-cannot-be-waited-for",
     },
     Case {
         check: "stage02/multi-client-whole-lines",
@@ -508,6 +512,7 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         "one-after-the-other" => (false, 1, |line| print(line.as_bytes())),
         "that-check-nothing" => (true, 0, |line| print(line.as_bytes())),
         "that-are-not-named" => (true, 1, |line| print(line.as_bytes())),
+        "that-cannot-be-waited-for" => (true, 1, |line| print(line.as_bytes())),
         "that-report-every-failed-start" => (true, 1, |line| print(line.as_bytes())),
         "that-write-in-pieces" => (true, 1, |line| {
             for piece in line.as_bytes().chunks(100) {
@@ -537,6 +542,9 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         }
     } else {
         (1..=clients).for_each(|number| failed |= one(number, say).is_none());
+    }
+    if manner == "that-cannot-be-waited-for" {
+        failed |= Command::new("true").status().is_err(); // a process after all
     }
     exit(if failed { status } else { 0 });
 }

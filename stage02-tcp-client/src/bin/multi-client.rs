@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use log::{debug, error, info};
 use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &MultiArgs) -> Result<()> {
+    keep_how_children_end();
     // Where one process cannot be started, the next cannot either.
     let children: Vec<Pid> = (1..=args.clients)
         .map_while(|number| fork_client(number, args))
@@ -54,6 +56,14 @@ fn run(args: &MultiArgs) -> Result<()> {
     }
     info!("All {} clients got the right answers", args.clients);
     Ok(())
+}
+
+/// Who started us may ignore SIGCHLD, and we inherit that: then the kernel would not
+/// keep how a child has ended until we ask (waitpid(2), NOTES).
+fn keep_how_children_end() {
+    // SAFETY: the default action is set, so no code of ours runs at a signal.
+    #[allow(unsafe_code)]
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // it exists: no error
 }
 
 /// Starts one client, if the system allows one more process.
@@ -165,7 +175,10 @@ fn has_succeeded(child: Pid) -> bool {
                 return false;
             }
             Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet
-            Err(_) => return false,
+            Err(errno) => {
+                error!("cannot wait for process {child}: {}", errno.desc());
+                return false;
+            }
         }
     }
 }

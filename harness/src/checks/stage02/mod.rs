@@ -49,6 +49,7 @@ pub const CHECKS: &[Check] = &[
     multi::SERVER_CLOSES,
     multi::CONNECTION_REFUSED,
     multi::NO_MORE_PROCESSES,
+    multi::SIGCHLD_IGNORED,
     multi::FIFTY,
 ];
 

@@ -1,6 +1,7 @@
 //! `multi-client`: many clients at once, each a process of its own.
 
 use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
 
 use super::{CLIENT, expect_failed};
 use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
@@ -196,6 +197,29 @@ fn no_more_processes(trial: &Trial) -> Verdict {
     ensure(log.lines().count() <= 5, Outcome::Behaviour, || {
         format!("one error is told in {} lines", log.lines().count())
     })
+}
+
+pub const SIGCHLD_IGNORED: Check = Check {
+    id: "stage02/multi-client-sigchld-ignored",
+    title: "multi-client: started by one who ignores SIGCHLD, it still knows how its clients ended",
+    why: "what a program's starter ignores it ignores too, and then the kernel keeps no exit status",
+    hint: "set SIGCHLD to its default before the first `fork` (`waitpid(2)`, under NOTES)",
+    points: 1,
+    body: sigchld_ignored,
+    ..MULTI_CLIENT
+};
+
+fn sigchld_ignored(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = clients(trial, &server, &[])?
+        .ignoring(Signal::SIGCHLD)
+        .run()?;
+    for peer in accept_all(&server, 3, b"hello\n")? {
+        peer.send(b"olleh\n")?;
+        peer.expect_end()?;
+    }
+    client.expect_exit(0)?;
+    expect_answered(&client, "olleh", &[1, 2, 3])
 }
 
 pub const FIFTY: Check = Check {
