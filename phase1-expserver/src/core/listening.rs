@@ -19,8 +19,9 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     let mut shares = XpsVec::new();
     shares.push(bind_services(config)?);
     if config.workers > 1 {
-        // Only now is it certain that the ports are free: with SO_REUSEPORT a second server of the
-        // same user could be bound to them as well, and each would get some of the clients.
+        // Nobody listens on these ports, or the plain bind had failed. With SO_REUSEPORT it would
+        // not, and a second server of the same user would get some of the clients. (Two that start
+        // in the same moment still may: neither sees the other one before it listens.)
         let places = places(&shares[0]);
         shares.clear();
         for _ in 0..config.workers {
