@@ -62,6 +62,8 @@ pub struct Setup {
     pub stderr: Sink,
     /// Soft and hard (`setrlimit(2)`).
     pub limits: Vec<(Resource, u64, u64)>,
+    /// Signals that it inherits as ignored (`signal(7)`).
+    pub ignored: Vec<Signal>,
     pub user: Option<u32>,
     pub environment: Vec<(String, String)>,
     pub directory: PathBuf,
@@ -215,7 +217,7 @@ impl Process {
         if let Some(user) = setup.user {
             command.uid(user).gid(user);
         }
-        limit_and_tie_to_us(&mut command, setup.limits);
+        limit_and_tie_to_us(&mut command, setup.limits, setup.ignored);
 
         let mut child = command.spawn().map_err(|error| cannot(&error))?;
         drop(command); // it holds the writing ends of the pipes
@@ -467,7 +469,11 @@ pub fn display(command: &[impl AsRef<OsStr>]) -> String {
 ///
 /// It hears Ctrl-C, even if the tests run as a job in the background, which a shell starts with
 /// SIGINT ignored; programs inherit that.
-fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64, u64)>) {
+fn limit_and_tie_to_us(
+    command: &mut Command,
+    limits: Vec<(Resource, u64, u64)>,
+    ignored: Vec<Signal>,
+) {
     // SAFETY: between fork and exec only setsid(2), sigaction(2), setrlimit(2) and prctl(2) are
     // called, which are plain system calls: no lock, no allocation. No handler is installed.
     #[allow(unsafe_code)]
@@ -475,6 +481,9 @@ fn limit_and_tie_to_us(command: &mut Command, limits: Vec<(Resource, u64, u64)>)
         command.pre_exec(move || {
             setsid()?;
             signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            for &number in &ignored {
+                signal(number, SigHandler::SigIgn)?;
+            }
             for &(resource, soft, hard) in &limits {
                 setrlimit(resource, soft, hard)?;
             }

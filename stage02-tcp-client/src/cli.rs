@@ -31,8 +31,8 @@ pub struct Args {
 pub struct MultiArgs {
     #[command(flatten)]
     pub server: Server,
-    /// How many clients, each a process of its own
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many clients, each a process of its own; at most 4096
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub clients: u32,
     /// How often each client sends its line
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -83,4 +83,23 @@ pub fn start_logger(verbose: u8, quiet: bool) {
         _ => logger.with_level(LevelFilter::Trace),
     };
     let _ = logger.init(); // fails only when there is a logger already
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_clients_has_bounds() {
+        for (clients, expected) in [
+            ("0", false),
+            ("1", true),
+            ("4096", true),
+            ("4097", false),
+            ("4294967295", false),
+        ] {
+            let args = MultiArgs::try_parse_from(["multi-client", "--clients", clients]);
+            assert_eq!(args.is_ok(), expected, "{clients}");
+        }
+    }
 }

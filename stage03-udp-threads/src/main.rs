@@ -21,10 +21,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
     sendto, socket,
 };
-use stage03_udp_threads::MAX_DATAGRAM;
 use stage03_udp_threads::cli::{self, Args};
 use stage03_udp_threads::reverse::reverse;
 use stage03_udp_threads::show::show_message;
+use stage03_udp_threads::{MAX_DATAGRAM, words};
 
 use failures::Failures;
 
@@ -116,7 +116,8 @@ impl Server {
             for number in 2..=threads {
                 // `thread::spawn` would panic where the builder returns an error.
                 if let Err(error) = Builder::new().spawn_scoped(scope, work) {
-                    warn!("cannot start thread {number} of {threads}: {error}");
+                    let why = words(&error);
+                    warn!("cannot start thread {number} of {threads}: {why}");
                     break;
                 }
             }
@@ -151,7 +152,8 @@ impl Server {
                 match Builder::new().spawn_scoped(scope, answer) {
                     Ok(thread) => running.push_back(thread),
                     Err(error) => {
-                        let failure = format!("cannot start a thread, answering without: {error}");
+                        let why = words(&error);
+                        let failure = format!("cannot start a thread, answering without: {why}");
                         self.failed_threads.warn(failure);
                         self.answer(&buffer[..count], &client);
                     }

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::{Arc, PoisonError};
 
 use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
 
 use super::listening::{course_address, wait_for_announcement, wait_for_listeners};
 use super::{Running, Server, Trial};
@@ -138,6 +139,12 @@ impl<'t> Launch<'t> {
     /// A soft limit, which the process may raise up to the hard one.
     pub fn limits(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
         self.setup.limits.push((resource, soft, hard));
+        self
+    }
+
+    /// It inherits this signal as ignored, as from a shell after `trap '' CHLD`.
+    pub fn ignoring(mut self, signal: Signal) -> Self {
+        self.setup.ignored.push(signal);
         self
     }
 

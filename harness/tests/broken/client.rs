@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write, stdin, stdout};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::process::exit;
+use std::process::{Command, exit};
 use std::thread;
 use std::time::Duration;
 
@@ -160,6 +160,14 @@ pub const CASES: &[Case] = &[
     Case {
         check: "stage02/multi-client-connection-refused",
         broken: "clients-that-check-nothing",
+    },
+    Case {
+        check: "stage02/multi-client-no-more-processes",
+        broken: "clients-that-report-every-failed-start",
+    },
+    Case {
+        check: "stage02/multi-client-sigchld-ignored",
+        broken: "clients-that-cannot-be-waited-for",
     },
     Case {
         check: "stage02/multi-client-whole-lines",
@@ -504,6 +512,8 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         "one-after-the-other" => (false, 1, |line| print(line.as_bytes())),
         "that-check-nothing" => (true, 0, |line| print(line.as_bytes())),
         "that-are-not-named" => (true, 1, |line| print(line.as_bytes())),
+        "that-cannot-be-waited-for" => (true, 1, |line| print(line.as_bytes())),
+        "that-report-every-failed-start" => (true, 1, |line| print(line.as_bytes())),
         "that-write-in-pieces" => (true, 1, |line| {
             for piece in line.as_bytes().chunks(100) {
                 let _ = nix::unistd::write(stdout(), piece);
@@ -517,11 +527,13 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         let all: Vec<_> = (1..=clients)
             .map(|number| {
                 let one = one.clone();
-                thread::spawn(move || one(number, say))
+                let client = thread::Builder::new();
+                client.spawn(move || one(number, say)).ok()
             })
             .collect();
         for (number, client) in (1..).zip(all) {
-            if client.join().ok().flatten().is_none() {
+            let ended = client.and_then(|client| client.join().ok());
+            if ended.flatten().is_none() {
                 failed = true;
                 if manner != "that-are-not-named" {
                     eprintln!("Client {number} failed");
@@ -530,6 +542,9 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         }
     } else {
         (1..=clients).for_each(|number| failed |= one(number, say).is_none());
+    }
+    if manner == "that-cannot-be-waited-for" {
+        failed |= Command::new("true").status().is_err(); // a process after all
     }
     exit(if failed { status } else { 0 });
 }

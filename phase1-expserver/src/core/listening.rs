@@ -19,8 +19,9 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     let mut shares = XpsVec::new();
     shares.push(bind_services(config)?);
     if config.workers > 1 {
-        // Only now is it certain that the ports are free: with SO_REUSEPORT a second server of the
-        // same user could be bound to them as well, and each would get some of the clients.
+        // Nobody listens on these ports, or the plain bind had failed. With SO_REUSEPORT it would
+        // not, and a second server of the same user would get some of the clients. (Two that start
+        // in the same moment still may: neither sees the other one before it listens.)
         let places = places(&shares[0]);
         shares.clear();
         for _ in 0..config.workers {
@@ -91,6 +92,8 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
 
 /// Whether a client that connects to one address could mean the other as well.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    // ::ffff:127.0.0.1 is 127.0.0.1, written as an IPv6 address (ipv6(7)).
+    let [a, b] = [a, b].map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()));
     let covers = |any: SocketAddr, one: SocketAddr| {
         any.ip().is_unspecified() && (any.is_ipv6() || one.is_ipv4())
     };
@@ -135,8 +138,7 @@ fn leads_back(config: &Config, addresses: &[SocketAddr], start: usize) -> bool {
 
 /// Whether who connects to `upstream` gets to our listener on `ours`.
 fn arrives_at(upstream: SocketAddr, ours: SocketAddr) -> bool {
-    let upstream = SocketAddr::new(upstream.ip().to_canonical(), upstream.port());
-    overlap(upstream, ours) && is_of_this_machine(upstream.ip())
+    overlap(upstream, ours) && is_of_this_machine(upstream.ip().to_canonical())
 }
 
 /// Only addresses of this machine can be bound (ip(7)).
@@ -161,6 +163,9 @@ mod tests {
             ("[::]:1", "127.0.0.1:1", true),
             ("[::]:1", "0.0.0.0:1", true),
             ("[::1]:1", "127.0.0.1:1", false),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1", true), // IPv4, written as IPv6
+            ("[::ffff:0.0.0.0]:1", "127.0.0.1:1", true),
+            ("[::ffff:127.0.0.1]:1", "[::1]:1", false),
         ] {
             let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
             assert_eq!(
@@ -193,6 +198,9 @@ mod tests {
             ("0.0.0.0:9=proxy:192.0.2.1:9", false), // another machine's
             ("[::]:9=proxy:192.0.2.1:9", false),
             ("9=proxy:[::ffff:127.0.0.1]:9", true),
+            ("[::ffff:127.0.0.1]:9=proxy:127.0.0.1:9", true),
+            ("[::ffff:0.0.0.0]:9=proxy:127.3.2.1:9", true),
+            ("[::ffff:127.0.0.1]:9=proxy:127.0.0.2:9", false),
             ("9=proxy:127.0.0.2:9", false),
             // By way of others; but not every way leads back.
             ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:9", true),

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use log::{debug, error, info};
 use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -33,21 +34,36 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &MultiArgs) -> Result<()> {
-    let children: Vec<Option<Pid>> = (1..=args.clients)
-        .map(|number| fork_client(number, args))
+    keep_how_children_end();
+    // Where one process cannot be started, the next cannot either.
+    let children: Vec<Pid> = (1..=args.clients)
+        .map_while(|number| fork_client(number, args))
         .collect();
+    let not_started = args.clients as usize - children.len();
     let mut failed = Vec::new();
     for (number, child) in (1..).zip(children) {
-        if !child.is_some_and(has_succeeded) {
+        if !has_succeeded(child) {
             failed.push(format!("Client {number}"));
         }
     }
-    if !failed.is_empty() {
-        let (count, names) = (failed.len(), failed.join(", "));
+    let count = failed.len() + not_started;
+    if not_started > 0 {
+        failed.push(format!("{not_started} not started"));
+    }
+    if count > 0 {
+        let names = failed.join(", ");
         bail!("{count} of {} clients failed: {names}", args.clients);
     }
     info!("All {} clients got the right answers", args.clients);
     Ok(())
+}
+
+/// Who started us may ignore SIGCHLD, and we inherit that: then the kernel would not
+/// keep how a child has ended until we ask (waitpid(2), NOTES).
+fn keep_how_children_end() {
+    // SAFETY: the default action is set, so no code of ours runs at a signal.
+    #[allow(unsafe_code)]
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // it exists: no error
 }
 
 /// Starts one client, if the system allows one more process.
@@ -159,7 +175,10 @@ fn has_succeeded(child: Pid) -> bool {
                 return false;
             }
             Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet
-            Err(_) => return false,
+            Err(errno) => {
+                error!("cannot wait for process {child}: {}", errno.desc());
+                return false;
+            }
         }
     }
 }

@@ -19,10 +19,10 @@ use nix::sys::socket::{
     socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use stage03_udp_threads::MAX_DATAGRAM;
 use stage03_udp_threads::cli::{self, ClientArgs};
 use stage03_udp_threads::reverse::split_ending;
 use stage03_udp_threads::show::show_text;
+use stage03_udp_threads::{MAX_DATAGRAM, words};
 
 /// What a datagram can carry, in bytes: 65,535 less the headers of IPv4 and UDP.
 const MAX_PAYLOAD: usize = 65_507;
@@ -49,13 +49,15 @@ fn run(args: &ClientArgs) -> Result<bool> {
         .collect();
     let mut all_answered = true;
     for number in 1.. {
-        let Some(line) = read_line().context("cannot read stdin")? else {
+        let line = read_line().map_err(|e| anyhow!("cannot read stdin: {}", words(&e)))?;
+        let Some(line) = line else {
             break;
         };
         match ask(&servers, &line, args) {
             Ok(answer) => match print_answer(&answer) {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // nobody reads us
-                result => result.context("cannot write to stdout")?,
+                Err(error) => bail!("cannot write to stdout: {}", words(&error)),
             },
             Err(error) => {
                 error!("Line {number}: {error:#}");

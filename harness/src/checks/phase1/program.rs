@@ -405,7 +405,7 @@ const WORKERS_AND_A_TAKEN_PORT: Check = Check {
     id: "phase1/workers-and-a-taken-port",
     title: "A second server with workers cannot take the port of the first",
     why: "with SO_REUSEPORT two servers of one user can share a port: each would get some of the clients",
-    hint: "see by a plain bind that the port is free, before SO_REUSEPORT",
+    hint: "see by a plain bind that nobody listens on the port, before SO_REUSEPORT",
     body: workers_and_a_taken_port,
     ..WORKERS
 };

@@ -48,6 +48,8 @@ pub const CHECKS: &[Check] = &[
     multi::WRONG_ANSWER,
     multi::SERVER_CLOSES,
     multi::CONNECTION_REFUSED,
+    multi::NO_MORE_PROCESSES,
+    multi::SIGCHLD_IGNORED,
     multi::FIFTY,
 ];
 

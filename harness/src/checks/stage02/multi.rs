@@ -1,7 +1,10 @@
 //! `multi-client`: many clients at once, each a process of its own.
 
+use nix::sys::resource::Resource;
+use nix::sys::signal::Signal;
+
 use super::{CLIENT, expect_failed};
-use crate::check::{Check, Failure, Need, Outcome, Verdict};
+use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
 use crate::data::show;
 use crate::peer::Peer;
 use crate::process::Input;
@@ -151,6 +154,72 @@ fn connection_refused(trial: &Trial) -> Verdict {
     let launch = trial.launch_companion("multi-client")?;
     let client = launch.client_of(nobody.address()).run()?;
     expect_failed(&client)
+}
+
+pub const NO_MORE_PROCESSES: Check = Check {
+    id: "stage02/multi-client-no-more-processes",
+    title: "multi-client: when no process can be started any more it says so once, and fails",
+    why: "the number of processes is limited, and a thousand errors hide the first one",
+    hint: "`fork` returns -1: stop there, and wait for those that were started",
+    points: 1,
+    needs: &[
+        Need::Companion("multi-client"),
+        Need::Option("--clients"),
+        Need::Root,
+    ],
+    body: no_more_processes,
+    ..MULTI_CLIENT
+};
+
+fn no_more_processes(trial: &Trial) -> Verdict {
+    // The limit counts all processes of a user, so a user that nobody else is.
+    let user = 60_000 + std::process::id() % 5_000;
+    let server = trial.upstream()?;
+    let client = clients(trial, &server, &["--clients", "1000"])?
+        .user(user)?
+        .limit(Resource::RLIMIT_NPROC, 3) // the parent and two clients
+        .run()?;
+    let peers = accept_all(&server, 2, b"hello\n")?;
+    client.until_it_rests()?; // it has tried to start the others
+    for peer in peers {
+        peer.send(b"olleh\n")?;
+        peer.expect_end()?;
+    }
+    expect_failed(&client)?;
+    expect_answered(&client, "olleh", &[1, 2])?;
+    let log = client.process.log();
+    ensure(log.contains("998"), Outcome::Behaviour, || {
+        format!(
+            "it does not say that 998 were not started: `{}`",
+            log.trim_end()
+        )
+    })?;
+    ensure(log.lines().count() <= 5, Outcome::Behaviour, || {
+        format!("one error is told in {} lines", log.lines().count())
+    })
+}
+
+pub const SIGCHLD_IGNORED: Check = Check {
+    id: "stage02/multi-client-sigchld-ignored",
+    title: "multi-client: started by one who ignores SIGCHLD, it still knows how its clients ended",
+    why: "what a program's starter ignores it ignores too, and then the kernel keeps no exit status",
+    hint: "set SIGCHLD to its default before the first `fork` (`waitpid(2)`, under NOTES)",
+    points: 1,
+    body: sigchld_ignored,
+    ..MULTI_CLIENT
+};
+
+fn sigchld_ignored(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let client = clients(trial, &server, &[])?
+        .ignoring(Signal::SIGCHLD)
+        .run()?;
+    for peer in accept_all(&server, 3, b"hello\n")? {
+        peer.send(b"olleh\n")?;
+        peer.expect_end()?;
+    }
+    client.expect_exit(0)?;
+    expect_answered(&client, "olleh", &[1, 2, 3])
 }
 
 pub const FIFTY: Check = Check {
