@@ -14,11 +14,10 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
 use stage05_proxy::given::messages::Messages;
-use stage05_proxy::given::show::show_message;
 
 use crate::flow::CHUNK;
 use crate::pair::{Pair, Side};
-use crate::requests::{request_line, show_totals};
+use crate::requests::request_line;
 use crate::upstream::Upstream;
 use stage05_proxy::given::repeated::Repeated;
 
@@ -27,6 +26,7 @@ use stage05_proxy::given::repeated::Repeated;
 /// earlier in the same batch finds nothing, never another pair.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
+const STDOUT: u64 = u64::MAX;
 
 fn tokens(number: u64) -> [u64; 2] {
     Side::BOTH.map(|side| number * 2 + side as u64)
@@ -38,8 +38,6 @@ const ACCEPTS_PER_TURN: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client whose pair is over may take to end its side.
 const LINGER: Duration = Duration::from_secs(2);
-/// When to offer stdout again what it did not take.
-const FLUSH_AGAIN: Duration = Duration::from_millis(100);
 
 pub struct Proxy {
     epoll: Epoll,
@@ -63,10 +61,9 @@ pub struct Proxy {
     /// With the upstream down, every client would be a line in the log.
     unreachable: Repeated,
     exhausted: Repeated,
-    quiet: bool,
     messages: Messages,
-    /// False while stdout does not take them all.
-    all_written: bool,
+    /// stdout is in the epoll set, see [`Proxy::watch_stdout`].
+    stdout_watched: bool,
     /// What one `recv` brings. One for all pairs: it is passed on before the next.
     chunk: Vec<u8>,
 }
@@ -95,9 +92,8 @@ impl Proxy {
             starved: false,
             unreachable: Repeated::default(),
             exhausted: Repeated::default(),
-            quiet,
-            messages: Messages::for_stdout(),
-            all_written: true,
+            messages: Messages::for_stdout(quiet),
+            stdout_watched: false,
             chunk: vec![0; CHUNK],
         })
     }
@@ -119,6 +115,7 @@ impl Proxy {
                         self.stop();
                         return Ok(());
                     }
+                    STDOUT => self.messages.resume(),
                     token => self.serve(token, event.events()),
                 }
             }
@@ -127,7 +124,7 @@ impl Proxy {
     }
 
     fn stop(&mut self) {
-        self.messages.flush();
+        self.messages.resume(); // the last ones, as far as stdout takes them
         let signal = match self.signals.read_signal() {
             Ok(Some(info)) => {
                 Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str)
@@ -146,7 +143,6 @@ impl Proxy {
             self.accept_again,
             self.unreachable.due(),
             self.exhausted.due(),
-            (!self.all_written).then(|| now + FLUSH_AGAIN),
         ];
         let Some(next) = due.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
@@ -254,10 +250,9 @@ impl Proxy {
                 return self.connect_failed(number, errno);
             }
         } else if let Some(count) = pair.serve(side, events, &mut self.chunk)
-            && !self.quiet
             && let Some(line) = request_line(&self.chunk[..count])
         {
-            self.messages.add(|shown| show_message(line, shown));
+            self.messages.add(line);
             pair.request_shown = true;
         }
         self.settle(number);
@@ -298,9 +293,10 @@ impl Proxy {
             return;
         };
         info!("Client disconnected");
-        if !self.quiet && !pair.request_shown {
-            let totals = Side::BOTH.map(|side| pair.total(side));
-            self.messages.add(|shown| show_totals(totals, shown));
+        if !pair.request_shown {
+            let [client, upstream] = Side::BOTH.map(|side| pair.total(side));
+            let totals = format!("{client} bytes from client, {upstream} bytes from upstream");
+            self.messages.add(totals.as_bytes());
         }
         self.descriptors_are_free();
     }
@@ -325,7 +321,21 @@ impl Proxy {
         }
         self.unreachable.say();
         self.exhausted.say();
-        self.all_written = self.messages.flush();
+        self.messages.flush();
+        self.watch_stdout();
+    }
+
+    /// stdout is a descriptor like any other: it is watched only while messages wait for it.
+    fn watch_stdout(&mut self) {
+        let full = self.messages.is_full();
+        if full && !self.stdout_watched {
+            let event = EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT);
+            // A file cannot be watched (EPERM), but it is never full.
+            self.stdout_watched = self.epoll.add(&self.messages, event).is_ok();
+        } else if !full && self.stdout_watched {
+            let _ = self.epoll.delete(&self.messages); // it is there: cannot fail
+            self.stdout_watched = false;
+        }
     }
 
     fn close_late_clients(&mut self) {

@@ -1,14 +1,5 @@
 //! What the proxy prints about a connection: the requests in it if it is HTTP, its size otherwise.
 
-use stage05_proxy::given::show::show_message;
-
-/// Appends the `[CLIENT MESSAGE] …` for a connection whose bytes were not shown: how
-/// many came from the client and from the upstream.
-pub fn show_totals([client, upstream]: [u64; 2], shown: &mut String) {
-    let text = format!("{client} bytes from client, {upstream} bytes from upstream");
-    show_message(text.as_bytes(), shown);
-}
-
 /// The first line of `bytes` if it reads like `GET / HTTP/1.1`. Anything else a client
 /// may send to an upstream is not for a terminal.
 pub fn request_line(bytes: &[u8]) -> Option<&[u8]> {

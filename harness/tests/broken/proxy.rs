@@ -272,6 +272,10 @@ pub const CASES: &[Case] = &[
     case("stage05/quiet", "proxy-prints-although-quiet"),
     case("stage05/stdout-closed", "proxy-prints-what-it-gets"),
     case("stage05/stdout-unread", "proxy-prints-what-it-gets"),
+    case(
+        "stage05/full-stdout-costs-nothing",
+        "proxy-looks-at-stdout-every-20-ms",
+    ),
     case("stage05/stderr-closed", "proxy-logs-with-eprintln"),
     case("stage05/stderr-unread", "proxy-logs-with-eprintln"),
     case("stage05/port-in-use", "does-not-say-why"),

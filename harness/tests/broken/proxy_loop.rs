@@ -119,6 +119,7 @@ impl Proxy {
             let waits = |pair: &Pair| pair.connecting || pair.over.is_some();
             let waits = self.pairs.values().any(waits) || !self.held.is_empty();
             let timeout = match waits {
+                _ if self.is("looks-at-stdout-every-20-ms") => EpollTimeout::from(20u8),
                 true => EpollTimeout::from(200u8),
                 false => EpollTimeout::NONE,
             };

@@ -75,6 +75,7 @@ pub const CHECKS: &[Check] = &[
     QUIET,
     STDOUT_CLOSED,
     surroundings::STDOUT_UNREAD,
+    surroundings::FULL_STDOUT,
     surroundings::STDERR_CLOSED,
     surroundings::STDERR_UNREAD,
     PORT_IN_USE,

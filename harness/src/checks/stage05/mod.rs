@@ -82,6 +82,7 @@ pub const CHECKS: &[Check] = &[
     output::QUIET,
     output::STDOUT_CLOSED,
     output::STDOUT_UNREAD,
+    output::FULL_STDOUT,
     output::STDERR_CLOSED,
     output::STDERR_UNREAD,
     PORT_IN_USE.taken_over(Stage::Stage05, "stage05/port-in-use"),
