@@ -7,7 +7,6 @@
 mod flow;
 mod pair;
 mod proxy;
-mod requests;
 mod upstream;
 
 use std::process::ExitCode;

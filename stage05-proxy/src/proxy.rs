@@ -2,7 +2,6 @@
 //! level-triggered, as in stage 4: what is not done now is reported again.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,6 @@ use stage05_proxy::given::messages::Messages;
 
 use crate::flow::CHUNK;
 use crate::pair::{Pair, Side};
-use crate::requests::request_line;
 use crate::upstream::Upstream;
 use stage05_proxy::given::repeated::Repeated;
 
@@ -36,8 +34,8 @@ fn tokens(number: u64) -> [u64; 2] {
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long no client is accepted after descriptors ran out, unless one leaves.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// How long a client whose pair is over may take to end its side.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may take to end its side when its pair is over otherwise.
+const LINGER: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
     epoll: Epoll,
@@ -47,20 +45,17 @@ pub struct Proxy {
     /// By number: found in one step, however many there are.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
-    /// Until when the upstream may answer the pair of this number. All get the same
-    /// time, so the next to be given up is in front.
-    deadlines: VecDeque<(Instant, u64)>,
-    /// Pairs that are over but for the client's own end, and how long it is waited for.
-    lingering: VecDeque<(Instant, u64)>,
-    /// Accepted, but there was no descriptor for their connection to the upstream.
-    held: Vec<OwnedFd>,
+    /// When to give up the connect of the pair with this number. All get the same time, so
+    /// the earliest deadline is in front.
+    connect_deadlines: VecDeque<(Instant, u64)>,
+    /// When to stop waiting for the client of this pair to end its side. In order as well.
+    linger_deadlines: VecDeque<(Instant, u64)>,
     /// Descriptors have run out: no client is accepted until then.
     accept_again: Option<Instant>,
-    /// They ran out, and since then some client has been waiting.
-    starved: bool,
+    /// The shortage has been logged; do not log it again.
+    warned: bool,
     /// With the upstream down, every client would be a line in the log.
     unreachable: Repeated,
-    exhausted: Repeated,
     messages: Messages,
     /// stdout is in the epoll set, see [`Proxy::watch_stdout`].
     stdout_watched: bool,
@@ -85,13 +80,11 @@ impl Proxy {
             upstream,
             pairs: HashMap::new(),
             last_number: 0,
-            deadlines: VecDeque::new(),
-            lingering: VecDeque::new(),
-            held: Vec::new(),
+            connect_deadlines: VecDeque::new(),
+            linger_deadlines: VecDeque::new(),
             accept_again: None,
-            starved: false,
+            warned: false,
             unreachable: Repeated::default(),
-            exhausted: Repeated::default(),
             messages: Messages::for_stdout(quiet),
             stdout_watched: false,
             chunk: vec![0; CHUNK],
@@ -137,12 +130,12 @@ impl Proxy {
     /// How long to wait: until the next thing is due, for ever when nothing is.
     fn timeout(&self) -> EpollTimeout {
         let now = Instant::now();
+        let front = |queue: &VecDeque<(Instant, u64)>| queue.front().map(|&(due, _)| due);
         let due = [
-            self.deadlines.front().map(|&(deadline, _)| deadline),
-            self.lingering.front().map(|&(until, _)| until),
+            front(&self.connect_deadlines),
+            front(&self.linger_deadlines),
             self.accept_again,
             self.unreachable.due(),
-            self.exhausted.due(),
         ];
         let Some(next) = due.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
@@ -154,10 +147,10 @@ impl Proxy {
 
     fn accept_clients(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.next_client() {
+            match self.accept_client() {
                 Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
                 Err(Errno::EAGAIN) => {
-                    self.starved = false; // nobody is waiting any more
+                    self.warned = false; // there is room again, and nobody waits
                     return;
                 }
                 Err(errno) if is_passing(errno) => {
@@ -171,11 +164,7 @@ impl Proxy {
         }
     }
 
-    /// One that was held, else the next from the backlog.
-    fn next_client(&mut self) -> nix::Result<OwnedFd> {
-        if let Some(client) = self.held.pop() {
-            return Ok(client);
-        }
+    fn accept_client(&mut self) -> nix::Result<OwnedFd> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let client = accept4(self.listener.as_raw_fd(), flags)?;
         info!("Client connected to server");
@@ -192,14 +181,15 @@ impl Proxy {
             Ok(attempt) => {
                 self.last_number += 1;
                 let deadline = Instant::now() + self.upstream.patience;
-                self.deadlines.push_back((deadline, self.last_number));
+                self.connect_deadlines
+                    .push_back((deadline, self.last_number));
                 let pair = Pair::new(client, attempt);
                 self.pairs.insert(self.last_number, pair);
                 self.settle(self.last_number);
             }
-            // It waits, connected, as others wait in the backlog.
+            // The client is closed. Those in the backlog wait until descriptors are free.
             Err(errno) if is_exhaustion(errno) => {
-                self.held.push(client);
+                info!("Client disconnected");
                 self.pause_accepting(errno);
             }
             Err(errno) => {
@@ -221,13 +211,12 @@ impl Proxy {
     /// A listener that cannot accept stays readable, and would wake us at once, for
     /// ever: stop asking for it.
     fn pause_accepting(&mut self, errno: Errno) {
-        if !self.starved {
-            let (why, connected) = (errno.desc(), self.pairs.len());
-            self.exhausted.add(|| {
-                format!("cannot accept a client: {why} ({connected} connected, others wait)")
-            });
+        if !self.warned {
+            let connected = self.pairs.len();
+            let why = errno.desc();
+            warn!("cannot accept a client: {why} ({connected} connected, others wait)");
+            self.warned = true;
         }
-        self.starved = true;
         self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
         self.watch_listener(EpollFlags::empty());
     }
@@ -249,11 +238,13 @@ impl Proxy {
             if let Err(errno) = pair.finish_connect() {
                 return self.connect_failed(number, errno);
             }
-        } else if let Some(count) = pair.serve(side, events, &mut self.chunk)
-            && let Some(line) = request_line(&self.chunk[..count])
-        {
-            self.messages.add(line);
-            pair.request_shown = true;
+        } else {
+            let awaited_before = pair.awaits_client();
+            pair.serve(side, events, &mut self.chunk, &mut self.messages);
+            if pair.awaits_client() && !awaited_before {
+                let deadline = Instant::now() + LINGER;
+                self.linger_deadlines.push_back((deadline, number));
+            }
         }
         self.settle(number);
     }
@@ -272,14 +263,8 @@ impl Proxy {
         let Some(pair) = self.pairs.get_mut(&number) else {
             return;
         };
-        if pair.is_over() {
-            if !pair.lingers() {
-                return self.close(number);
-            }
-            if !mem::replace(&mut pair.lingering, true) {
-                let until = Instant::now() + LINGER;
-                self.lingering.push_back((until, number));
-            }
+        if pair.is_over() && !pair.awaits_client() {
+            return self.close(number);
         }
         if let Err(errno) = pair.watch(&self.epoll, tokens(number)) {
             warn!("cannot watch a connection: {}", errno.desc());
@@ -293,11 +278,7 @@ impl Proxy {
             return;
         };
         info!("Client disconnected");
-        if !pair.request_shown {
-            let [client, upstream] = Side::BOTH.map(|side| pair.total(side));
-            let totals = format!("{client} bytes from client, {upstream} bytes from upstream");
-            self.messages.add(totals.as_bytes());
-        }
+        pair.show_totals(&mut self.messages);
         self.descriptors_are_free();
     }
 
@@ -317,10 +298,8 @@ impl Proxy {
         {
             self.accept_again = None;
             self.watch_listener(EpollFlags::EPOLLIN);
-            self.accept_clients(); // the held ones have no event of their own
         }
         self.unreachable.say();
-        self.exhausted.say();
         self.messages.flush();
         self.watch_stdout();
     }
@@ -339,23 +318,23 @@ impl Proxy {
     }
 
     fn close_late_clients(&mut self) {
-        while let Some(&(until, number)) = self.lingering.front() {
-            if until > Instant::now() {
-                return;
+        while let Some(&(deadline, number)) = self.linger_deadlines.front() {
+            if self.pairs.contains_key(&number) && deadline > Instant::now() {
+                return; // and all behind it are due later
             }
-            self.lingering.pop_front();
+            self.linger_deadlines.pop_front();
             self.close(number); // if it is still there
         }
     }
 
     fn give_up_late_connects(&mut self) {
-        while let Some(&(deadline, number)) = self.deadlines.front() {
+        while let Some(&(deadline, number)) = self.connect_deadlines.front() {
             let pair = self.pairs.get(&number);
             let pending = pair.is_some_and(|pair| pair.connecting().is_some());
             if pending && deadline > Instant::now() {
                 return; // and all behind it are due later
             }
-            self.deadlines.pop_front();
+            self.connect_deadlines.pop_front();
             if pending {
                 self.connect_failed(number, Errno::ETIMEDOUT);
             }

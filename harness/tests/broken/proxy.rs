@@ -56,6 +56,10 @@ pub const CASES: &[Case] = &[
         "proxy-keeps-the-other-side-after-a-reset",
     ),
     case("stage05/bytes-before-a-reset", "proxy-closes-on-hangup"),
+    case(
+        "stage05/answer-before-a-reset",
+        "proxy-closes-when-its-upstream-resets",
+    ),
     case("stage05/reset-during-a-transfer", "proxy-dies-of-sigpipe"),
     case(
         "stage05/reset-during-a-transfer",

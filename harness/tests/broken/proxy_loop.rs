@@ -19,7 +19,7 @@ use nix::sys::socket::{
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
 use super::lines::{listen, option};
 
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(30);
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const CLIENT: usize = 0;
@@ -56,6 +56,8 @@ struct Pair {
     /// Since when all is sent, and the client has not ended its side.
     over: Option<Instant>,
     history: Vec<u8>,
+    /// Something has come from the upstream.
+    answered: bool,
     asked: bool,
     shown: bool,
 }
@@ -246,6 +248,7 @@ impl Proxy {
             begun: Instant::now(),
             over: None,
             history: Vec::new(),
+            answered: false,
             asked: false,
             shown: false,
         };
@@ -403,8 +406,12 @@ impl Proxy {
             }
         }
         if pair.done == [true, true] {
-            let in_order = pair.ended[UPSTREAM] && !pair.hung_up[UPSTREAM];
-            if pair.ended[CLIENT] || !in_order || fault == "closes-with-unread-input" {
+            let lingers = match fault {
+                "closes-with-unread-input" => false,
+                "closes-when-its-upstream-resets" => !pair.hung_up[UPSTREAM],
+                _ => pair.answered,
+            };
+            if pair.ended[CLIENT] || !lingers {
                 return self.remove(number);
             }
             pair.over.get_or_insert_with(Instant::now);
@@ -519,6 +526,7 @@ impl Pair {
             }
             Ok(count) => count,
         };
+        self.answered |= side == UPSTREAM;
         if self.done[side] {
             return true; // nobody wants it
         }

@@ -9,6 +9,7 @@
 //! | `logger`   | log lines go to stderr, and never end the program      |
 //! | `messages` | the lines for stdout, kept while stdout takes none     |
 //! | `repeated` | a warning that repeats is logged once a second         |
+//! | `request`  | what looks like an HTTP request                        |
 //! | `show`     | the `[CLIENT MESSAGE]` line for one message            |
 //! | `signals`  | SIGINT and SIGTERM as a descriptor (stage 4)           |
 
@@ -19,5 +20,6 @@ pub mod listen;
 pub mod logger;
 pub mod messages;
 pub mod repeated;
+pub mod request;
 pub mod show;
 pub mod signals;

@@ -63,6 +63,10 @@ pub const CHECKS: &[Check] = &[
         "phase1/proxy-bytes-before-a-reset",
     ),
     proxy(
+        proxying::ANSWER_BEFORE_A_RESET,
+        "phase1/proxy-answer-before-a-reset",
+    ),
+    proxy(
         proxying::RESET_DURING_A_TRANSFER,
         "phase1/proxy-reset-during-a-transfer",
     ),

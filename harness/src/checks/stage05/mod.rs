@@ -29,6 +29,7 @@ pub const CHECKS: &[Check] = &[
     RESETS,
     RESET_PASSES_THROUGH,
     BYTES_BEFORE_A_RESET,
+    ANSWER_BEFORE_A_RESET,
     RESET_DURING_A_TRANSFER,
     // The upstream.
     DOWN,
