@@ -8,12 +8,12 @@ use anyhow::{Result, bail};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::client::Client;
 use crate::given::messages::Messages;
+use crate::signals::caught;
 
 /// A token comes back with each event and says whose it is. A client's token is
 /// the number of its descriptor; these three are no descriptors.
@@ -172,11 +172,10 @@ impl Server {
     }
 
     fn signalled(&mut self) -> bool {
-        let Ok(Some(info)) = self.signals.read_signal() else {
+        let Some(signal) = caught(&self.signals) else {
             return false;
         };
         self.messages.resume(); // the last ones, as far as stdout takes them
-        let signal = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
         info!("Server ends on {signal}, clients: {}", self.clients.len());
         true
     }

@@ -13,11 +13,11 @@ use log::debug;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
-use stage05_proxy::given::messages::Messages;
-use stage05_proxy::given::request::request_line;
 
 use crate::flow::Flow;
-use crate::upstream::{Attempt, connect_result};
+use crate::given::messages::Messages;
+use crate::given::request::request_line;
+use crate::upstream::connect_result;
 
 /// How much of a stream is moved before the other clients get their turn.
 const MAX_CHUNKS: usize = 8;
@@ -32,10 +32,7 @@ impl Side {
     pub const BOTH: [Side; 2] = [Side::Client, Side::Upstream];
 
     fn other(self) -> Side {
-        match self {
-            Side::Client => Side::Upstream,
-            Side::Upstream => Side::Client,
-        }
+        Side::BOTH[1 - self as usize]
     }
 }
 
@@ -49,26 +46,21 @@ pub struct Pair {
     /// HUP or ERR came from this side when nothing was wanted from it.
     hung_up: [bool; 2],
     /// The upstream address that is being tried, until the pair is connected.
-    connecting: Option<usize>,
+    pub connecting: Option<usize>,
     /// A request of this client has been shown.
     request_shown: bool,
 }
 
 impl Pair {
-    pub fn new(client: OwnedFd, attempt: Attempt) -> Pair {
+    pub fn new(client: OwnedFd, upstream: OwnedFd, address: usize) -> Pair {
         Pair {
-            sockets: [client, attempt.socket],
+            sockets: [client, upstream],
             flows: Default::default(),
             watched: [None; 2],
             hung_up: [false; 2],
-            connecting: Some(attempt.address),
+            connecting: Some(address),
             request_shown: false,
         }
-    }
-
-    /// The index of the upstream address that is being tried.
-    pub fn connecting(&self) -> Option<usize> {
-        self.connecting
     }
 
     /// The upstream's socket has become writable, or failed: is it connected?
@@ -186,7 +178,7 @@ impl Pair {
     /// Adds the message for a connection that is over, if none of its requests was shown.
     pub fn show_totals(&self, messages: &mut Messages) {
         if !self.request_shown {
-            let [client, upstream] = [&self.flows[0], &self.flows[1]].map(|flow| flow.total);
+            let [client, upstream] = self.flows.each_ref().map(|flow| flow.total);
             let totals = format!("{client} bytes from client, {upstream} bytes from upstream");
             messages.add(totals.as_bytes());
         }
