@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use phase1_expserver::core::pipe::{Outcome, Pipe, Progress, Sink, Source, State, Tools};
+use phase1_expserver::flow::{Outcome, Pipe, Progress, Sink, Source, State, Tools};
 use phase1_expserver::utils::buffer::{BufferList, CHUNK, ChunkPool, LEAST_READ};
 use phase1_expserver::utils::logger::Transcript;
 

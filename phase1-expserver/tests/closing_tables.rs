@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a helper of tests
 
-use phase1_expserver::core::pipe::{Event, State, rule};
-use phase1_expserver::core::session::{End, Linger, linger_rule};
+use phase1_expserver::core::session::End;
+use phase1_expserver::core::session::closing::{Linger, linger_rule};
+use phase1_expserver::flow::{Event, State, rule};
 
 const CHAPTER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),

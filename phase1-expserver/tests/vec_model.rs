@@ -516,7 +516,7 @@ fn elements_lie_at_their_alignment() {
 fn an_array_is_as_shareable_and_as_long_lived_as_its_elements() {
     fn check<T: Send + Sync>() {}
     check::<XpsVec<String>>();
-    check::<phase1_expserver::vec::IntoIter<String>>();
+    check::<phase1_expserver::vec::into_iter::IntoIter<String>>();
 
     fn shorten<'a>(v: XpsVec<&'static str>, _: &'a str) -> XpsVec<&'a str> {
         v

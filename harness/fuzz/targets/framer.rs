@@ -9,7 +9,7 @@ mod reverse;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use phase1_expserver::core::pipe::{Progress, Sink, Source, Tools};
+use phase1_expserver::flow::{Progress, Sink, Source, Tools};
 use phase1_expserver::core::reverse::Framer;
 use phase1_expserver::utils::buffer::BufferList;
 use phase1_expserver::utils::logger::Transcript;

@@ -5,7 +5,8 @@ use log::{info, warn};
 use super::admission::ACCEPTS;
 use super::token::{Kind, Token};
 use super::{Core, Ended, Phase};
-use crate::vec::{Slots, XpsVec};
+use crate::vec::XpsVec;
+use crate::vec::slots::Slots;
 
 impl Core {
     /// Somebody wants the server to end. The first time in order, the second time at once.

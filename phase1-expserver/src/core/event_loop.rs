@@ -16,8 +16,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use nix::sys::signalfd::SignalFd;
 
-use super::pipe::Readiness;
 use super::token::Token;
+use crate::network::socket::Readiness;
 use crate::vec::XpsVec;
 
 /// Events taken from the kernel at once. Those left there come with the next wait.

@@ -7,7 +7,7 @@
 
 use std::mem;
 
-use crate::core::pipe::{Outcome, Progress, Sink, Source, Tools};
+use crate::flow::{Outcome, Progress, Sink, Source, Tools};
 use crate::utils::buffer::BufferList;
 use crate::vec::XpsVec;
 

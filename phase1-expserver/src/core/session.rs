@@ -14,7 +14,7 @@
 //! not through here. Core owns it, tells it of events and calls [`step`](Session::step) when it is
 //! its turn. It registers, receives and sends nothing itself, and it never sees another session.
 
-mod closing;
+pub mod closing;
 mod opening;
 
 use std::mem;
@@ -24,14 +24,14 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::pipe::{Pipe, Readiness, Sink, Source, State, Tools};
 use super::reverse::Framer;
 use super::spare::Spare;
 use crate::config::Config;
 use crate::disk::file::{File, PublicFolder};
+use crate::flow::{Pipe, Sink, Source, State, Tools};
 use crate::network::connection::Connection;
+use crate::network::socket::Readiness;
 use crate::network::upstream::Attempt;
-pub use closing::{Linger, linger_rule};
 
 /// How many reads and writes per pipe one step takes while there is something to move. More would
 /// make others wait longer, fewer would make bulk pay for more turns.

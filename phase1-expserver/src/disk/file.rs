@@ -17,8 +17,8 @@ use nix::libc::off_t;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
+use crate::flow::{KernelPipe, Outcome, Progress, Source, Tools};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 /// How often a file is opened again after names on the way to it have been changed meanwhile.

@@ -28,7 +28,8 @@ use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Readiness, Sink, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{KernelPipe, Outcome, Progress, Sink, Source, Tools};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::core::pipe::{Outcome, Readiness, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{Outcome, Source, Tools};
 use crate::utils::buffer::BufferList;
 use crate::utils::logger::Transcript;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Context, End, Next, Peer, ROUNDS, Session};
 use crate::config::Config;
-use crate::core::pipe::{Event, Progress, Source, State, Tools};
+use crate::flow::{Event, Progress, Source, State, Tools};
 use crate::network::connection::Connection;
 
 /// How often it is asked whether the last bytes have arrived, while that is all there is to wait

@@ -10,8 +10,8 @@ use nix::errno::Errno;
 
 use super::{Context, Peer, Session};
 use crate::config::{Role, Route};
-use crate::core::pipe::{Event, Pipe, State};
 use crate::disk::file::{File, FileError};
+use crate::flow::{Event, Pipe, State};
 use crate::network::connection::Connection;
 use crate::network::upstream::{Attempt, Settled};
 

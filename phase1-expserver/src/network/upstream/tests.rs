@@ -7,7 +7,7 @@ use nix::sys::socket::bind;
 use nix::sys::socket::sockopt::TcpNoDelay;
 
 use super::*;
-use crate::core::pipe::{Progress, Sink, Source};
+use crate::flow::{Progress, Sink, Source};
 use crate::network::listener::Listener;
 use crate::network::rig::{Edges, read, reset, tools, wait_until};
 use crate::utils::buffer::BufferList;

@@ -6,6 +6,8 @@ use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::Outcome;
+use crate::utils::logger::Transcript;
 
 const LONGEST_READ: usize = 100;
 

@@ -12,159 +12,21 @@
 //!
 //! It never touches a descriptor of a source or a sink and never waits.
 
-mod kernel;
-
 use std::mem;
-use std::time::Instant;
 
 use log::debug;
 use nix::errno::Errno;
 
-use crate::utils::buffer::{BufferList, ChunkPool};
-use crate::utils::logger::Transcript;
-use crate::utils::repeats::Repeats;
-pub use kernel::{KernelPipe, KernelPipes};
+use super::ends::{Progress, Sink, Source};
+use super::kernel_pipe::KernelPipe;
+use super::rule::{Event, State, rule};
+use super::tools::Tools;
+use crate::utils::buffer::BufferList;
 
 /// A read of this many bytes is a large one: to copy them costs more than what a kernel pipe costs,
 /// a few system calls. Several of them make a flow bulky.
 const LARGE: usize = 16 * 1024;
 const BULKY: u8 = 4;
-
-/// What the ends of a pipe need to do their work, one per event loop.
-pub struct Tools {
-    /// Memory for bytes on their way.
-    pub chunks: ChunkPool,
-    /// For bytes that stay in the kernel.
-    pub kernel_pipes: KernelPipes,
-    /// The messages of clients, for stdout.
-    pub transcript: Transcript,
-    pub warnings: Repeats,
-    /// When this turn of the loop began.
-    pub now: Instant,
-}
-
-impl Tools {
-    pub fn new(transcript: Transcript) -> Self {
-        Tools {
-            chunks: ChunkPool::new(),
-            kernel_pipes: KernelPipes::default(),
-            transcript,
-            warnings: Repeats::new(env!("CARGO_CRATE_NAME")),
-            now: Instant::now(),
-        }
-    }
-
-    /// Says `text` as a warning, or counts it if it was said just now.
-    pub fn warn(&mut self, text: String) {
-        self.warnings.warn(text, self.now);
-    }
-}
-
-/// What the kernel says about a socket, in the words of epoll(7).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// Bytes can be received, or the end can be.
-    pub readable: bool,
-    /// The send buffer has room.
-    pub writable: bool,
-    /// The peer has shut down its sending side, or both sides are shut down.
-    pub closing: bool,
-    /// The connection has failed: a reset, a timeout, a connect that came to nothing.
-    pub failed: bool,
-    /// A byte of urgent data is on its way. A `recv` stops at it, even if more bytes are there.
-    pub urgent: bool,
-}
-
-/// What one call of a source or a sink has brought: what is expected to happen. A fault is the
-/// `Err` of the [`Outcome`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// So many bytes went through. 0 does not mean to wait: a signal came first, or another way has
-    /// to be taken (a kernel pipe is full, splice has met the end or cannot read this file).
-    Moved(usize),
-    /// Nothing more for now; it is not readable, or writable, until it is known better.
-    Blocked,
-    /// The last byte has been read. From sources only.
-    Eof,
-}
-
-pub type Outcome = Result<Progress, Errno>;
-
-/// Where bytes come from.
-pub trait Source {
-    /// Whether a read may bring something. True until a read has shown that it does not.
-    fn readable(&self) -> bool;
-    /// One bounded read, to the end of `into`.
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome;
-    /// Whether its bytes can be had without being copied.
-    fn splices(&self) -> bool {
-        false
-    }
-    /// One bounded move to the end of `into`. Asked only of who [splices](Self::splices).
-    fn splice_into(&mut self, _into: &mut KernelPipe) -> Outcome {
-        Err(Errno::EOPNOTSUPP)
-    }
-    /// Nobody will take its bytes any more.
-    fn stop(&mut self, _tools: &mut Tools) {}
-}
-
-/// Where bytes go to.
-pub trait Sink {
-    /// Whether it may take bytes. True until a write has shown that it does not.
-    fn writable(&self) -> bool;
-    /// Whether it is known that it will never take a byte again. Asked even when there is none for
-    /// it: a peer that is gone must not be served until there happens to be something to send.
-    fn gone(&self) -> bool;
-    /// One bounded write of bytes at the front of `from`, which is not empty.
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome;
-    /// The same from a kernel pipe. Asked only if the pipe was made for [opaque](Pipe::opaque) bytes.
-    fn splice_from(&mut self, _from: &mut KernelPipe) -> Outcome {
-        Err(Errno::EOPNOTSUPP)
-    }
-    /// All bytes were delivered and no more will come. Called once, and not if it is gone.
-    fn shut(&mut self, tools: &mut Tools);
-}
-
-/// How far one direction has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Bytes may come.
-    Open,
-    /// No more will come; those that did are to be delivered.
-    Draining,
-    /// All were delivered, and the sink was told that these were all.
-    Shut,
-    /// The sink is gone; what was left has been dropped.
-    Failed,
-}
-
-/// What can happen to one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The source has said its last byte: in order, or because it has failed after it.
-    SourceEnded,
-    /// Nothing is held any more.
-    Emptied,
-    /// The sink has failed, or nobody waits for it any longer.
-    SinkGone,
-}
-
-/// How a direction ends. What that means for the two ends together is the session's to judge.
-pub fn rule(state: State, event: Event) -> State {
-    use Event::*;
-    use State::*;
-    match (event, state) {
-        // What the source said before its end is still delivered.
-        (SourceEnded, Open) => Draining,
-        (Emptied, Draining) => Shut,
-        // Nobody to deliver to.
-        (SinkGone, Open | Draining) => Failed,
-        // It was over already, or still goes on.
-        (SourceEnded, Draining | Shut | Failed)
-        | (Emptied, Open | Shut | Failed)
-        | (SinkGone, Shut | Failed) => state,
-    }
-}
 
 /// One direction: the bytes on their way and its [`State`].
 pub struct Pipe {
@@ -344,5 +206,7 @@ impl Pipe {
     }
 }
 
+#[cfg(test)]
+mod splice_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,6 @@
 //! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
 //! - [`token`]: what an event carries, and which thing that names.
 //! - [`session`]: what happens with one client.
-//! - [`pipe`]: one direction of it, and the rule of closing.
 //! - [`reverse`]: the line framer.
 //! - [`spare`]: the descriptor kept in reserve.
 //! - `listening`: binds all listeners, before anybody is served.
@@ -22,7 +21,7 @@ mod admission;
 mod ending;
 pub mod event_loop;
 mod listening;
-pub mod pipe;
+
 pub mod reverse;
 pub mod session;
 pub mod spare;
@@ -40,11 +39,14 @@ use nix::errno::Errno;
 
 use crate::config::{Config, Role};
 use crate::disk::file::PublicFolder;
+use crate::flow::Tools;
 use crate::network::listener::Listener;
+use crate::network::socket::Readiness;
 use crate::utils::logger::Transcript;
-use crate::vec::{Key, Slots, XpsVec};
+use crate::vec::slots::Slots;
+use crate::vec::{Key, XpsVec};
 use event_loop::{EventLoop, Wake};
-use pipe::{Readiness, Tools};
+
 use session::{Context, End, Next, Session};
 use spare::Spare;
 use token::{Kind, Token};

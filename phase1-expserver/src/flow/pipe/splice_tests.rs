@@ -1,5 +1,5 @@
-//! Kernel pipes between real sockets: that all bytes come through, in order, and that nothing is
-//! kept by who does not need it.
+//! Pipes between real sockets, whose bytes stay in the kernel when they are many: all of them
+//! arrive, in order, and a flow that needs no kernel pipe keeps none.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -11,8 +11,8 @@ use nix::sys::socket::{MsgFlags, send};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
-use super::super::*;
-use super::{CAPACITY, KEPT};
+use super::*;
+use crate::flow::kernel_pipe::CAPACITY;
 use crate::network::connection::Connection;
 use crate::network::rig::{Edges, connected, tools};
 
@@ -164,52 +164,6 @@ fn only_opaque_bytes_go_through_the_kernel() {
     rig.pipe.on(Event::SinkGone, &mut rig.tools);
 }
 
-/// A pipe is limited in pieces: a byte that came alone takes as much of it as 4096 in a row.
-#[test]
-fn a_pipe_full_of_small_pieces_loses_nothing() {
-    let (socket, mut peer) = connected();
-    let mut source = Connection::new(socket);
-    let sent = bytes(3000);
-    for byte in &sent {
-        peer.write_all(&[*byte]).unwrap();
-    }
-    source.notice(Edges::of(&source).next());
-    let (sink, mut receiver) = connected();
-    let (mut sink, mut pipe) = (Connection::new(sink), KernelPipe::new().unwrap());
-    let mut was_full = false;
-    while source.readable() || !pipe.is_empty() {
-        while source.readable() && !pipe.is_full() {
-            source.splice_into(&mut pipe).unwrap();
-        }
-        was_full |= pipe.is_full();
-        assert!(!pipe.is_full() || source.readable(), "the rest is there");
-        while !pipe.is_empty() {
-            sink.splice_from(&mut pipe).unwrap();
-        }
-    }
-    assert!(was_full);
-    let mut arrived = vec![0; sent.len()];
-    receiver.read_exact(&mut arrived).unwrap();
-    assert_eq!(arrived, sent);
-}
-
-#[test]
-fn a_socket_is_empty_when_the_pipe_is_and_nothing_comes() {
-    let (socket, mut peer) = connected();
-    let (mut source, mut pipe) = (Connection::new(socket), KernelPipe::new().unwrap());
-    peer.write_all(b"abc").unwrap();
-    source.notice(Edges::of(&source).next());
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(3)));
-    assert!(source.readable(), "a short splice shows nothing");
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(0)));
-    assert!(source.readable() && pipe.is_full(), "it may be the pipe");
-    let (sink, _receiver) = connected();
-    let drained = Connection::new(sink).splice_from(&mut pipe);
-    assert_eq!((drained, pipe.is_full()), (Ok(Progress::Moved(3)), false));
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Blocked));
-    assert!(!source.readable());
-}
-
 #[test]
 fn the_end_is_what_recv_says() {
     let mut rig = Rig::new();
@@ -249,30 +203,6 @@ fn urgent_data_in_a_bulky_flow_loses_nothing() {
         }
         assert_eq!(arrived, [large.clone(), large].concat()); // the urgent byte is not in the stream
     }
-}
-
-#[test]
-fn the_pool_keeps_some_and_only_empty_ones() {
-    let mut pool = KernelPipes::default();
-    let pipes: Vec<_> = (0..KEPT + 3).map(|_| pool.lend().unwrap()).collect();
-    assert_eq!(pool.lent(), KEPT + 3);
-    let (socket, mut peer) = connected();
-    peer.write_all(b"abc").unwrap();
-    for mut pipe in pipes {
-        if pool.lent() == KEPT + 3 {
-            while pipe.fill_from(&socket) == Err(Errno::EAGAIN) {} // the first has bytes in it
-        }
-        pool.take_back(pipe);
-    }
-    assert_eq!((pool.lent(), pool.unused.len()), (0, KEPT));
-    assert!(pool.unused.iter().all(KernelPipe::is_empty));
-    pool.close_idle(); // they were in use just now
-    assert!(pool.any_unused());
-    pool.close_idle();
-    assert!(!pool.any_unused());
-    let pipe = pool.lend().unwrap();
-    pool.take_back(pipe);
-    assert!(pool.close_unused() && !pool.close_unused());
 }
 
 #[derive(Debug, Clone)]
