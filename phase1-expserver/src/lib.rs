@@ -30,7 +30,7 @@
 //!   - `flow::pipe`: the bytes on their way.
 //!   - `flow::rule`: how a direction ends.
 //!   - `flow::ends`: what a source and a sink must be able to do.
-//!   - `flow::tools`: what all sources and sinks of an event loop share.
+//!   - `flow::resources`: what all sources and sinks of an event loop share.
 //!   - `flow::kernel_pipe`: bytes on their way that stay in the kernel (splice).
 //! - [`utils`]: what is of use anywhere.
 //!   - [`utils::logger`]: the log, and the messages of clients.

@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 
 use super::kernel_pipe::KernelPipe;
-use super::tools::Tools;
+use super::resources::Resources;
 use crate::utils::buffer::BufferList;
 
 /// What one call of a source or a sink has brought: what is expected to happen. A fault is the
@@ -17,6 +17,8 @@ pub enum Progress {
     Blocked,
     /// The last byte has been read. From sources only.
     Eof,
+    /// The source cannot be read to its end: what came is not all. From sources only.
+    Broken,
 }
 
 pub type Outcome = Result<Progress, Errno>;
@@ -26,7 +28,7 @@ pub trait Source {
     /// Whether a read may bring something. True until a read has shown that it does not.
     fn readable(&self) -> bool;
     /// One bounded read, to the end of `into`.
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome;
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome;
     /// Whether its bytes can be had without being copied.
     fn splices(&self) -> bool {
         false
@@ -36,7 +38,7 @@ pub trait Source {
         Err(Errno::EOPNOTSUPP)
     }
     /// Nobody will take its bytes any more.
-    fn stop(&mut self, _tools: &mut Tools) {}
+    fn stop(&mut self, _resources: &mut Resources) {}
 }
 
 /// Where bytes go to.
@@ -47,11 +49,13 @@ pub trait Sink {
     /// it: a peer that is gone must not be served until there happens to be something to send.
     fn gone(&self) -> bool;
     /// One bounded write of bytes at the front of `from`, which is not empty.
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome;
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome;
     /// The same from a kernel pipe. Asked only if the pipe was made for [opaque](super::Pipe::opaque) bytes.
     fn splice_from(&mut self, _from: &mut KernelPipe) -> Outcome {
         Err(Errno::EOPNOTSUPP)
     }
     /// All bytes were delivered and no more will come. Called once, and not if it is gone.
-    fn shut(&mut self, tools: &mut Tools);
+    fn shut(&mut self, resources: &mut Resources);
+    /// The source broke: what was delivered is not all, and must not be taken for all.
+    fn break_off(&mut self) {}
 }

@@ -19,8 +19,8 @@ use nix::errno::Errno;
 
 use super::ends::{Progress, Sink, Source};
 use super::kernel_pipe::KernelPipe;
+use super::resources::Resources;
 use super::rule::{Event, State, rule};
-use super::tools::Tools;
 use crate::utils::buffer::BufferList;
 
 /// A read of this many bytes is a large one: to copy them costs more than what a kernel pipe costs,
@@ -76,6 +76,11 @@ impl Pipe {
         matches!(self.state, State::Shut | State::Failed)
     }
 
+    /// Whether bytes of this direction were lost, or would be.
+    pub fn failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     /// The number of bytes on their way.
     pub fn held(&self) -> usize {
         match &self.held {
@@ -103,13 +108,13 @@ impl Pipe {
     }
 
     /// One read, if there is room. Returns how many bytes came.
-    pub fn fill(&mut self, source: &mut impl Source, tools: &mut Tools) -> usize {
+    pub fn fill(&mut self, source: &mut impl Source, resources: &mut Resources) -> usize {
         if !self.can_fill(source) {
             return 0;
         }
-        self.choose(source.splices(), tools);
+        self.choose(source.splices(), resources);
         let outcome = match &mut self.held {
-            Held::Here(list) => source.read_into(list, tools),
+            Held::Here(list) => source.read_into(list, resources),
             Held::InKernel(pipe) => source.splice_into(pipe),
         };
         match outcome {
@@ -117,27 +122,28 @@ impl Pipe {
                 self.weigh(count);
                 return count;
             }
-            Ok(Progress::Blocked) => self.choose(false, tools), // who waits keeps no kernel pipe
-            Ok(Progress::Eof) => self.on(Event::SourceEnded, tools),
+            Ok(Progress::Blocked) => self.choose(false, resources), // who waits keeps no kernel pipe
+            Ok(Progress::Eof) => self.on(Event::SourceEnded, resources),
+            Ok(Progress::Broken) => self.on(Event::SourceBroken, resources),
             Err(errno) => {
                 debug!("The source failed: {}", errno.desc());
-                self.on(Event::SourceEnded, tools);
+                self.on(Event::SourceEnded, resources);
             }
         }
         0
     }
 
     /// Decides what the next bytes are held in, if nothing is held now.
-    fn choose(&mut self, splices: bool, tools: &mut Tools) {
+    fn choose(&mut self, splices: bool, resources: &mut Resources) {
         match &self.held {
             _ if self.held() > 0 => {}
             Held::Here(_) if self.opaque && splices && self.bulk >= BULKY => {
-                match tools.kernel_pipes.lend() {
+                match resources.kernel_pipes.lend() {
                     Some(pipe) => self.held = Held::InKernel(pipe),
                     None => self.bulk = 0, // for want of descriptors: some other time
                 }
             }
-            Held::InKernel(_) if !splices || self.bulk < BULKY => self.put_down(tools),
+            Held::InKernel(_) if !splices || self.bulk < BULKY => self.put_down(resources),
             _ => {}
         }
     }
@@ -151,46 +157,46 @@ impl Pipe {
     }
 
     /// Gives back what bytes are held in, with those that are.
-    fn put_down(&mut self, tools: &mut Tools) {
+    fn put_down(&mut self, resources: &mut Resources) {
         match mem::replace(&mut self.held, Held::Here(BufferList::new())) {
-            Held::Here(mut list) => list.clear(&mut tools.chunks),
-            Held::InKernel(pipe) => tools.kernel_pipes.take_back(pipe),
+            Held::Here(mut list) => list.clear(&mut resources.chunks),
+            Held::InKernel(pipe) => resources.kernel_pipes.take_back(pipe),
         }
     }
 
     /// Writes what is held as far as the sink takes it. Returns how many bytes went.
-    pub fn drain(&mut self, sink: &mut impl Sink, tools: &mut Tools) -> usize {
+    pub fn drain(&mut self, sink: &mut impl Sink, resources: &mut Resources) -> usize {
         if !self.can_drain(sink) {
             return 0;
         }
         let before = self.held();
-        let written = self.write(sink, tools);
+        let written = self.write(sink, resources);
         let moved = before - self.held();
         if let Err(errno) = written {
             debug!("The sink failed: {}", errno.desc());
-            self.on(Event::SinkGone, tools);
+            self.on(Event::SinkGone, resources);
         } else if self.held() == 0 {
-            self.on(Event::Emptied, tools);
+            self.on(Event::Emptied, resources);
         }
         if self.state == State::Shut {
-            sink.shut(tools); // once: what is over is not drained again
+            sink.shut(resources); // once: what is over is not drained again
         }
         moved
     }
 
-    fn write(&mut self, sink: &mut impl Sink, tools: &mut Tools) -> Result<(), Errno> {
+    fn write(&mut self, sink: &mut impl Sink, resources: &mut Resources) -> Result<(), Errno> {
         if sink.gone() {
             return Err(Errno::EPIPE);
         }
         while self.held() > 0 && sink.writable() {
             let outcome = match &mut self.held {
-                Held::Here(list) => sink.write_from(list, tools),
+                Held::Here(list) => sink.write_from(list, resources),
                 Held::InKernel(pipe) => sink.splice_from(pipe),
             };
             match outcome? {
                 Progress::Moved(1..) => {}
                 // 0 bytes: again in the next turn, so that this one is bounded.
-                Progress::Moved(0) | Progress::Blocked | Progress::Eof => break,
+                Progress::Moved(0) | Progress::Blocked | Progress::Eof | Progress::Broken => break,
             }
         }
         Ok(())
@@ -198,10 +204,10 @@ impl Pipe {
 
     /// Goes by the [`rule`]. Who is over holds nothing: the bytes of a direction that failed are
     /// dropped.
-    pub fn on(&mut self, event: Event, tools: &mut Tools) {
+    pub fn on(&mut self, event: Event, resources: &mut Resources) {
         self.state = rule(self.state, event);
         if self.settled() {
-            self.put_down(tools);
+            self.put_down(resources);
         }
     }
 }

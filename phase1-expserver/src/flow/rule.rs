@@ -18,6 +18,8 @@ pub enum State {
 pub enum Event {
     /// The source has said its last byte: in order, or because it has failed after it.
     SourceEnded,
+    /// The source has failed before its last byte: what came is not all.
+    SourceBroken,
     /// Nothing is held any more.
     Emptied,
     /// The sink has failed, or nobody waits for it any longer.
@@ -32,10 +34,12 @@ pub fn rule(state: State, event: Event) -> State {
         // What the source said before its end is still delivered.
         (SourceEnded, Open) => Draining,
         (Emptied, Draining) => Shut,
+        // What is held is a part of something that will never be complete.
+        (SourceBroken, Open) => Failed,
         // Nobody to deliver to.
         (SinkGone, Open | Draining) => Failed,
         // It was over already, or still goes on.
-        (SourceEnded, Draining | Shut | Failed)
+        (SourceEnded | SourceBroken, Draining | Shut | Failed)
         | (Emptied, Open | Shut | Failed)
         | (SinkGone, Shut | Failed) => state,
     }

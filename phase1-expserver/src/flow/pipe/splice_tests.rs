@@ -14,11 +14,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::kernel_pipe::CAPACITY;
 use crate::network::connection::Connection;
-use crate::network::rig::{Edges, connected, tools};
+use crate::network::rig::{Edges, connected, resources};
 
 /// A pipe from one connection to another, with the far ends of both.
 struct Rig {
-    tools: Tools,
+    resources: Resources,
     pipe: Pipe,
     source: Connection,
     sink: Connection,
@@ -38,7 +38,7 @@ impl Rig {
         receiver.set_nonblocking(true).unwrap();
         let edges = [Edges::of(&source), Edges::of(&sink)];
         Rig {
-            tools: tools(),
+            resources: resources(),
             pipe: Pipe::opaque(64 * 1024, State::Open),
             source: Connection::new(source),
             sink: Connection::new(sink),
@@ -61,8 +61,8 @@ impl Rig {
             }
         }
         while self.pipe.can_fill(&self.source) || self.pipe.can_drain(&self.sink) {
-            self.pipe.fill(&mut self.source, &mut self.tools);
-            self.pipe.drain(&mut self.sink, &mut self.tools);
+            self.pipe.fill(&mut self.source, &mut self.resources);
+            self.pipe.drain(&mut self.sink, &mut self.resources);
         }
     }
 
@@ -106,7 +106,7 @@ fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     let mut rig = Rig::new();
     rig.make_bulky();
     assert!(!rig.is_in_kernel(), "who waits holds none");
-    assert_eq!(rig.tools.kernel_pipes.lent(), 0);
+    assert_eq!(rig.resources.kernel_pipes.lent(), 0);
 
     // Until the receiver, who does not read, has filled all there is.
     let (large, mut sent) = (bytes(1 << 20), 0);
@@ -117,7 +117,7 @@ fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     }
     assert!(rig.is_in_kernel() && rig.pipe.held() > 0);
     assert!(rig.pipe.held() <= CAPACITY + 64 * 1024);
-    assert_eq!(rig.tools.chunks.lent(), 0);
+    assert_eq!(rig.resources.chunks.lent(), 0);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn the_way_changes_only_while_nothing_is_held() {
     let mut rig = Rig::new();
     for piece in [b"first, ", b"second."] {
         rig.sender.write_all(piece).unwrap();
-        while rig.pipe.fill(&mut rig.source, &mut rig.tools) == 0 {
+        while rig.pipe.fill(&mut rig.source, &mut rig.resources) == 0 {
             rig.source.notice(rig.edges[0].next());
         }
         rig.pipe.bulk = BULKY; // from here on it would have a kernel pipe
@@ -157,11 +157,11 @@ fn only_opaque_bytes_go_through_the_kernel() {
     rig.pipe = Pipe::new(64 * 1024, State::Open);
     rig.make_bulky();
     rig.sender.write_all(&bytes(4 * LARGE)).unwrap();
-    while rig.pipe.fill(&mut rig.source, &mut rig.tools) == 0 {
+    while rig.pipe.fill(&mut rig.source, &mut rig.resources) == 0 {
         rig.source.notice(rig.edges[0].next());
     }
     assert!(!rig.is_in_kernel());
-    rig.pipe.on(Event::SinkGone, &mut rig.tools);
+    rig.pipe.on(Event::SinkGone, &mut rig.resources);
 }
 
 #[test]
@@ -249,6 +249,6 @@ proptest! {
         rig.receiver.set_nonblocking(false).unwrap();
         rig.receiver.read_to_end(&mut arrived).unwrap();
         prop_assert!(arrived == sent, "{} bytes sent, {} arrived", sent.len(), arrived.len());
-        prop_assert_eq!((rig.tools.chunks.lent(), rig.tools.kernel_pipes.lent()), (0, 0));
+        prop_assert_eq!((rig.resources.chunks.lent(), rig.resources.kernel_pipes.lent()), (0, 0));
     }
 }

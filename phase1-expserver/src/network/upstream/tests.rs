@@ -9,7 +9,7 @@ use nix::sys::socket::sockopt::TcpNoDelay;
 use super::*;
 use crate::flow::{Progress, Sink, Source};
 use crate::network::listener::Listener;
-use crate::network::rig::{Edges, read, reset, tools, wait_until};
+use crate::network::rig::{Edges, read, reset, resources, wait_until};
 use crate::utils::buffer::BufferList;
 
 fn upstream() -> (TcpListener, SocketAddr) {
@@ -52,10 +52,10 @@ fn an_upstream_that_listens_is_reached() {
     let mut connection = connection(settle(begin(&[address]), &[address]));
     assert_eq!(getsockopt(&connection, TcpNoDelay), Ok(true));
     assert!(connection.writable() && !connection.readable() && !connection.is_dead());
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(3, &mut tools.chunks)[..3].copy_from_slice(b"abc");
-    list.commit(3, &mut tools.chunks);
-    let sent = connection.write_from(&mut list, &mut tools);
+    let (mut resources, mut list) = (resources(), BufferList::new());
+    list.room(3, &mut resources.chunks)[..3].copy_from_slice(b"abc");
+    list.commit(3, &mut resources.chunks);
+    let sent = connection.write_from(&mut list, &mut resources);
     assert_eq!(sent, Ok(Progress::Moved(3)));
     let mut bytes = [0; 3];
     listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();

@@ -1,4 +1,4 @@
-//! What the ends of a pipe share: [`Tools`], one per event loop.
+//! What the ends of a pipe share: [`Resources`], one per event loop.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
 
 /// What the ends of a pipe need to do their work, one per event loop.
-pub struct Tools {
+pub struct Resources {
     /// Memory for bytes on their way.
     pub chunks: ChunkPool,
     /// For bytes that stay in the kernel.
@@ -20,9 +20,9 @@ pub struct Tools {
     pub now: Instant,
 }
 
-impl Tools {
+impl Resources {
     pub fn new(transcript: Transcript) -> Self {
-        Tools {
+        Resources {
             chunks: ChunkPool::new(),
             kernel_pipes: KernelPipes::default(),
             transcript,
