@@ -53,7 +53,8 @@ fn buffers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("buffer: append and consume");
     for size in SIZES {
         let bytes = vec![7; size];
-        let (mut pool, mut list) = (ChunkPool::new(), BufferList::new());
+        let mut pool = ChunkPool::new();
+        let mut list = BufferList::new();
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} bytes"), |bencher| {
             bencher.iter(|| {

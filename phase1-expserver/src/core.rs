@@ -334,9 +334,10 @@ impl Core {
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
         let resources = &mut self.shared.resources;
-        let stdout = match resources.transcript.flush() {
-            true => None,
-            false => Some(resources.now + STDOUT_PAUSE),
+        let stdout = if resources.transcript.flush() {
+            None
+        } else {
+            Some(resources.now + STDOUT_PAUSE)
         };
         resources.warnings.flush(resources.now);
         let next = [stdout, resources.warnings.due()]

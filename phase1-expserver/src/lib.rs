@@ -52,6 +52,7 @@
 //! what follows for the exchange, core what follows for the session.
 
 #![warn(clippy::mod_module_files)] // `core.rs` beside `core/`, no `mod.rs`
+#![warn(clippy::match_bool)] // `if`
 
 pub mod config;
 pub mod core;

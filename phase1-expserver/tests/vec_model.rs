@@ -195,7 +195,8 @@ fn op(max: u8) -> impl Strategy<Value = Op> {
 }
 
 fn range(len: usize, a: usize, b: usize) -> std::ops::Range<usize> {
-    let (a, b) = (a % (len + 1), b % (len + 1));
+    let a = a % (len + 1);
+    let b = b % (len + 1);
     a.min(b)..a.max(b)
 }
 

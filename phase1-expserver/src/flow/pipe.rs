@@ -150,9 +150,10 @@ impl Pipe {
 
     /// Judges the flow by what one read has brought.
     fn weigh(&mut self, count: usize) {
-        self.bulk = match count >= LARGE {
-            true => (self.bulk + 1).min(2 * BULKY),
-            false => self.bulk.saturating_sub(1),
+        self.bulk = if count >= LARGE {
+            (self.bulk + 1).min(2 * BULKY)
+        } else {
+            self.bulk.saturating_sub(1)
         };
     }
 

@@ -164,9 +164,10 @@ impl Connection {
     fn silence(&mut self) -> Progress {
         self.readable = false;
         // Once only: what comes later is there for who reads on (a lingering close does).
-        match mem::take(&mut self.last_call) {
-            true => Progress::Eof,
-            false => Progress::Blocked,
+        if mem::take(&mut self.last_call) {
+            Progress::Eof
+        } else {
+            Progress::Blocked
         }
     }
 }

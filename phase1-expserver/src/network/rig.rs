@@ -83,7 +83,8 @@ pub fn resources() -> Resources {
 
 /// One read, and what it brought.
 pub fn read(source: &mut impl Source) -> (Outcome, Vec<u8>) {
-    let (mut resources, mut list) = (resources(), BufferList::new());
+    let mut resources = resources();
+    let mut list = BufferList::new();
     let outcome = source.read_into(&mut list, &mut resources);
     let bytes = list.front().to_vec();
     list.clear(&mut resources.chunks);

@@ -42,9 +42,13 @@ fn take_all(list: &mut BufferList, taken: &mut Vec<u8>, resources: &mut Resource
 /// The answers to a stream that arrives in pieces of `sizes` bytes, over and over, and whose
 /// answers are fetched only before the pieces for which `fetches` says so, and where they must be.
 fn answers(stream: &[u8], sizes: &[usize], fetches: &[bool]) -> Vec<u8> {
-    let (mut framer, mut resources) = (Framer::new(), resources());
-    let (mut arrived, mut out, mut taken) = (BufferList::new(), BufferList::new(), Vec::new());
-    let (mut rest, mut turn) = (stream, 0);
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
+    let mut out = BufferList::new();
+    let mut taken = Vec::new();
+    let mut rest = stream;
+    let mut turn = 0;
     while !rest.is_empty() || !arrived.is_empty() {
         let size = sizes[turn % sizes.len()].min(rest.len());
         put(&mut arrived, &rest[..size], &mut resources);
@@ -148,7 +152,9 @@ fn a_character_cut_by_the_limit_makes_its_piece_one_of_bytes() {
 
 #[test]
 fn who_fetches_no_answers_gets_no_more_of_them() {
-    let (mut framer, mut resources, mut arrived) = (Framer::new(), resources(), BufferList::new());
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
     put(&mut arrived, &[b'\n'; 3 * CHUNK], &mut resources);
     while framer.writable() {
         framer.write_from(&mut arrived, &mut resources).unwrap();
@@ -170,7 +176,9 @@ fn who_fetches_no_answers_gets_no_more_of_them() {
 /// In the middle of a chunk as well, so that one write cannot double what is owed.
 #[test]
 fn framing_stops_where_enough_is_owed() {
-    let (mut framer, mut resources, mut arrived) = (Framer::new(), resources(), BufferList::new());
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
     put(&mut arrived, &[b'\n'; CHUNK - 5], &mut resources);
     framer.write_from(&mut arrived, &mut resources).unwrap();
     put(&mut arrived, &[b'\n'; 100], &mut resources);
@@ -181,7 +189,9 @@ fn framing_stops_where_enough_is_owed() {
 
 #[test]
 fn an_idle_framer_holds_no_memory() {
-    let (mut framer, mut resources, mut arrived) = (Framer::new(), resources(), BufferList::new());
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
     for part in [&b"hel"[..], b"lo\n"] {
         put(&mut arrived, part, &mut resources);
         framer.write_from(&mut arrived, &mut resources).unwrap();
@@ -195,7 +205,9 @@ fn an_idle_framer_holds_no_memory() {
 
 #[test]
 fn a_framer_that_was_stopped_owes_nothing() {
-    let (mut framer, mut resources, mut arrived) = (Framer::new(), resources(), BufferList::new());
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
     put(&mut arrived, b"hello\nwor", &mut resources);
     framer.write_from(&mut arrived, &mut resources).unwrap();
     assert!(!framer.gone());

@@ -71,7 +71,8 @@ fn each_way(check: impl Fn(&str, &dyn Fn(&Path) -> Result<File, FileError>)) {
 }
 
 fn read_one(file: &mut File) -> (Outcome, Vec<u8>) {
-    let (mut resources, mut list) = (Resources::new(Transcript::default()), BufferList::new());
+    let mut resources = Resources::new(Transcript::default());
+    let mut list = BufferList::new();
     let outcome = file.read_into(&mut list, &mut resources);
     let bytes = list.front().to_vec();
     list.clear(&mut resources.chunks);
@@ -197,7 +198,8 @@ fn without_the_system_call_the_descriptor_is_checked() {
 #[test]
 fn the_folder_is_the_one_that_was_opened() {
     let (house, public) = house();
-    let (old, new) = (house.path().join("public"), house.path().join("renamed"));
+    let old = house.path().join("public");
+    let new = house.path().join("renamed");
     fs::rename(&old, &new).unwrap();
     symlink("public2", &old).unwrap();
     for open in [File::open, by_check] {

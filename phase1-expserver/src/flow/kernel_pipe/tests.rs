@@ -16,7 +16,8 @@ fn a_pipe_full_of_small_pieces_loses_nothing() {
     }
     source.notice(Edges::of(&source).next());
     let (sink, mut receiver) = connected();
-    let (mut sink, mut pipe) = (Connection::new(sink), KernelPipe::new().unwrap());
+    let mut sink = Connection::new(sink);
+    let mut pipe = KernelPipe::new().unwrap();
     let mut was_full = false;
     while source.readable() || !pipe.is_empty() {
         while source.readable() && !pipe.is_full() {
@@ -37,7 +38,8 @@ fn a_pipe_full_of_small_pieces_loses_nothing() {
 #[test]
 fn a_socket_is_empty_when_the_pipe_is_and_nothing_comes() {
     let (socket, mut peer) = connected();
-    let (mut source, mut pipe) = (Connection::new(socket), KernelPipe::new().unwrap());
+    let mut source = Connection::new(socket);
+    let mut pipe = KernelPipe::new().unwrap();
     peer.write_all(b"abc").unwrap();
     source.notice(Edges::of(&source).next());
     assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(3)));

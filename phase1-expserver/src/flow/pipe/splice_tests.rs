@@ -109,7 +109,8 @@ fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     assert_eq!(rig.resources.kernel_pipes.lent(), 0);
 
     // Until the receiver, who does not read, has filled all there is.
-    let (large, mut sent) = (bytes(1 << 20), 0);
+    let large = bytes(1 << 20);
+    let mut sent = 0;
     rig.sender.set_nonblocking(true).unwrap();
     while let Ok(count) = rig.sender.write(&large[sent % 1000..]) {
         sent += count;
@@ -195,7 +196,8 @@ fn urgent_data_in_a_bulky_flow_loses_nothing() {
         if ends {
             rig.sender.shutdown(Shutdown::Write).unwrap();
         }
-        let (mut arrived, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+        let mut arrived = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
         while arrived.len() < 2 * large.len() {
             rig.run();
             rig.receive(&mut arrived, usize::MAX);
@@ -213,9 +215,12 @@ enum Step {
 
 fn a_step() -> impl Strategy<Value = Step> {
     let sizes = prop_oneof![1..100usize, 1..300_000usize];
-    (any::<bool>(), sizes).prop_map(|(send, size)| match send {
-        true => Step::Send(size),
-        false => Step::Receive(size),
+    (any::<bool>(), sizes).prop_map(|(send, size)| {
+        if send {
+            Step::Send(size)
+        } else {
+            Step::Receive(size)
+        }
     })
 }
 
@@ -228,7 +233,8 @@ proptest! {
     fn a_flow_is_the_same_stream_whatever_holds_it(steps in vec_of(a_step(), 1..60)) {
         let mut rig = Rig::new();
         rig.sender.set_nonblocking(true).unwrap();
-        let (mut sent, mut arrived) = (Vec::new(), Vec::new());
+        let mut sent = Vec::new();
+        let mut arrived = Vec::new();
         let mut left = VecDeque::from(steps);
         while let Some(step) = left.pop_front() {
             match step {

@@ -24,7 +24,8 @@ fn got(bytes: &[u8]) -> (Outcome, Vec<u8>) {
 }
 
 fn write(connection: &mut Connection, bytes: &[u8]) -> Outcome {
-    let (mut resources, mut list) = (resources(), BufferList::new());
+    let mut resources = resources();
+    let mut list = BufferList::new();
     list.room(bytes.len(), &mut resources.chunks)[..bytes.len()].copy_from_slice(bytes);
     list.commit(bytes.len(), &mut resources.chunks);
     let outcome = connection.write_from(&mut list, &mut resources);
@@ -76,7 +77,8 @@ fn a_full_read_is_not_the_last() {
     peer.write_all(&[7; 2 * LEAST_READ]).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN);
     connection.notice(Edges::of(&connection).next());
-    let (mut resources, mut list) = (resources(), BufferList::new());
+    let mut resources = resources();
+    let mut list = BufferList::new();
     list.room(CHUNK, &mut resources.chunks);
     list.commit(CHUNK - LEAST_READ, &mut resources.chunks);
     let first = connection.read_into(&mut list, &mut resources);

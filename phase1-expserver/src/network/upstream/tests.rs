@@ -52,7 +52,8 @@ fn an_upstream_that_listens_is_reached() {
     let mut connection = connection(settle(begin(&[address]), &[address]));
     assert_eq!(getsockopt(&connection, TcpNoDelay), Ok(true));
     assert!(connection.writable() && !connection.readable() && !connection.is_dead());
-    let (mut resources, mut list) = (resources(), BufferList::new());
+    let mut resources = resources();
+    let mut list = BufferList::new();
     list.room(3, &mut resources.chunks)[..3].copy_from_slice(b"abc");
     list.commit(3, &mut resources.chunks);
     let sent = connection.write_from(&mut list, &mut resources);
@@ -160,7 +161,8 @@ fn addresses_are_tried_in_turn() {
 fn the_next_address_has_a_deadline_of_its_own() {
     let (_silent, one) = upstream();
     let (_listener, other) = upstream();
-    let (addresses, later) = ([one, other], Instant::now() + Duration::from_secs(1));
+    let addresses = [one, other];
+    let later = Instant::now() + Duration::from_secs(1);
     // No event was noted: as far as it knows the first does not answer.
     let Ok(Settled::Trying(attempt)) = begin(&addresses).settle(&addresses, later) else {
         panic!("the next is not tried");
