@@ -1,4 +1,4 @@
-//! How clients come in: accepting, within what the process may have of descriptors.
+//! How clients come in: accepting them, within the descriptor limit of the process.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,13 +13,15 @@ use crate::network::connection::Connection;
 use crate::network::listener::{Accept, Listener};
 use crate::vec::{Key, XpsVec};
 
-/// Clients accepted per listener and turn: a rush of new ones must not make the others wait.
+/// At most this many clients are accepted per listener and turn, so that a rush of new clients does
+/// not starve the connected ones.
 pub(super) const ACCEPTS: usize = 64;
-/// How long no one is accepted after descriptors ran out, unless some become free.
+/// How long to stop accepting after running out of descriptors. A session that ends also ends the
+/// pause.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Accepts those who wait, up to a limit.
+    /// Accepts waiting clients, up to a limit.
     pub(super) fn accept(&mut self, key: Key<Listener>) {
         if let Some(listener) = self.listeners.get_mut(key) {
             listener.queued = false;
@@ -41,10 +43,10 @@ impl Core {
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
             }
         }
-        self.queue_listener(key); // more may be waiting, and no edge will tell
+        self.queue_listener(key); // more may be waiting, and epoll will not report them again
     }
 
-    /// Takes in a client. The only place where a session begins.
+    /// Opens a session for a new client. The only place where a session begins.
     fn admit(&mut self, client: OwnedFd, service: u16) {
         let session = Session::open(Connection::new(client), service, &mut self.shared);
         let key = self.sessions.insert(session);
@@ -68,8 +70,8 @@ impl Core {
         self.follow(key, next);
     }
 
-    /// Descriptors ran out, or memory. The clients wait in the kernel's queue, and no edge tells of
-    /// them again.
+    /// Stops accepting for a while: descriptors or memory ran out. The clients wait in the kernel's
+    /// queue, and epoll does not report them again.
     fn pause_accepting(&mut self, errno: Errno) {
         let text = format!("cannot accept clients, they wait: {}", errno.desc());
         self.shared.resources.warn(text);
@@ -80,7 +82,7 @@ impl Core {
         }
     }
 
-    /// Descriptors may have become free.
+    /// Accepts clients again, because descriptors may have become free.
     pub(super) fn resume_accepting(&mut self) {
         let Some(at) = self.retry.take() else {
             return;
@@ -95,7 +97,8 @@ impl Core {
     }
 }
 
-/// Takes a descriptor into reserve. To accept clients goes before keeping unused kernel pipes.
+/// Takes a descriptor into reserve, if necessary by closing unused kernel pipes: accepting clients
+/// is more important than keeping those.
 fn retake_spare(shared: &mut Shared) -> bool {
     let pipes = &mut shared.resources.kernel_pipes;
     shared.spare.retake() || pipes.close_unused() && shared.spare.retake()

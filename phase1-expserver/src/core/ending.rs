@@ -1,4 +1,4 @@
-//! How the server ends: in order when it is told once, at once when it is told again.
+//! How a core ends: in order after the first signal, immediately after the second.
 
 use log::{info, warn};
 
@@ -9,7 +9,7 @@ use crate::vec::XpsVec;
 use crate::vec::slots::Slots;
 
 impl Core {
-    /// Somebody wants the server to end. The first time in order, the second time at once.
+    /// Signals have arrived. The first one begins an orderly end, the second one forces the end.
     pub(super) fn begin_to_end(&mut self) {
         for _ in 0..self.events.signals() {
             match self.phase {
@@ -21,7 +21,7 @@ impl Core {
 
     fn begin_drain(&mut self) {
         self.accept_the_last();
-        info!("Server ends, clients: {}", self.sessions.len());
+        info!("Stopping ({} connected)", clients(self.sessions.len()));
         self.phase = Phase::Draining;
         self.shared.ending = true;
         self.listeners = Slots::new();
@@ -37,8 +37,8 @@ impl Core {
         }
     }
 
-    /// Those in the kernel's queue were let in by it, and may have spoken. To close the listeners
-    /// would reset them.
+    /// Accepts the clients that are still in the listen queues. The kernel has completed their
+    /// connections, and they may have sent data. Closing the listeners would reset them.
     fn accept_the_last(&mut self) {
         let listeners: XpsVec<_> = self.listeners.iter().map(|(key, _)| key).collect();
         let most = self.shared.config.limits.backlog as usize;
@@ -46,25 +46,25 @@ impl Core {
             for _ in 0..=most / ACCEPTS {
                 self.accept(key);
                 if !self.listeners.get(key).is_some_and(|it| it.queued) {
-                    break; // nobody waits any more
+                    break; // its queue is empty
                 }
             }
         }
     }
 
-    /// Ends all sessions, whatever is left. Who is owed something is reset.
-    pub(super) fn cut_off(&mut self) {
+    /// Closes all sessions now, because of `why`. A connection with undelivered data is reset.
+    pub(super) fn cut_off(&mut self, why: &str) {
         let mut lost = 0;
         for (key, session) in self.sessions.iter_mut() {
             lost += usize::from(session.cut(&mut self.shared.resources));
             self.doomed.push(key);
         }
         if lost > 0 {
-            warn!("Clients cut off, for they did not end in time: {lost}");
+            warn!("{why}: {} cut off", clients(lost));
         }
     }
 
-    /// The last words. In debug builds it is checked that nothing was forgotten.
+    /// Writes the last log lines. Debug builds also check that nothing has leaked.
     pub(super) fn end(mut self, ended: Ended) -> Ended {
         self.shared.resources.transcript.flush();
         self.shared.resources.warnings.flush_all();
@@ -77,4 +77,8 @@ impl Core {
         }
         ended
     }
+}
+
+fn clients(count: usize) -> String {
+    format!("{count} client{}", if count == 1 { "" } else { "s" })
 }

@@ -1,7 +1,7 @@
-//! What happens with one client, from accept to close: [`Session`].
+//! One client, from accept to close: [`Session`].
 //!
-//! A session owns its client's connection, the **backend** that the listener's role gives it, and the
-//! two pipes between them:
+//! A session owns the connection to its client, the **backend** that its role asks for, and the two
+//! pipes between them:
 //!
 //! ```text
 //!            up                        up                       up
@@ -10,9 +10,10 @@
 //!           down                      down               (echo: itself)              down
 //! ```
 //!
-//! It joins sources to sinks and knows when the exchange is over; the bytes pass through the pipes,
-//! not through here. Core owns it, tells it of events and calls [`step`](Session::step) when it is
-//! its turn. It registers, receives and sends nothing itself, and it never sees another session.
+//! It connects sources to sinks and knows when the exchange is over. The bytes go through the
+//! pipes, not through this file. Core owns the session, passes events to it and calls
+//! [`step`](Session::step) when it is its turn. A session registers no descriptor, calls neither
+//! recv nor send, and never sees another session.
 
 pub mod closing;
 mod opening;
@@ -31,31 +32,33 @@ use crate::network::connection::Connection;
 use crate::network::socket::Readiness;
 use crate::network::upstream::Attempt;
 
-/// How many reads and writes per pipe one step takes while there is something to move. More would
-/// make others wait longer, fewer would make bulk pay for more turns.
+/// How many times one step reads and writes per pipe, while there is something to move. With more,
+/// other sessions wait longer; with fewer, bulk transfers need more turns.
 const ROUNDS: usize = 4;
-/// And how many bytes, in and out: a kernel pipe takes much at once.
+/// The same limit in bytes, in and out, because a kernel pipe moves many at once.
 const STEP: usize = 1024 * 1024;
 
 /// What all sessions of a core share.
 pub struct Shared {
     pub config: Arc<Config>,
-    /// Present if a role sends files.
+    /// `Some` if a role sends files.
     pub public: Option<PublicFolder>,
     pub spare: Spare,
     pub resources: Resources,
-    /// The server has been told to end.
+    /// The first signal has arrived: the server is draining.
     pub ending: bool,
 }
 
-/// The other end, as seen from the client.
+/// What the client exchanges bytes with.
 enum Backend {
+    /// Nothing: the client gets its own bytes back.
     Echo,
+    /// An upstream that is not connected yet.
     Connecting(Attempt),
     Upstream(Connection),
     File(File),
     Framer(Box<Framer>),
-    /// There was none to be had.
+    /// The upstream cannot be reached, or the file cannot be opened.
     Unavailable,
 }
 
@@ -69,11 +72,11 @@ pub enum End {
 /// What core has to do after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing, until there is an event or the deadline has come.
+    /// Nothing, until there is an event or the deadline is reached.
     Wait,
     /// Give it another turn: it has work left.
     Again,
-    /// Register the backend's new socket, and give it another turn.
+    /// Register the new socket of its upstream, and give it another turn.
     Register,
     /// Destroy it at the end of the turn: it is over.
     Destroy,
@@ -83,27 +86,27 @@ pub enum Next {
 pub struct Session {
     client: Connection,
     backend: Backend,
-    /// From the client to the backend. An echo has only this one.
+    /// From the client to the backend. An echo uses only this one.
     up: Pipe,
     /// From the backend to the client.
     down: Pipe,
     /// Index of the service whose listener accepted the client.
     service: u16,
-    /// For core: it has a place in the queue.
+    /// For core: it is in the queue.
     pub queued: bool,
-    /// For core: the timer that is set.
+    /// For core: the timer that is set for it.
     pub timer: Option<Instant>,
     last_moved: Instant,
     /// What the kernel had not delivered when it was last asked.
     undelivered: u64,
-    /// Both directions are over: how long the ends are waited for, and when to see whether they
-    /// still have to be.
+    /// When both directions are over: how long the two ends are kept at most, and when to check
+    /// next whether they still have to be.
     linger_until: Option<Instant>,
     look_again: Option<Instant>,
 }
 
 impl Session {
-    /// The backend's socket, for core to register.
+    /// The socket of the connection to the upstream, for core to register.
     pub fn upstream_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.backend {
             Backend::Connecting(attempt) => Some(attempt.as_fd()),
@@ -117,18 +120,18 @@ impl Session {
         self.client.as_fd()
     }
 
-    /// Takes in an event. What it means comes to light in the next step.
+    /// Takes note of an event. The next step finds out what it means.
     pub fn notice(&mut self, end: End, seen: Readiness) {
         match (end, &mut self.backend) {
             (End::Client, _) => self.client.notice(seen),
             (End::Upstream, Backend::Connecting(attempt)) => attempt.notice(seen),
             (End::Upstream, Backend::Upstream(server)) => server.notice(seen),
-            (End::Upstream, _) => {} // it has just been given up
+            (End::Upstream, _) => {} // the upstream was given up in this turn
         }
     }
 
-    /// Moves what can be moved, within bounds, and finds out what is over. A timer only leads here:
-    /// it is the step that looks at the clock.
+    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step: it is
+    /// the step that looks at the clock.
     pub fn step(&mut self, shared: &mut Shared) -> Next {
         let new_socket = self.settle_attempt(shared);
         if self.move_bytes(&mut shared.resources) {
@@ -161,7 +164,7 @@ impl Session {
         moved > 0
     }
 
-    /// At most one read and what it takes to write it, per pipe.
+    /// Per pipe, at most one read and the writes that it needs. Returns the number of bytes moved.
     fn move_some(&mut self, resources: &mut Resources) -> usize {
         let (client, up, down) = (&mut self.client, &mut self.up, &mut self.down);
         match &mut self.backend {
@@ -174,13 +177,13 @@ impl Session {
                 flow(client, up, framer, resources) + flow(framer, down, client, resources)
             }
             Backend::File(file) => flow(file, down, client, resources),
-            // What the client sends meanwhile waits in the pipe, up to its threshold.
+            // Meanwhile the client's bytes wait in the pipe, up to its threshold.
             Backend::Connecting(_) => up.fill(client, resources) + down.drain(client, resources),
             Backend::Unavailable => down.drain(client, resources),
         }
     }
 
-    /// Whether a step would do anything. The same pipes and ends as in `move_some`.
+    /// Whether a step would do anything. Pairs the pipes with the same ends as `move_some`.
     pub fn has_work(&self) -> bool {
         let (client, up, down) = (&self.client, &self.up, &self.down);
         let moves = match &self.backend {
@@ -211,10 +214,10 @@ impl Session {
     }
 }
 
-// ---- its clock ---------------------------------------------------------------------------------
+// ---- timeouts ----------------------------------------------------------------------------------
 
 impl Session {
-    /// When to look at the clock, even if nothing happens.
+    /// When the session needs a step, even if there is no event.
     pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match &self.backend {
             Backend::Connecting(attempt) => Some(attempt.deadline()),
@@ -222,7 +225,8 @@ impl Session {
         }
     }
 
-    /// When the idle timeout is over. An attempt to connect has a timeout of its own.
+    /// When the idle timeout is over. It does not apply while the upstream is being connected: the
+    /// connect timeout does.
     fn idle_at(&self, limits: &Limits) -> Option<Instant> {
         match &self.backend {
             Backend::Connecting(_) => None,
@@ -230,6 +234,7 @@ impl Session {
         }
     }
 
+    /// Cuts off a session that has exceeded the idle timeout.
     fn cut_if_idle(&mut self, shared: &mut Shared) {
         if !self.is_over()
             && let Some(at) = self.idle_at(&shared.config.limits)
@@ -241,7 +246,7 @@ impl Session {
         }
     }
 
-    /// Whether it is `at` or later, and still nothing has moved.
+    /// Whether it is `at` or later, and the kernel has not delivered anything meanwhile either.
     fn has_stalled(&mut self, at: Instant, now: Instant) -> bool {
         if at > now {
             return false;
@@ -253,8 +258,8 @@ impl Session {
         !moved
     }
 
-    /// Bytes that the kernel holds go out without a word to us, megabytes of them: only to ask it now
-    /// and then shows that. Whether some have, since this was asked last.
+    /// Whether the kernel has delivered bytes since the last call. It may hold megabytes of ours,
+    /// and it reports no event when they go out, so it has to be asked.
     fn more_was_delivered(&mut self) -> bool {
         let left = match &self.backend {
             Backend::Upstream(server) => self.client.undelivered() + server.undelivered(),
@@ -275,7 +280,7 @@ fn flow(
     if !over && pipe.failed() {
         source.stop(resources);
         if !sink.gone() {
-            sink.break_off(); // it is the source that failed
+            sink.break_off(); // the source has failed, not the sink
         }
     }
     moved

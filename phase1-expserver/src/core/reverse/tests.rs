@@ -39,8 +39,9 @@ fn take_all(list: &mut BufferList, taken: &mut Vec<u8>, resources: &mut Resource
     }
 }
 
-/// The answers to a stream that arrives in pieces of `sizes` bytes, over and over, and whose
-/// answers are fetched only before the pieces for which `fetches` says so, and where they must be.
+/// The answers to a stream that arrives in pieces. `sizes` are the lengths of the pieces, `fetches`
+/// says before which pieces the answers are read; both lists are repeated. Answers are also read
+/// when the framer takes no more lines.
 fn answers(stream: &[u8], sizes: &[usize], fetches: &[bool]) -> Vec<u8> {
     let mut framer = Framer::new();
     let mut resources = resources();
@@ -71,7 +72,7 @@ fn answers(stream: &[u8], sizes: &[usize], fetches: &[bool]) -> Vec<u8> {
     }
     framer.shut(&mut resources);
     loop {
-        assert!(framer.readable(), "no event would tell of the end");
+        assert!(framer.readable(), "no event would report the end");
         match framer.read_into(&mut out, &mut resources) {
             Ok(Progress::Eof) => break,
             _ => take_all(&mut out, &mut taken, &mut resources),
@@ -102,7 +103,7 @@ fn a_lone_carriage_return_is_text() {
 fn utf8_by_character_anything_else_by_byte() {
     assert_eq!(reversed("añ€🦀\n".as_bytes()), "🦀€ña\n".as_bytes());
     assert_eq!(reversed(b"a\xffb\0c\n"), b"c\0b\xffa\n");
-    // One stray byte, and the bytes of `é` are just bytes too.
+    // One byte that is not UTF-8: the bytes of `é` are reversed one by one, too.
     assert_eq!(reversed(b"\xc3\xa9\xff\n"), b"\xff\xa9\xc3\n");
 }
 
@@ -151,7 +152,7 @@ fn a_character_cut_by_the_limit_makes_its_piece_one_of_bytes() {
 }
 
 #[test]
-fn who_fetches_no_answers_gets_no_more_of_them() {
+fn a_client_that_reads_no_answers_gets_no_more_of_them() {
     let mut framer = Framer::new();
     let mut resources = resources();
     let mut arrived = BufferList::new();
@@ -173,9 +174,9 @@ fn who_fetches_no_answers_gets_no_more_of_them() {
     );
 }
 
-/// In the middle of a chunk as well, so that one write cannot double what is owed.
+/// Also in the middle of a chunk, so that one write cannot double the waiting answers.
 #[test]
-fn framing_stops_where_enough_is_owed() {
+fn framing_stops_where_enough_answers_wait() {
     let mut framer = Framer::new();
     let mut resources = resources();
     let mut arrived = BufferList::new();
@@ -204,7 +205,7 @@ fn an_idle_framer_holds_no_memory() {
 }
 
 #[test]
-fn a_framer_that_was_stopped_owes_nothing() {
+fn a_framer_that_was_stopped_holds_nothing() {
     let mut framer = Framer::new();
     let mut resources = resources();
     let mut arrived = BufferList::new();

@@ -1,4 +1,4 @@
-//! How a session begins: its backend, from what the listener's role says to what is there.
+//! How a session begins: opens the backend that the role of its listener asks for.
 
 use std::mem;
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::network::connection::Connection;
 use crate::network::upstream::{Attempt, Settled};
 
 impl Session {
-    /// Gives the client the backend that its role asks for. If there is none to be had, nothing can be
-    /// sent: the client is closed in order, without a byte.
+    /// Opens the session of a client, with the backend that its role asks for. Without a backend
+    /// there is nothing to send: the client is closed in order, without a byte.
     pub fn open(client: Connection, service: u16, shared: &mut Shared) -> Session {
         let config = Arc::clone(&shared.config);
         let threshold = config.limits.pipe_threshold;
         let pipe = |state| match config.role(service) {
-            Role::Reverse => Pipe::new(threshold, state), // the framer has to see the bytes
+            Role::Reverse => Pipe::new(threshold, state), // the framer must see the bytes
             _ => Pipe::opaque(threshold, state),
         };
         let mut session = Session {
@@ -41,11 +41,11 @@ impl Session {
         match config.role(service) {
             Role::Echo => {
                 session.backend = Backend::Echo;
-                session.down = pipe(State::Shut); // the one pipe is `up`
+                session.down = pipe(State::Shut); // only `up` is used
             }
             Role::Reverse => session.backend = Backend::Framer(Box::default()),
             Role::File(path) => {
-                session.up = pipe(State::Failed); // nobody wants what the client sends
+                session.up = pipe(State::Failed); // what the client sends is discarded
                 session.open_file(path, shared);
             }
             Role::Proxy(route) => session.begin_to_connect(route, shared),
@@ -56,7 +56,7 @@ impl Session {
     fn open_file(&mut self, path: &Path, shared: &mut Shared) {
         let opened = match &shared.public {
             Some(public) => shared.spare.spend_on(|| File::open(public, path)),
-            None => Err(FileError::NotFound), // cannot be: core opens it if a role needs it
+            None => Err(FileError::NotFound), // cannot happen: core opens it if a role needs it
         };
         match opened {
             Ok(file) => self.backend = Backend::File(file),
@@ -77,8 +77,8 @@ impl Session {
         }
     }
 
-    /// Finds out what has become of the connection to the upstream. True when the next address is
-    /// tried, with a new socket.
+    /// Checks the attempt to connect to the upstream, if it is decided or its time is over. True if
+    /// the next address is tried, with a new socket.
     pub(super) fn settle_attempt(&mut self, shared: &mut Shared) -> bool {
         let now = shared.resources.now;
         let due = |attempt: &Attempt| attempt.is_decided() || attempt.deadline() <= now;
@@ -90,7 +90,7 @@ impl Session {
         let (Backend::Connecting(attempt), Role::Proxy(route)) =
             (backend, config.role(self.service))
         else {
-            return false; // cannot be: it was looked at just now
+            return false; // cannot happen: both were checked above
         };
         match attempt.settle(&route.addresses, connect_deadline(route, shared)) {
             Ok(Settled::Connected(server)) => {
@@ -107,10 +107,10 @@ impl Session {
         false
     }
 
-    /// The upstream cannot be reached, or its socket not be watched.
+    /// The upstream cannot be reached, or its socket cannot be registered.
     pub fn upstream_unavailable(&mut self, errno: Errno, shared: &mut Shared) {
         let Role::Proxy(route) = shared.config.role(self.service) else {
-            return; // cannot be: nobody else has one
+            return; // cannot happen: other roles have no upstream
         };
         let hint = match errno {
             Errno::ECONNREFUSED => format!(" (start one: `python3 -m http.server {}`)", route.port),
@@ -120,7 +120,7 @@ impl Session {
         self.backend_unavailable(text, shared);
     }
 
-    /// There will be no backend, `text` says why.
+    /// There is no backend; `text` says why. Both directions end, so the client is closed in order.
     fn backend_unavailable(&mut self, text: String, shared: &mut Shared) {
         shared.resources.warn(text);
         self.backend = Backend::Unavailable;
@@ -129,8 +129,8 @@ impl Session {
     }
 }
 
-/// Until when an address that is tried now may take: its equal share of the whole time. Else one
-/// that does not answer would leave nothing to the others.
+/// The deadline for an address that is tried now: an equal share of the connect timeout, so that
+/// one silent address cannot use up the time of the others.
 fn connect_deadline(route: &Route, shared: &Shared) -> Instant {
     let addresses = route.addresses.len().max(1) as u32;
     shared.resources.now + shared.config.limits.connect / addresses
