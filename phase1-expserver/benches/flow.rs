@@ -1,4 +1,4 @@
-//! The way of bytes without sockets: a buffer, and a pipe between a source and a sink in memory.
+//! The flow of bytes without sockets: a buffer, and a pipe between a source and a sink in memory.
 //! `cargo bench -p phase1-expserver --bench flow`.
 
 use std::hint::black_box;
@@ -8,10 +8,10 @@ use phase1_expserver::flow::{Outcome, Pipe, Progress, Resources, Sink, Source, S
 use phase1_expserver::utils::buffer::{BufferList, CHUNK, ChunkPool, LEAST_READ};
 use phase1_expserver::utils::logger::Transcript;
 
-/// A line, and as much as one read brings.
+/// The sizes of a read in bytes: a line, and a full chunk.
 const SIZES: [usize; 2] = [32, CHUNK];
 
-/// Always has these bytes once more, as fast as memory can be copied.
+/// A source that gives the same bytes again and again.
 struct Endless(Vec<u8>);
 
 impl Source for Endless {
@@ -28,7 +28,7 @@ impl Source for Endless {
     }
 }
 
-/// Takes everything and looks at nothing.
+/// A sink that takes everything and does nothing with it.
 struct Bottomless;
 
 impl Sink for Bottomless {
@@ -68,7 +68,7 @@ fn buffers(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a pipe adds to the copy: its two half-steps with all their questions.
+/// What a pipe costs beyond the copy: its two half-steps with all their checks.
 fn pipes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipe: fill and drain");
     for size in SIZES {

@@ -1,7 +1,7 @@
-//! Files to be sent. Nothing in here knows sockets.
+//! Files to be sent. No module in here knows sockets.
 //!
 //! - [`file`](mod@file): a file in the public folder as a source.
-//! - [`mime`]: what kind of thing a file is, by its name.
+//! - [`mime`]: the media type of a file, by its name.
 
 pub mod file;
 pub mod mime;

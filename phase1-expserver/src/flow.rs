@@ -1,11 +1,11 @@
-//! The flow of bytes in one direction, from a [`Source`] to a [`Sink`]. Nothing in here knows what
-//! the two are: `network`, `disk` and the line framer of `core` bring them.
+//! The flow of bytes in one direction, from a [`Source`] to a [`Sink`]. No module in here knows
+//! what the two are: `network`, `disk` and the line framer of `core` implement them.
 //!
-//! - `pipe`: the bytes on their way from a source to a sink.
+//! - `pipe`: takes bytes from a source and gives them to a sink.
 //! - `rule`: how a direction ends.
 //! - `ends`: what a source and a sink must be able to do.
-//! - `resources`: what they share.
-//! - `kernel_pipe`: bytes on their way that stay in the kernel (splice).
+//! - `resources`: what all sources and sinks of an event loop share.
+//! - `kernel_pipe`: bytes that stay in the kernel on their way (splice).
 
 mod ends;
 mod kernel_pipe;

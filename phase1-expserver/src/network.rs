@@ -1,9 +1,9 @@
-//! Sockets. Nothing in here knows epoll, roles or sessions.
+//! Sockets. No module in here knows epoll, roles or sessions.
 //!
 //! - [`listener`]: where clients come from.
-//! - [`upstream`]: a connection that is still to be made.
-//! - [`connection`]: one socket as a source and a sink.
-//! - [`socket`]: how a TCP socket is made, and what the kernel says about it.
+//! - [`upstream`]: a connection to an upstream, until it is established.
+//! - [`connection`]: an established connection as a source and a sink.
+//! - [`socket`]: how a TCP socket is made, and what the kernel reports about it.
 
 pub mod connection;
 pub mod listener;

@@ -1,4 +1,4 @@
-//! What phase 1 must do, one test a check: see `harness/src/checks/phase1/`.
+//! What phase 1 must do. One test per check: see `harness/src/checks/phase1/`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The two tables of the architecture chapter are the two functions that decide about closing.
+//! The two tables about closing in the architecture chapter are the same as the two functions.
 
 #![allow(clippy::unwrap_used)] // a helper of tests
 
@@ -11,7 +11,8 @@ const CHAPTER: &str = concat!(
     "/../docs/src/phase1/architecture.md"
 );
 
-/// The rows of the table whose heading begins with this cell: the first cell, and the others.
+/// The rows of the table whose heading begins with this cell. Each is its first cell and the
+/// others.
 fn table(heading: &str) -> Vec<(String, Vec<String>)> {
     let chapter = std::fs::read_to_string(CHAPTER).unwrap();
     let heading = format!("| {heading} |");

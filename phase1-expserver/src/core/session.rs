@@ -241,7 +241,7 @@ impl Session {
             && self.has_stalled(at, shared.resources.now)
         {
             self.cut(&mut shared.resources);
-            let text = "a client is cut off: nothing has moved for --idle-timeout";
+            let text = "Idle timeout: client cut off";
             shared.resources.warn(text.to_owned());
         }
     }

@@ -1,16 +1,15 @@
-//! The flow of bytes in one direction, from a [`Source`] to a [`Sink`]: [`Pipe`].
+//! One direction of an exchange, from a [`Source`] to a [`Sink`]: [`Pipe`].
 //!
-//! A pipe owns the bytes that are on their way and knows how far its direction has come on the way
-//! from open to over. It takes two half-steps: [`fill`](Pipe::fill) lets a source put bytes in,
-//! [`drain`](Pipe::drain) lets a sink take them out, so it never needs both at the same moment (the
-//! two may be one connection: that is an echo). Called by the session that owns it.
+//! A pipe owns the bytes that it has read and not written yet, and it knows the state of its
+//! direction. It works in two half-steps: [`fill`](Pipe::fill) lets a source put bytes in,
+//! [`drain`](Pipe::drain) lets a sink take them out. It never needs both ends at the same time, so
+//! the two may be the same connection: that is an echo. The session that owns the pipe calls it.
 //!
-//! What it holds the bytes in is one of two things: memory of ours, which is right for few bytes and
-//! for those that somebody has to see; or, for a flow that has proved bulky, a [`KernelPipe`], through
-//! which they pass without being copied. The way is the same, and it changes between the two only
-//! while nothing is held.
+//! A pipe holds its bytes in one of two ways. Memory is right for few bytes, and for bytes that the
+//! server must see. For a bulky flow there is a [`KernelPipe`], which the bytes pass through
+//! without being copied. A pipe changes from one to the other only while it holds nothing.
 //!
-//! It never touches a descriptor of a source or a sink and never waits.
+//! It never uses the descriptor of a source or a sink itself, and it never waits.
 
 use std::mem;
 
@@ -23,32 +22,33 @@ use super::resources::Resources;
 use super::rule::{Event, State, rule};
 use crate::utils::buffer::BufferList;
 
-/// A read of this many bytes is a large one: to copy them costs more than what a kernel pipe costs,
-/// a few system calls. Several of them make a flow bulky.
+/// A read of this many bytes is a large one. Copying them costs more than a kernel pipe, which
+/// costs a few system calls.
 const LARGE: usize = 16 * 1024;
+/// A flow is bulky after this many large reads more than small ones.
 const BULKY: u8 = 4;
 
-/// One direction: the bytes on their way and its [`State`].
+/// One direction: its [`State`], and the bytes that are not delivered yet.
 pub struct Pipe {
     state: State,
-    /// Nobody has to see the bytes.
+    /// The server need not see the bytes.
     opaque: bool,
-    /// How bulky the flow is: how many more large reads than small ones there were of late. As high
-    /// as twice [`BULKY`], so that a few small ones among them do not change the way.
+    /// How bulky the flow is: counts up with each large read and down with each small one. It goes
+    /// up to twice [`BULKY`], so that a few small reads do not take the kernel pipe away.
     bulk: u8,
     threshold: usize,
     held: Held,
 }
 
-/// The bytes on their way.
+/// What the bytes are held in.
 enum Held {
     Here(BufferList),
     InKernel(KernelPipe),
 }
 
 impl Pipe {
-    /// A pipe that is filled while it holds less than `threshold` bytes: the last read may go
-    /// beyond.
+    /// A pipe that is filled while it holds less than `threshold` bytes. The last read may exceed
+    /// it.
     pub fn new(threshold: usize, state: State) -> Self {
         Pipe {
             state,
@@ -59,7 +59,7 @@ impl Pipe {
         }
     }
 
-    /// The same for bytes that nobody has to see: if they are many, they are not copied.
+    /// The same for bytes that the server need not see: if they are many, they are not copied.
     pub fn opaque(threshold: usize, state: State) -> Self {
         Pipe {
             opaque: true,
@@ -76,12 +76,12 @@ impl Pipe {
         matches!(self.state, State::Shut | State::Failed)
     }
 
-    /// Whether bytes of this direction were lost, or would be.
+    /// Whether this direction has failed.
     pub fn failed(&self) -> bool {
         self.state == State::Failed
     }
 
-    /// The number of bytes on their way.
+    /// The number of bytes held.
     pub fn held(&self) -> usize {
         match &self.held {
             Held::Here(list) => list.len(),
@@ -89,11 +89,12 @@ impl Pipe {
         }
     }
 
-    /// Whether [`fill`](Pipe::fill) has something to do. Computed, never remembered: room, bytes
-    /// and the end of a direction come about in steps for which there is no event.
+    /// Whether [`fill`](Pipe::fill) has something to do. It is computed and never stored, because
+    /// room and ends appear in steps, and no event reports them.
     pub fn can_fill(&self, source: &impl Source) -> bool {
         let room = match &self.held {
-            // What does not fit the kernel pipe (its source has ended, say) waits until it is empty.
+            // If the source cannot splice any more (it has ended, for example), it waits until the
+            // kernel pipe is empty.
             Held::InKernel(pipe) => pipe.is_empty() || source.splices() && !pipe.is_full(),
             Held::Here(_) => true,
         };
@@ -107,7 +108,7 @@ impl Pipe {
         !self.settled() && (ended || sink.gone() || owed && sink.writable())
     }
 
-    /// One read, if there is room. Returns how many bytes came.
+    /// Reads once, if there is room. Returns the number of bytes.
     pub fn fill(&mut self, source: &mut impl Source, resources: &mut Resources) -> usize {
         if !self.can_fill(source) {
             return 0;
@@ -122,7 +123,7 @@ impl Pipe {
                 self.weigh(count);
                 return count;
             }
-            Ok(Progress::Blocked) => self.choose(false, resources), // who waits keeps no kernel pipe
+            Ok(Progress::Blocked) => self.choose(false, resources), // returns an empty kernel pipe
             Ok(Progress::Eof) => self.on(Event::SourceEnded, resources),
             Ok(Progress::Broken) => self.on(Event::SourceBroken, resources),
             Err(errno) => {
@@ -133,14 +134,14 @@ impl Pipe {
         0
     }
 
-    /// Decides what the next bytes are held in, if nothing is held now.
+    /// Chooses what the next bytes are held in, if nothing is held now.
     fn choose(&mut self, splices: bool, resources: &mut Resources) {
         match &self.held {
             _ if self.held() > 0 => {}
             Held::Here(_) if self.opaque && splices && self.bulk >= BULKY => {
                 match resources.kernel_pipes.lend() {
                     Some(pipe) => self.held = Held::InKernel(pipe),
-                    None => self.bulk = 0, // for want of descriptors: some other time
+                    None => self.bulk = 0, // too few descriptors: try again later
                 }
             }
             Held::InKernel(_) if !splices || self.bulk < BULKY => self.put_down(resources),
@@ -148,7 +149,7 @@ impl Pipe {
         }
     }
 
-    /// Judges the flow by what one read has brought.
+    /// Counts a read as a large or a small one.
     fn weigh(&mut self, count: usize) {
         self.bulk = if count >= LARGE {
             (self.bulk + 1).min(2 * BULKY)
@@ -157,7 +158,7 @@ impl Pipe {
         };
     }
 
-    /// Gives back what bytes are held in, with those that are.
+    /// Returns the memory or the kernel pipe, and drops the bytes in it.
     fn put_down(&mut self, resources: &mut Resources) {
         match mem::replace(&mut self.held, Held::Here(BufferList::new())) {
             Held::Here(mut list) => list.clear(&mut resources.chunks),
@@ -165,7 +166,7 @@ impl Pipe {
         }
     }
 
-    /// Writes what is held as far as the sink takes it. Returns how many bytes went.
+    /// Writes the held bytes, as far as the sink takes them. Returns their number.
     pub fn drain(&mut self, sink: &mut impl Sink, resources: &mut Resources) -> usize {
         if !self.can_drain(sink) {
             return 0;
@@ -180,7 +181,7 @@ impl Pipe {
             self.on(Event::Emptied, resources);
         }
         if self.state == State::Shut {
-            sink.shut(resources); // once: what is over is not drained again
+            sink.shut(resources); // once: `can_drain` is false from now on
         }
         moved
     }
@@ -196,15 +197,15 @@ impl Pipe {
             };
             match outcome? {
                 Progress::Moved(1..) => {}
-                // 0 bytes: again in the next turn, so that this one is bounded.
+                // After 0 bytes the next turn tries again, so that this one ends.
                 Progress::Moved(0) | Progress::Blocked | Progress::Eof | Progress::Broken => break,
             }
         }
         Ok(())
     }
 
-    /// Goes by the [`rule`]. Who is over holds nothing: the bytes of a direction that failed are
-    /// dropped.
+    /// Applies the [`rule`] to an event. A direction that is over holds nothing: when it fails, its
+    /// bytes are dropped.
     pub fn on(&mut self, event: Event, resources: &mut Resources) {
         self.state = rule(self.state, event);
         if self.settled() {

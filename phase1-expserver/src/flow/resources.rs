@@ -1,4 +1,4 @@
-//! What the ends of a pipe share: [`Resources`], one per event loop.
+//! What sources and sinks share: [`Resources`], one per event loop.
 
 use std::time::Instant;
 
@@ -7,11 +7,11 @@ use crate::utils::buffer::ChunkPool;
 use crate::utils::logger::Transcript;
 use crate::utils::repeats::Repeats;
 
-/// What the ends of a pipe need to do their work, one per event loop.
+/// What the sources and sinks of an event loop need: memory, outputs, the time.
 pub struct Resources {
-    /// Memory for bytes on their way.
+    /// Memory for the bytes that pipes hold.
     pub chunks: ChunkPool,
-    /// For bytes that stay in the kernel.
+    /// Kernel pipes, for bytes that stay in the kernel.
     pub kernel_pipes: KernelPipes,
     /// The messages of clients, for stdout.
     pub transcript: Transcript,
@@ -31,7 +31,7 @@ impl Resources {
         }
     }
 
-    /// Says `text` as a warning, or counts it if it was said just now.
+    /// Logs `text` as a warning; only counts it if the same was logged less than a second ago.
     pub fn warn(&mut self, text: String) {
         self.warnings.warn(text, self.now);
     }

@@ -1,44 +1,44 @@
-//! How one direction ends: [`rule`], its states and its events.
+//! How a direction ends: [`rule`], with its states and events.
 
-/// How far one direction has come.
+/// The state of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Bytes may come.
+    /// The source may bring more bytes.
     Open,
-    /// No more will come; those that did are to be delivered.
+    /// No more bytes will come; those that are held are still delivered.
     Draining,
-    /// All were delivered, and the sink was told that these were all.
+    /// All bytes were delivered, and the sink has been shut.
     Shut,
-    /// The sink is gone; what was left has been dropped.
+    /// The sink is gone, or the source broke. The bytes that were held have been dropped.
     Failed,
 }
 
 /// What can happen to one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The source has said its last byte: in order, or because it has failed after it.
+    /// The source has given its last byte: an end of stream, or a connection that has failed.
     SourceEnded,
-    /// The source has failed before its last byte: what came is not all.
+    /// The source cannot be read to its end: what it has given is only a part.
     SourceBroken,
-    /// Nothing is held any more.
+    /// The pipe has become empty.
     Emptied,
-    /// The sink has failed, or nobody waits for it any longer.
+    /// The sink has failed, or the session gives it up.
     SinkGone,
 }
 
-/// How a direction ends. What that means for the two ends together is the session's to judge.
+/// The next state of a direction. The session decides what that means for the two ends.
 pub fn rule(state: State, event: Event) -> State {
     use Event::*;
     use State::*;
     match (event, state) {
-        // What the source said before its end is still delivered.
+        // What the source gave before its end is still delivered.
         (SourceEnded, Open) => Draining,
         (Emptied, Draining) => Shut,
-        // What is held is a part of something that will never be complete.
+        // The rest of a part is of no use.
         (SourceBroken, Open) => Failed,
-        // Nobody to deliver to.
+        // There is no receiver any more.
         (SinkGone, Open | Draining) => Failed,
-        // It was over already, or still goes on.
+        // The direction is over already, or it goes on.
         (SourceEnded | SourceBroken, Draining | Shut | Failed)
         | (Emptied, Open | Shut | Failed)
         | (SinkGone, Shut | Failed) => state,

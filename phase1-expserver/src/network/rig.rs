@@ -1,5 +1,5 @@
-//! For the tests of this folder: a real connection over the loopback, and the events that epoll
-//! gives for it.
+//! For tests: a real connection over the loopback interface, and the events that epoll reports for
+//! it.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use crate::flow::{Outcome, Resources, Source};
 use crate::utils::buffer::BufferList;
 use crate::utils::logger::Transcript;
 
-/// What should come comes within this time, in milliseconds.
+/// How long a test waits for an event, in milliseconds.
 const PATIENCE: u16 = 5000;
 
 /// Our end of a connection, non-blocking, and the peer's.
@@ -34,17 +34,17 @@ pub fn reset(peer: TcpStream) {
     setsockopt(&peer, sockopt::Linger, &at_once).unwrap();
 }
 
-/// Waits until all of `flags` are there at once, without taking anything for it.
+/// Waits until all of `flags` are set at the same time. It reads nothing.
 pub fn wait_until(fd: impl AsFd, flags: EpollFlags) {
     let edges = Edges::of(fd);
     while !edges
         .take(EpollTimeout::from(PATIENCE))
-        .expect("it never came")
+        .expect("the flags never came")
         .contains(flags)
     {}
 }
 
-/// One descriptor registered as the event loop does it: once, for all edges.
+/// A descriptor, registered as the event loop does it: once, for all edges.
 pub struct Edges(Epoll);
 
 impl Edges {
@@ -59,7 +59,7 @@ impl Edges {
         Edges(epoll)
     }
 
-    /// The edge that is there already, if one is.
+    /// The edge that has been reported already, if there is one.
     pub fn now(&self) -> Option<Readiness> {
         self.take(EpollTimeout::ZERO).map(Readiness::from)
     }
@@ -81,7 +81,7 @@ pub fn resources() -> Resources {
     Resources::new(Transcript::default())
 }
 
-/// One read, and what it brought.
+/// One read: its outcome, and the bytes.
 pub fn read(source: &mut impl Source) -> (Outcome, Vec<u8>) {
     let mut resources = resources();
     let mut list = BufferList::new();

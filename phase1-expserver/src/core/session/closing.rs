@@ -109,7 +109,7 @@ impl Session {
         };
         if pointless {
             self.cut(&mut shared.resources);
-            debug!("A client is given up");
+            debug!("Session ended early: its client is gone");
         }
     }
 

@@ -5,7 +5,7 @@ use crate::flow::{Progress, Sink, Source};
 use crate::network::connection::Connection;
 use crate::network::rig::{Edges, connected};
 
-/// A pipe is limited in pieces: a byte that came alone takes as much of it as 4096 in a row.
+/// The limit of a pipe is in pieces: a byte that came alone takes as much room as 4096 together.
 #[test]
 fn a_pipe_full_of_small_pieces_loses_nothing() {
     let (socket, mut peer) = connected();
@@ -24,7 +24,10 @@ fn a_pipe_full_of_small_pieces_loses_nothing() {
             source.splice_into(&mut pipe).unwrap();
         }
         was_full |= pipe.is_full();
-        assert!(!pipe.is_full() || source.readable(), "the rest is there");
+        assert!(
+            !pipe.is_full() || source.readable(),
+            "the rest is still in the socket"
+        );
         while !pipe.is_empty() {
             sink.splice_from(&mut pipe).unwrap();
         }
@@ -36,7 +39,7 @@ fn a_pipe_full_of_small_pieces_loses_nothing() {
 }
 
 #[test]
-fn a_socket_is_empty_when_the_pipe_is_and_nothing_comes() {
+fn a_socket_is_empty_if_an_empty_pipe_gets_nothing() {
     let (socket, mut peer) = connected();
     let mut source = Connection::new(socket);
     let mut pipe = KernelPipe::new().unwrap();
@@ -45,7 +48,7 @@ fn a_socket_is_empty_when_the_pipe_is_and_nothing_comes() {
     assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(3)));
     assert!(source.readable(), "a short splice shows nothing");
     assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(0)));
-    assert!(source.readable() && pipe.is_full(), "it may be the pipe");
+    assert!(source.readable() && pipe.is_full(), "the pipe may be full");
     let (sink, _receiver) = connected();
     let drained = Connection::new(sink).splice_from(&mut pipe);
     assert_eq!((drained, pipe.is_full()), (Ok(Progress::Moved(3)), false));
@@ -62,13 +65,13 @@ fn the_pool_keeps_some_and_only_empty_ones() {
     peer.write_all(b"abc").unwrap();
     for mut pipe in pipes {
         if pool.lent() == KEPT + 3 {
-            while pipe.fill_from(&socket) == Err(Errno::EAGAIN) {} // the first has bytes in it
+            while pipe.fill_from(&socket) == Err(Errno::EAGAIN) {} // leaves bytes in the first one
         }
         pool.take_back(pipe);
     }
     assert_eq!((pool.lent(), pool.unused.len()), (0, KEPT));
     assert!(pool.unused.iter().all(KernelPipe::is_empty));
-    pool.close_idle(); // they were in use just now
+    pool.close_idle(); // closes none: they were in use since the last call
     assert!(pool.any_unused());
     pool.close_idle();
     assert!(!pool.any_unused());

@@ -1,5 +1,5 @@
-//! Pipes between real sockets, whose bytes stay in the kernel when they are many: all of them
-//! arrive, in order, and a flow that needs no kernel pipe keeps none.
+//! Pipes between real sockets, with kernel pipes for bulky flows: all bytes arrive in order, and a
+//! flow that needs no kernel pipe keeps none.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use crate::flow::kernel_pipe::CAPACITY;
 use crate::network::connection::Connection;
 use crate::network::rig::{Edges, connected, resources};
 
-/// A pipe from one connection to another, with the far ends of both.
+/// A pipe from one connection to another, and the remote ends of both.
 struct Rig {
     resources: Resources,
     pipe: Pipe,
@@ -28,7 +28,7 @@ struct Rig {
     began: Instant,
 }
 
-/// How long a test may take: one that loses bytes has to fail, not to wait for them.
+/// How long a test may take: a test that loses bytes must fail, not wait for them.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Rig {
@@ -49,7 +49,7 @@ impl Rig {
         }
     }
 
-    /// Lets the pipe do all that it can.
+    /// Lets the pipe do all that it can do now.
     fn run(&mut self) {
         assert!(
             self.began.elapsed() < PATIENCE,
@@ -66,7 +66,7 @@ impl Rig {
         }
     }
 
-    /// Sends `bytes` and lets them go through. Returns what has arrived.
+    /// Sends `bytes` and runs the pipe. Returns what has arrived.
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut arrived = Vec::new();
         self.sender.write_all(bytes).unwrap();
@@ -84,7 +84,7 @@ impl Rig {
         }
     }
 
-    /// Makes the flow bulky. Whether it is shows when bytes are held.
+    /// Makes the flow bulky. It has a kernel pipe only while bytes are held.
     fn make_bulky(&mut self) {
         let large = bytes(4 * LARGE);
         while self.pipe.bulk < BULKY {
@@ -105,10 +105,13 @@ fn bytes(count: usize) -> Vec<u8> {
 fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     let mut rig = Rig::new();
     rig.make_bulky();
-    assert!(!rig.is_in_kernel(), "who waits holds none");
+    assert!(
+        !rig.is_in_kernel(),
+        "a flow that waits holds no kernel pipe"
+    );
     assert_eq!(rig.resources.kernel_pipes.lent(), 0);
 
-    // Until the receiver, who does not read, has filled all there is.
+    // The receiver does not read: sends until all buffers are full.
     let large = bytes(1 << 20);
     let mut sent = 0;
     rig.sender.set_nonblocking(true).unwrap();
@@ -131,16 +134,16 @@ fn small_messages_are_copied_again() {
     assert_eq!(rig.pipe.bulk, 0);
 }
 
-/// Else the bytes that are held would be overtaken, or lost with what holds them.
+/// Otherwise later bytes would overtake those that are held, or these would be lost.
 #[test]
-fn the_way_changes_only_while_nothing_is_held() {
+fn memory_and_kernel_pipe_change_only_while_nothing_is_held() {
     let mut rig = Rig::new();
     for piece in [b"first, ", b"second."] {
         rig.sender.write_all(piece).unwrap();
         while rig.pipe.fill(&mut rig.source, &mut rig.resources) == 0 {
             rig.source.notice(rig.edges[0].next());
         }
-        rig.pipe.bulk = BULKY; // from here on it would have a kernel pipe
+        rig.pipe.bulk = BULKY; // bulky from now on
     }
     assert!(!rig.is_in_kernel());
     assert_eq!(rig.pipe.held(), 14);
@@ -183,7 +186,7 @@ fn the_end_is_what_recv_says() {
     assert!(rig.source.is_ended() && !rig.source.is_dead());
 }
 
-/// splice stops at the mark for good, and when the stream has ended it says that it ends there.
+/// splice stops at the mark of urgent data, and if the stream has ended it reports the end there.
 #[test]
 fn urgent_data_in_a_bulky_flow_loses_nothing() {
     for ends in [false, true] {
@@ -203,7 +206,8 @@ fn urgent_data_in_a_bulky_flow_loses_nothing() {
             rig.receive(&mut arrived, usize::MAX);
             assert!(Instant::now() < deadline, "{} bytes", arrived.len());
         }
-        assert_eq!(arrived, [large.clone(), large].concat()); // the urgent byte is not in the stream
+        // The urgent byte is not part of the stream.
+        assert_eq!(arrived, [large.clone(), large].concat());
     }
 }
 
@@ -225,10 +229,11 @@ fn a_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    // Each try to make a failure smaller may take all the patience that there is.
+    // Each attempt to shrink a failing case may last until its timeout.
     #![proptest_config(ProptestConfig { max_shrink_time: 1000, ..ProptestConfig::default() })]
 
-    /// However large the pieces, and whoever is the faster one: what was sent arrives.
+    /// What was sent arrives, for pieces of all sizes, whether the sender or the receiver is
+    /// faster.
     #[test]
     fn a_flow_is_the_same_stream_whatever_holds_it(steps in vec_of(a_step(), 1..60)) {
         let mut rig = Rig::new();

@@ -1,4 +1,4 @@
-//! The rule against its table; pipes between sources and sinks that follow a script.
+//! The rule, compared with its table; and pipes between sources and sinks that follow a script.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ fn resources() -> Resources {
     Resources::new(Transcript::default())
 }
 
-/// A source that does what its script says, and from then on has nothing.
+/// A source that does what its script says, and then has nothing more.
 #[derive(Default)]
 struct Scripted {
     script: VecDeque<Outcome>,
@@ -55,7 +55,7 @@ impl Source for Scripted {
     }
 }
 
-/// A sink that does what its script says, and from then on takes all.
+/// A sink that does what its script says, and then takes everything.
 #[derive(Default)]
 struct Taker {
     script: VecDeque<Outcome>,
@@ -142,7 +142,7 @@ fn a_taking() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-/// A pipe, its two ends, and what must be true at any time.
+/// A pipe and its two ends, with what must always be true of them.
 struct Rig {
     pipe: Pipe,
     threshold: usize,
@@ -170,7 +170,7 @@ impl Rig {
         }
     }
 
-    /// One half-step or event; `fill` and `drain` also where they are not wanted.
+    /// One half-step or event. Calls `fill` and `drain` also when the pipe does not need them.
     fn take(&mut self, step: Step) {
         let (state, sent, taken) = (
             self.pipe.state(),
@@ -192,7 +192,10 @@ impl Rig {
                 let moved = self.pipe.drain(&mut self.sink, &mut self.resources);
                 assert_eq!(self.sink.taken.len() - taken, moved);
                 let done = self.pipe.state() != state || self.sink.calls > writes;
-                assert_eq!(done, wanted, "wanted means that there is something to do");
+                assert_eq!(
+                    done, wanted,
+                    "can_drain is true only if there is something to do"
+                );
             }
             Step::SourceEvent => self.source.ready = true,
             Step::SinkEvent => self.sink.ready = true,
@@ -215,8 +218,8 @@ impl Rig {
         assert_eq!(self.sink.shut, usize::from(shut));
     }
 
-    /// Steps only as long as the pipe wants them, and events only for ends that have shown that
-    /// they block: as the event loop does it.
+    /// Works as the event loop does: steps only when the pipe has something to do, and events only
+    /// for an end that has returned `Blocked`.
     fn run_to_the_end(&mut self) {
         for _ in 0..10_000 {
             if self.pipe.can_fill(&self.source) || self.pipe.can_drain(&self.sink) {
@@ -230,7 +233,7 @@ impl Rig {
                 return;
             }
         }
-        panic!("it never comes to rest");
+        panic!("the pipe never comes to rest");
     }
 }
 
@@ -308,7 +311,7 @@ fn a_full_pipe_does_not_read() {
     assert_eq!((rig.source.calls, rig.pipe.held()), (2, 18));
 }
 
-/// There may be nothing to send to it for hours: the death of a sink is an event of its own.
+/// The pipe must notice this even if there is nothing to send for hours.
 #[test]
 fn a_sink_that_is_gone_ends_an_empty_pipe() {
     let mut rig = Rig::new(10, vec![], vec![]);
@@ -319,7 +322,7 @@ fn a_sink_that_is_gone_ends_an_empty_pipe() {
     assert_eq!(rig.pipe.state(), State::Failed);
 }
 
-/// There may be no room in it for as long as its reader likes.
+/// Its reader may leave no room in it for as long as it likes.
 #[test]
 fn a_sink_that_takes_nothing_is_still_told_of_the_end() {
     let mut rig = Rig::new(10, vec![Ok(Progress::Eof)], vec![]);
