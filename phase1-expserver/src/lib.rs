@@ -4,17 +4,19 @@
 //! that adds methods to the type of another one is listed above it.
 //!
 //! - `main`: arguments, the log, the exit status; calls [`core::workers::serve`].
-//! - [`core`](mod@core): the server itself. - [`core::workers`]: runs one core or several, and
-//!   passes signals on to them. - `core::listening`: binds all listeners, or says what is wrong
-//!   with them. - `core::ending`: how a core ends. - `core::admission`: how clients come in. -
-//!   [`core::Core`]: one instance of the server: its tables, the turn of its loop. It alone creates
-//!     and destroys sessions.
+//! - [`core`](mod@core): the server itself.
+//!   - [`core::workers`]: runs one core or several, and passes signals on to them.
+//!   - `core::listening`: binds all listeners, or says what is wrong with them.
+//!   - `core::ending`: how a core ends.
+//!   - `core::admission`: how clients come in.
+//!   - [`core::Core`]: one instance of the server: its tables, the turn of its loop. It alone
+//!     creates and destroys sessions.
 //!   - `core::session::opening`: how a session begins: opens the backend for its role.
-//!   - [`core::session::closing`]: how a session ends: what is discarded, how long its ends are kept.
+//!   - [`core::session::closing`]: how a session ends, and how long its two ends are kept.
 //!   - [`core::session`]: one client, from accept to close: moves bytes between it and its backend.
 //!   - [`core::reverse`]: the line framer of role `reverse`.
 //!   - [`core::spare`]: the descriptor kept in reserve.
-//!   - [`core::event_loop`]: epoll, the timers, the queue of sessions and listeners with work to do.
+//!   - [`core::event_loop`]: epoll, the timers, the queue of sessions and listeners.
 //!   - [`core::token`]: what an event carries: the name of the thing that it is about.
 //! - [`config`]: the command line, as ports with roles and limits.
 //! - [`network`](mod@network): sockets.
@@ -36,10 +38,11 @@
 //!   - `utils::show`: what a client sent, escaped for display on a terminal.
 //!   - [`utils::repeats`]: counts warnings that come too often to be logged one by one.
 //!   - [`utils::buffer`]: a queue of bytes, in chunks from a pool.
-//! - [`vec`](mod@vec): containers of our own. - [`vec::slots`]: an arena with generational keys. -
-//!   `vec::traits`, [`vec::into_iter`]: what makes the array feel like a slice. - [`vec::XpsVec`]:
-//!   a growable array. - `vec::key`, `vec::raw`, `vec::pages`: the keys, the memory of the array,
-//!   pages from the kernel.
+//! - [`vec`](mod@vec): containers of our own.
+//!   - [`vec::slots`]: an arena with generational keys.
+//!   - `vec::traits`, [`vec::into_iter`]: what makes the array feel like a slice.
+//!   - [`vec::XpsVec`]: a growable array.
+//!   - `vec::key`, `vec::raw`, `vec::pages`: keys, the memory of the array, pages of bytes.
 //!
 //! **Who owns what**: a core owns sessions; a session owns two ends and two pipes; a pipe owns
 //! bytes. Nothing refers to its owner.
