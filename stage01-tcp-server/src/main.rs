@@ -4,10 +4,9 @@
 //! `bind`, `listen`, `accept`, then `recv` and `send` until the client goes.
 //! Each line that the client sends is answered with the line reversed.
 
-mod cli;
+mod given;
 mod lines;
 mod reverse;
-mod show;
 
 use std::io::{Write, stdout};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -24,14 +23,15 @@ use nix::sys::socket::{
     getsockname, listen, recv, send, setsockopt, socket,
 };
 
-use cli::Args;
+use given::cli::Args;
+use given::logger::start_logger;
+use given::show::show_message;
 use lines::Lines;
 use reverse::reverse;
-use show::show_message;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     if let Err(error) = run(&args) {
         error!("{error:#}");
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
 
-use crate::cli::Server;
+use crate::given::cli::Server;
 
 /// A connection to the first address of `--host` that accepts one (a name may have
 /// several).

@@ -17,8 +17,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use nix::unistd::read;
-use stage02_tcp_client::cli::{self, Args};
 use stage02_tcp_client::connect::connect_to;
+use stage02_tcp_client::given::cli::Args;
+use stage02_tcp_client::given::logger::start_logger;
 
 use output::Output;
 
@@ -29,7 +30,7 @@ const MAX_UNSENT: usize = 64 * 1024;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
-use stage02_tcp_client::lines::Lines;
-use stage02_tcp_client::show::show_message;
+use stage02_tcp_client::given::answers::show_answer;
+use stage02_tcp_client::given::lines::Lines;
 
 pub struct Output {
     terminal: bool,
@@ -66,7 +66,7 @@ impl Output {
         self.answers.push(bytes);
         let mut shown = String::new();
         while let Some(line) = self.answers.next_line() {
-            show_message(line, &mut shown);
+            show_answer(line, &mut shown);
         }
         self.show(&shown);
     }
@@ -75,7 +75,7 @@ impl Output {
     pub fn end_of_answers(&mut self) {
         let mut shown = String::new();
         if let Some(line) = self.answers.last_line() {
-            show_message(line, &mut shown);
+            show_answer(line, &mut shown);
         }
         self.show(&shown);
         self.leave_prompt();

@@ -4,9 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-pub mod cli;
-pub mod reverse;
-pub mod show;
+pub mod given;
 
 /// No UDP datagram holds more: its length field has 16 bits (udp(7)). A smaller buffer
 /// would get the head of a longer datagram, and the rest would be lost without a word.

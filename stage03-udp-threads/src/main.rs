@@ -4,8 +4,6 @@
 //! and the address that it came from, and `sendto` answers there. Several threads may
 //! wait on the one socket; the kernel gives each datagram to one of them.
 
-mod failures;
-
 use std::collections::VecDeque;
 use std::io::{Write, stdout};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -21,16 +19,16 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
     sendto, socket,
 };
-use stage03_udp_threads::cli::{self, Args};
-use stage03_udp_threads::reverse::reverse;
-use stage03_udp_threads::show::show_message;
+use stage03_udp_threads::given::cli::Args;
+use stage03_udp_threads::given::failures::Failures;
+use stage03_udp_threads::given::logger::start_logger;
+use stage03_udp_threads::given::reverse::reverse;
+use stage03_udp_threads::given::show::show_message;
 use stage03_udp_threads::{MAX_DATAGRAM, words};
-
-use failures::Failures;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     if let Err(error) = run(&args) {
         error!("{error:#}");
     }

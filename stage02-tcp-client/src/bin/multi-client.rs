@@ -15,15 +15,17 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use stage02_tcp_client::cli::{self, MultiArgs};
 use stage02_tcp_client::connect::connect_to;
-use stage02_tcp_client::lines::Lines;
-use stage02_tcp_client::reverse::{reverse, split_ending};
-use stage02_tcp_client::show::{show_message, show_text};
+use stage02_tcp_client::given::answers::show_answer;
+use stage02_tcp_client::given::cli::MultiArgs;
+use stage02_tcp_client::given::escape::escape;
+use stage02_tcp_client::given::lines::Lines;
+use stage02_tcp_client::given::logger::start_logger;
+use stage02_tcp_client::given::reverse::{reverse, split_ending};
 
 fn main() -> ExitCode {
     let args = MultiArgs::parse();
-    cli::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -117,7 +119,7 @@ fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
         }
         if !args.quiet {
             let mut shown = String::new();
-            show_message(&answer, &mut shown);
+            show_answer(&answer, &mut shown);
             say(stdout(), number, &shown);
         }
     }
@@ -126,7 +128,7 @@ fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
 
 fn escaped(line: &[u8]) -> String {
     let mut shown = String::new();
-    show_text(split_ending(line).0, &mut shown);
+    escape(split_ending(line).0, &mut shown);
     shown
 }
 

@@ -19,9 +19,10 @@ use nix::sys::socket::{
     socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use stage03_udp_threads::cli::{self, ClientArgs};
-use stage03_udp_threads::reverse::split_ending;
-use stage03_udp_threads::show::show_text;
+use stage03_udp_threads::given::cli::ClientArgs;
+use stage03_udp_threads::given::escape::escape;
+use stage03_udp_threads::given::logger::start_logger;
+use stage03_udp_threads::given::reverse::split_ending;
 use stage03_udp_threads::{MAX_DATAGRAM, words};
 
 /// What a datagram can carry, in bytes: 65,535 less the headers of IPv4 and UDP.
@@ -29,7 +30,7 @@ const MAX_PAYLOAD: usize = 65_507;
 
 fn main() -> ExitCode {
     let args = ClientArgs::parse();
-    cli::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE, // each line without an answer has its error
@@ -172,7 +173,7 @@ fn print_answer(answer: &[u8]) -> io::Result<()> {
     if stdout.is_terminal() {
         let (text, _) = split_ending(answer);
         let mut shown = String::from("[SERVER MESSAGE] ");
-        show_text(text, &mut shown);
+        escape(text, &mut shown);
         shown.push('\n');
         stdout.write_all(shown.as_bytes())?;
     } else {

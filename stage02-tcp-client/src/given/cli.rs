@@ -1,8 +1,6 @@
-//! The command lines of the two clients, and the log that they ask for.
+//! The command lines of the two clients.
 
 use clap::{ArgAction, Parser};
-use log::LevelFilter;
-use simple_logger::SimpleLogger;
 
 /// A TCP client: sends the lines that you type, and shows what the server answers.
 ///
@@ -62,27 +60,14 @@ pub struct Server {
 fn one_line(text: &str) -> Result<String, String> {
     if text.contains(['\r', '\n']) {
         Err("one line, please: no line break".into())
-    } else if text.len() >= crate::lines::MAX_LINE {
+    } else if text.len() >= super::lines::MAX_LINE {
         Err(format!(
             "a line has less than {} bytes",
-            crate::lines::MAX_LINE
+            super::lines::MAX_LINE
         ))
     } else {
         Ok(text.into())
     }
-}
-
-/// Log lines go to stderr, so that stdout holds the messages alone. A level asked
-/// for here wins over `RUST_LOG`.
-pub fn start_logger(verbose: u8, quiet: bool) {
-    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
-    let logger = match (quiet, verbose) {
-        (true, _) => logger.with_level(LevelFilter::Warn),
-        (_, 0) => logger,
-        (_, 1) => logger.with_level(LevelFilter::Debug),
-        _ => logger.with_level(LevelFilter::Trace),
-    };
-    let _ = logger.init(); // fails only when there is a logger already
 }
 
 #[cfg(test)]

@@ -7,22 +7,15 @@ use log::warn;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
+#[derive(Default)]
 pub struct Repeated {
     text: String,
     /// How many times it was added since it was last said.
     unsaid: usize,
-    not_before: Instant,
+    not_before: Option<Instant>,
 }
 
 impl Repeated {
-    pub fn new() -> Repeated {
-        Repeated {
-            text: String::new(),
-            unsaid: 0,
-            not_before: Instant::now(),
-        }
-    }
-
     /// Notes it once more. The text is made only if it will be said.
     pub fn add(&mut self, text: impl FnOnce() -> String) {
         if self.unsaid == 0 {
@@ -33,7 +26,7 @@ impl Repeated {
 
     /// When [`Repeated::say`] has something to say.
     pub fn due(&self) -> Option<Instant> {
-        (self.unsaid > 0).then_some(self.not_before)
+        (self.unsaid > 0).then(|| self.not_before.unwrap_or_else(Instant::now))
     }
 
     pub fn say(&mut self) {
@@ -45,6 +38,6 @@ impl Repeated {
             times => warn!("{} ({times} times)", self.text),
         }
         self.unsaid = 0;
-        self.not_before = Instant::now() + INTERVAL;
+        self.not_before = Some(Instant::now() + INTERVAL);
     }
 }

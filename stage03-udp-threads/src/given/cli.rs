@@ -1,10 +1,8 @@
-//! The command lines of the server and the client, and the log that they ask for.
+//! The command lines of the server and the client.
 
 use std::time::Duration;
 
 use clap::{ArgAction, Parser};
-use log::LevelFilter;
-use simple_logger::SimpleLogger;
 
 /// A UDP server with threads: answers each datagram with its text reversed.
 ///
@@ -74,17 +72,4 @@ fn seconds(text: &str) -> Result<Duration, String> {
         }
         _ => Err("give a number of seconds from 0.001 to 86400".into()),
     }
-}
-
-/// Log lines go to stderr, so that stdout holds the messages alone. A level asked
-/// for here wins over `RUST_LOG`.
-pub fn start_logger(verbose: u8, quiet: bool) {
-    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
-    let logger = match (quiet, verbose) {
-        (true, _) => logger.with_level(LevelFilter::Warn),
-        (_, 0) => logger,
-        (_, 1) => logger.with_level(LevelFilter::Debug),
-        _ => logger.with_level(LevelFilter::Trace),
-    };
-    let _ = logger.init(); // fails only when there is a logger already
 }

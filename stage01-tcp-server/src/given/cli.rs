@@ -1,8 +1,6 @@
-//! The command line, and the log that it asks for.
+//! The command line.
 
 use clap::{ArgAction, Parser};
-use log::LevelFilter;
-use simple_logger::SimpleLogger;
 
 /// A TCP server for one client: answers each line with the line reversed.
 ///
@@ -28,17 +26,4 @@ pub struct Args {
     /// Log warnings only, and do not print what clients send
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-}
-
-/// Log lines go to stderr, so that stdout holds the messages alone. A level asked
-/// for here wins over `RUST_LOG`.
-pub fn start_logger(verbose: u8, quiet: bool) {
-    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
-    let logger = match (quiet, verbose) {
-        (true, _) => logger.with_level(LevelFilter::Warn),
-        (_, 0) => logger,
-        (_, 1) => logger.with_level(LevelFilter::Debug),
-        _ => logger.with_level(LevelFilter::Trace),
-    };
-    let _ = logger.init(); // fails only when there is a logger already
 }

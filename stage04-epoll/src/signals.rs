@@ -1,4 +1,4 @@
-//! Signals, as stage 4 takes them.
+//! Signals as events.
 
 use anyhow::{Result, anyhow};
 use nix::errno::Errno;

@@ -1,21 +1,25 @@
-//! What a client sent, made fit for a terminal: a peer must not be able to move
-//! our cursor, clear our screen or forge a line of ours.
+//! The line on stdout for each message of a client.
 
 use std::fmt::Write;
 
-use crate::reverse::split_ending;
+use super::escape::escape;
 
 /// The longest text shown for one line, in bytes.
 const MAX_SHOWN: usize = 1024;
 
 /// Appends `[CLIENT MESSAGE] …` for one line, cut if it is long.
 pub fn show_message(line: &[u8], shown: &mut String) {
-    let (text, _) = split_ending(line);
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = if text.len() < line.len() {
+        text.strip_suffix(b"\r").unwrap_or(text)
+    } else {
+        text
+    };
     shown.push_str("[CLIENT MESSAGE] ");
     let limit = shown.len() + MAX_SHOWN;
     // Three bytes more than can be shown: a character is never taken for a broken one.
     let head = &text[..text.len().min(MAX_SHOWN + 3)];
-    show_text(head, shown);
+    escape(head, shown);
     if shown.len() > limit {
         while shown.len() > limit {
             shown.pop();
@@ -23,33 +27,6 @@ pub fn show_message(line: &[u8], shown: &mut String) {
         let _ = write!(shown, "… ({} bytes)", text.len());
     }
     shown.push('\n');
-}
-
-/// Appends `text`, with control characters and bytes that are not UTF-8 escaped.
-pub fn show_text(text: &[u8], shown: &mut String) {
-    for chunk in text.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            push_escaped(character, shown);
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}"); // a String takes everything
-        }
-    }
-}
-
-fn push_escaped(character: char, shown: &mut String) {
-    let _ = match character {
-        '\t' | '\r' | '\n' => write!(shown, "{}", character.escape_default()),
-        '\0'..='\x1f' | '\x7f' => write!(shown, "\\x{:02x}", u32::from(character)),
-        // C1 controls, and those that change the direction of writing.
-        '\u{80}'..='\u{9f}'
-        | '\u{61c}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}' => write!(shown, "{}", character.escape_unicode()),
-        _ => write!(shown, "{character}"),
-    };
 }
 
 #[cfg(test)]
@@ -69,11 +46,10 @@ mod tests {
     }
 
     #[test]
-    fn what_could_fool_a_terminal_is_escaped() {
-        let line = "\x1b[2J\t\0\r\x7f\u{85}\u{202e}x".as_bytes();
-        let expected = "\\x1b[2J\\t\\x00\\r\\x7f\\u{85}\\u{202e}x\n";
-        assert_eq!(shown(line), format!("[CLIENT MESSAGE] {expected}"));
-        assert_eq!(shown(b"a\xff\xc3\n"), "[CLIENT MESSAGE] a\\xff\\xc3\n");
+    fn the_ending_is_not_shown_and_the_rest_is_escaped() {
+        assert_eq!(shown(b"hello\n"), "[CLIENT MESSAGE] hello\n");
+        assert_eq!(shown(b"a\r"), "[CLIENT MESSAGE] a\\r\n");
+        assert_eq!(shown(b"\x1b[2J\xff\n"), "[CLIENT MESSAGE] \\x1b[2J\\xff\n");
     }
 
     #[test]

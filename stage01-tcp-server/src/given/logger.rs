@@ -1,29 +1,26 @@
-//! The terminal, kept from stopping the server. A plain write to stdout or stderr
-//! waits while their reader does not read (a pipe is full after 64 KiB, a terminal
-//! stops at Ctrl-S), and `println!` panics once the reader is gone. With one thread
-//! for all clients neither may happen: ask with `poll(2)` first, write little.
+//! The log: lines on stderr that neither stop nor end the program. A plain write waits while
+//! the reader of stderr does not read (a pipe is full after 64 KiB, a terminal stops at
+//! Ctrl-S), and `eprintln!` panics once the reader is gone.
 
 use std::fmt::{Arguments, Write};
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stderr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use log::{Level, LevelFilter, Log, Metadata, Record, warn};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
-use nix::unistd::{dup2_stderr, dup2_stdout, write};
+use nix::unistd::{dup2_stderr, write};
 use simple_logger::SimpleLogger;
 
-/// A pipe that is ready for writing takes this many bytes at once (pipe(7)).
+/// A pipe that is ready for writing takes this many bytes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
-/// What is kept for a stdout that takes nothing, in bytes.
-const MAX_KEPT: usize = 1024 * 1024;
 
 /// Writes as much of `bytes` as `output` takes without waiting. EAGAIN when that is
-/// nothing, other errors when nobody will ever see it.
-fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
+/// nothing; any other error means that the output is lost for good.
+pub fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
     poll(&mut asked, PollTimeout::ZERO)?;
     let ready = asked[0].revents().unwrap_or(PollFlags::POLLERR);
@@ -36,65 +33,15 @@ fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     write(output, &bytes[..bytes.len().min(PIPE_BUF)])
 }
 
-/// A terminal may be ready and yet have room for less than a line: then a write
-/// waits after all. Opened anew it has an O_NONBLOCK of its own; that of the
+/// A terminal may be ready and yet have room for less than a line, so that a write waits
+/// after all. A terminal that is opened again has an `O_NONBLOCK` of its own; that of the
 /// descriptor we inherited is shared with the shell (open(2)).
-fn unblock_terminals() {
+fn unblock_terminal() {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let reopen = |path: &str| open(path, flags, Mode::empty());
-    if stdout().is_terminal()
-        && let Ok(terminal) = reopen("/dev/stdout")
-    {
-        let _ = dup2_stdout(terminal); // if it fails, the old one stays
-    }
     if stderr().is_terminal()
-        && let Ok(terminal) = reopen("/dev/stderr")
+        && let Ok(terminal) = open("/dev/stderr", flags, Mode::empty())
     {
-        let _ = dup2_stderr(terminal);
-    }
-}
-
-/// The messages for stdout, written once per batch of work.
-#[derive(Default)]
-pub struct Messages {
-    kept: String,
-    /// `kept[..written]` is out.
-    written: usize,
-    dropped: usize,
-}
-
-impl Messages {
-    /// Adds the line that `show` appends; only counts it when too many are kept and
-    /// stdout takes none of them.
-    pub fn add(&mut self, show: impl FnOnce(&mut String)) {
-        if self.kept.len() >= MAX_KEPT && !self.flush() {
-            self.dropped += 1;
-        } else {
-            show(&mut self.kept);
-        }
-    }
-
-    /// Writes what stdout takes without waiting. False when something is left: then
-    /// call again soon, no event will tell.
-    pub fn flush(&mut self) -> bool {
-        while self.written < self.kept.len() {
-            let rest = &self.kept.as_bytes()[self.written..];
-            match write_ready(stdout().as_fd(), rest) {
-                Ok(count) => self.written += count,
-                Err(Errno::EAGAIN | Errno::EINTR) => return false,
-                Err(_) => self.written = self.kept.len(),
-            }
-        }
-        self.kept.clear();
-        self.written = 0;
-        if self.dropped > 0 {
-            warn!(
-                "{} messages not shown: stdout is read too slowly",
-                self.dropped
-            );
-            self.dropped = 0;
-        }
-        true
+        let _ = dup2_stderr(terminal); // if it fails, the old one stays
     }
 }
 
@@ -150,7 +97,7 @@ impl CarefulLogger {
 /// Log lines go to stderr, so that stdout holds the messages alone. A level asked
 /// for here wins over `RUST_LOG`.
 pub fn start_logger(verbose: u8, quiet: bool) {
-    unblock_terminals();
+    unblock_terminal();
     let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
     let levels = match (quiet, verbose) {
         (true, _) => logger.with_level(LevelFilter::Warn),
