@@ -1,5 +1,5 @@
-//! What udp-client says of a stdin or a stdout that does not work: what it has tried, and
-//! the system's words without the number of the error.
+//! What udp-client reports when stdin or stdout does not work: what it tried, and the
+//! system's words without the number of the error.
 
 use std::fs::File;
 use std::io::Write;
