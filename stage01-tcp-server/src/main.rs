@@ -126,6 +126,8 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
         let count = receive(client, &mut chunk)?;
         lines.push(&chunk[..count]);
 
+        // One `send` takes the answers to the whole chunk. Many small ones would be slow:
+        // Nagle's algorithm holds one back until the one before it is acknowledged (tcp(7)).
         let (mut answers, mut shown) = (Vec::new(), String::new());
         let mut answer = |line: &[u8]| {
             reverse(line, &mut answers);
@@ -150,7 +152,7 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
     }
 }
 
-/// One `recv`: waits until bytes arrive and returns their number. 0 is the end of the stream.
+/// One `recv`: waits for bytes and returns how many came. 0 is the end of the stream.
 fn receive(client: &OwnedFd, chunk: &mut [u8]) -> nix::Result<usize> {
     loop {
         match recv(client.as_raw_fd(), chunk, MsgFlags::empty()) {
@@ -163,8 +165,8 @@ fn receive(client: &OwnedFd, chunk: &mut [u8]) -> nix::Result<usize> {
 /// Sends all of `bytes`. One `send` may take only a part of them.
 fn send_all(client: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
-        // If the client is gone, `send` fails. Without NOSIGNAL the kernel would also send the
-        // signal SIGPIPE, which ends a C program. Rust's start-up code ignores that signal.
+        // If the client is gone, `send` fails. Without NOSIGNAL the kernel would also send
+        // us SIGPIPE, which ends a C program. Rust's start-up code ignores that signal.
         match send(client.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,

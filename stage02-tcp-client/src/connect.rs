@@ -26,6 +26,8 @@ pub fn connect_to(server: &Server) -> Result<OwnedFd> {
     Err(failure)
 }
 
+/// `connect` waits until the server's kernel has answered. We call no `bind`: our kernel
+/// chooses a free port for this side.
 fn open_connection(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,

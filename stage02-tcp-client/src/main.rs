@@ -52,6 +52,7 @@ fn run(args: &Args) -> Result<()> {
     result
 }
 
+/// The connection, and what is on its way in each direction.
 struct Conversation {
     socket: OwnedFd,
     input: Input,
@@ -60,6 +61,7 @@ struct Conversation {
     output: Output,
 }
 
+/// How far stdin has come on its way to the server.
 #[derive(PartialEq)]
 enum Input {
     Open,
@@ -98,6 +100,8 @@ impl Conversation {
     /// Waits until stdin or the socket is ready, and returns which of them is.
     fn wait(&self) -> Result<(bool, bool)> {
         let stdin = stdin();
+        // A socket has room to send nearly always. With nothing to send, POLLOUT would make
+        // poll return at once each time, and the client would use all of a CPU.
         let mut interest = PollFlags::POLLIN;
         if !self.unsent.is_empty() {
             interest |= PollFlags::POLLOUT;
@@ -116,12 +120,13 @@ impl Conversation {
             Err(errno) => bail!("cannot wait for input: {}", errno.desc()),
         }
         // poll also reports POLLERR and POLLHUP, asked for or not. The next `recv` or `read`
-        // returns what they mean.
+        // will say what happened.
         let ready = |asked: &PollFd| asked.revents().unwrap_or(PollFlags::POLLERR);
         let socket_ready = ready(&asked[0]).intersects(PollFlags::POLLOUT.complement());
         Ok((!ready(&asked[1]).is_empty(), socket_ready))
     }
 
+    /// One `read` of stdin. 0 bytes is its end: Ctrl-D, the end of a file, a closed pipe.
     fn read_input(&mut self) -> Result<()> {
         let mut chunk = [0; CHUNK];
         match read(stdin(), &mut chunk) {

@@ -43,6 +43,7 @@ fn run(args: &Args) -> Result<()> {
         failed_threads: Repeated::default(),
         failed_answers: Repeated::default(),
     };
+    // The two designs of this stage.
     if args.per_datagram {
         return server.thread_per_datagram(args.max_threads as usize);
     }
@@ -68,6 +69,7 @@ fn open_socket(args: &Args) -> Result<OwnedFd> {
     Err(failure)
 }
 
+/// Two calls are enough: without connections there is no `listen` and no `accept`.
 fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -95,6 +97,7 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
     anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
 }
 
+/// What all threads share. None of them changes the socket, so they need no lock for it.
 struct Server {
     socket: OwnedFd,
     quiet: bool,
@@ -125,6 +128,7 @@ impl Server {
         });
     }
 
+    /// The loop of one thread, with its own buffer.
     fn work(&self) -> Result<()> {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
@@ -140,7 +144,7 @@ impl Server {
             let mut buffer = vec![0; MAX_DATAGRAM];
             let mut running: VecDeque<ScopedJoinHandle<()>> = VecDeque::new();
             loop {
-                // Join threads that have ended, the oldest first. At the limit, wait for it.
+                // Join threads that have ended, the oldest first. At the limit, wait.
                 while let Some(oldest) = running.front()
                     && (oldest.is_finished() || running.len() == max_threads)
                 {
@@ -154,8 +158,8 @@ impl Server {
                     Ok(thread) => running.push_back(thread),
                     Err(error) => {
                         let why = words(&error);
-                        self.failed_threads
-                            .warn(|| format!("cannot start a thread, answering without: {why}"));
+                        let warning = || format!("cannot start a thread, answering without: {why}");
+                        self.failed_threads.warn(warning);
                         self.answer(&buffer[..count], &client);
                     }
                 }
@@ -174,6 +178,7 @@ impl Server {
         }
     }
 
+    /// Answers one datagram. If that fails, only this answer is lost.
     fn answer(&self, datagram: &[u8], client: &SockaddrStorage) {
         if !self.quiet {
             let mut shown = String::new();

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Starts all clients before it waits for the first, so that they run at the same time.
 fn run(args: &MultiArgs) -> Result<()> {
     keep_how_children_end();
     // Stop at the first child that cannot be started: the system has no room for the next.
@@ -70,11 +71,12 @@ fn keep_how_children_end() {
 
 /// Starts one client, if the system allows one more process.
 fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
-    // SAFETY: this process has one thread, so no other one holds a lock that the copy needs.
+    // SAFETY: this process has one thread, so no other thread holds a lock in the copy.
     #[allow(unsafe_code)]
     let forked = unsafe { fork() };
     match forked {
-        // Now there are two processes. The child runs as a client, and ends here.
+        // Now there are two processes. The child runs as a client and ends here: if it
+        // returned, it would go on in `run`, and fork clients too.
         Ok(ForkResult::Child) => exit(be_client(number, args)),
         Ok(ForkResult::Parent { child }) => {
             debug!("Client {number} is process {child}");
@@ -102,7 +104,8 @@ fn be_client(number: u32, args: &MultiArgs) -> i32 {
     }
 }
 
-/// Connects, sends each line and checks its answer.
+/// Connects, sends each line and checks its answer. A test client that took any answer
+/// would test nothing.
 fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
     let socket = connect_to(&args.server)?;
     let line = format!("{}\n", args.text);

@@ -71,11 +71,12 @@ fn run(args: &ClientArgs) -> Result<bool> {
     Ok(all_answered)
 }
 
-/// Returns the answer to `line`, from the first address of the server that can be reached.
+/// Returns the server's answer to `line`.
 fn ask(servers: &[SocketAddr], line: &[u8], args: &ClientArgs) -> Result<Vec<u8>> {
     if line.len() > MAX_PAYLOAD {
         bail!("not sent, because a datagram carries at most {MAX_PAYLOAD} bytes");
     }
+    // A name may have several addresses: the first one that answers is taken.
     let mut failure = anyhow!("--host {} has no address", args.host);
     for &server in servers {
         match exchange(server, line, args) {
@@ -123,6 +124,8 @@ fn open_socket(server: SocketAddr, timeout: Duration) -> nix::Result<OwnedFd> {
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // Without a timeout, `recv` would wait forever for an answer that is lost. With it,
+    // `recv` fails with EAGAIN when the time is over (socket(7)).
     let timeout = TimeVal::microseconds(timeout.as_micros() as i64);
     setsockopt(&socket, ReceiveTimeout, &timeout)?;
     // For UDP, `connect` sends nothing. It sets the address to send to, and only datagrams
@@ -131,15 +134,17 @@ fn open_socket(server: SocketAddr, timeout: Duration) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// One `send`, and no loop for a rest: the line is sent as a whole or not at all.
 fn send_datagram(socket: &OwnedFd, line: &[u8]) -> nix::Result<()> {
     loop {
         match send(socket.as_raw_fd(), line, MsgFlags::empty()) {
             Err(Errno::EINTR) => continue,
-            result => return result.map(drop), // the line is sent as a whole or not at all
+            result => return result.map(drop),
         }
     }
 }
 
+/// One `recv`: waits for a datagram and returns its size, or EAGAIN when the time is over.
 fn receive_datagram(socket: &OwnedFd, answer: &mut [u8]) -> nix::Result<usize> {
     loop {
         match recv(socket.as_raw_fd(), answer, MsgFlags::empty()) {

@@ -11,7 +11,7 @@ pub fn reverse(line: &[u8], answer: &mut Vec<u8>) {
                 answer.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        // Byte by byte: either each byte is a character (ASCII), or it is not text (UTF-8).
+        // Byte by byte, for ASCII and for bytes that are not UTF-8.
         _ => answer.extend(text.iter().rev()),
     }
     answer.extend_from_slice(ending);
