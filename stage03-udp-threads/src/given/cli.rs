@@ -54,7 +54,7 @@ pub struct ClientArgs {
     /// How long to wait for an answer, for example 0.5
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     pub timeout: Duration,
-    /// How many times to send a line again that gets no answer
+    /// How many times to resend a line that gets no answer
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=1000))]
     pub retries: u32,
     /// Log more: -v debug, -vv trace
