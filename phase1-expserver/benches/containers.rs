@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use phase1_expserver::vec::{Slots, XpsVec};
+use phase1_expserver::vec::XpsVec;
+use phase1_expserver::vec::slots::Slots;
 
 const COUNT: u64 = 10_000;
 

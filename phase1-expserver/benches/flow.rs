@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use phase1_expserver::core::pipe::{Outcome, Pipe, Progress, Sink, Source, State, Tools};
+use phase1_expserver::flow::{Outcome, Pipe, Progress, Resources, Sink, Source, State};
 use phase1_expserver::utils::buffer::{BufferList, CHUNK, ChunkPool, LEAST_READ};
 use phase1_expserver::utils::logger::Transcript;
 
@@ -19,11 +19,11 @@ impl Source for Endless {
         true
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let count = self.0.len().min(room.len());
         room[..count].copy_from_slice(&self.0[..count]);
-        into.commit(count, &mut tools.chunks);
+        into.commit(count, &mut resources.chunks);
         Ok(Progress::Moved(count))
     }
 }
@@ -40,20 +40,21 @@ impl Sink for Bottomless {
         false
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         let count = black_box(from.front()).len();
-        from.consume(count, &mut tools.chunks);
+        from.consume(count, &mut resources.chunks);
         Ok(Progress::Moved(count))
     }
 
-    fn shut(&mut self, _tools: &mut Tools) {}
+    fn shut(&mut self, _resources: &mut Resources) {}
 }
 
 fn buffers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("buffer: append and consume");
     for size in SIZES {
         let bytes = vec![7; size];
-        let (mut pool, mut list) = (ChunkPool::new(), BufferList::new());
+        let mut pool = ChunkPool::new();
+        let mut list = BufferList::new();
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} bytes"), |bencher| {
             bencher.iter(|| {
@@ -71,14 +72,14 @@ fn buffers(criterion: &mut Criterion) {
 fn pipes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipe: fill and drain");
     for size in SIZES {
-        let mut tools = Tools::new(Transcript::new(false));
+        let mut resources = Resources::new(Transcript::new(false));
         let mut pipe = Pipe::new(CHUNK, State::Open);
         let mut source = Endless(vec![7; size]);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} bytes"), |bencher| {
             bencher.iter(|| {
-                pipe.fill(&mut source, &mut tools);
-                pipe.drain(&mut Bottomless, &mut tools)
+                pipe.fill(&mut source, &mut resources);
+                pipe.drain(&mut Bottomless, &mut resources)
             });
         });
     }

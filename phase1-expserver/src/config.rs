@@ -156,9 +156,10 @@ pub fn usage_error(text: String) -> anyhow::Error {
 impl Config {
     /// What `args` ask for. The error is one of resolving: an upstream that nobody knows.
     pub fn new(args: &Args) -> Result<Config> {
-        let mut services = match args.listen.is_empty() {
-            true => preset(args.stage).map_err(|error| anyhow!(error))?,
-            false => args.listen.iter().cloned().collect(),
+        let mut services = if args.listen.is_empty() {
+            preset(args.stage).map_err(|error| anyhow!(error))?
+        } else {
+            args.listen.iter().cloned().collect()
         };
         for service in services.iter_mut() {
             if let Role::Proxy(route) = &mut service.role {
@@ -205,9 +206,10 @@ impl Route {
 
 fn resolve(host: &str, port: u16) -> Result<XpsVec<SocketAddr>> {
     let addresses: XpsVec<_> = (host, port).to_socket_addrs()?.collect();
-    match addresses.is_empty() {
-        true => Err(anyhow!("the name has no address")),
-        false => Ok(addresses),
+    if addresses.is_empty() {
+        Err(anyhow!("the name has no address"))
+    } else {
+        Ok(addresses)
     }
 }
 
@@ -216,9 +218,10 @@ fn parse_service(text: &str) -> Result<Service, String> {
     let Some((place, role)) = text.split_once('=') else {
         return Err("the role is missing: write PORT=ROLE, for instance 8001=echo".to_owned());
     };
-    let (host, port) = match place.contains(':') {
-        true => parse_host_port(place)?,
-        false => ("127.0.0.1".to_owned(), parse_port(place)?),
+    let (host, port) = if place.contains(':') {
+        parse_host_port(place)?
+    } else {
+        ("127.0.0.1".to_owned(), parse_port(place)?)
     };
     let role = parse_role(role)?;
     Ok(Service { host, port, role })
@@ -304,9 +307,10 @@ impl fmt::Display for Role {
 /// `localhost:3000`, `[::1]:3000`
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // a helper of tests
 
-use phase1_expserver::core::pipe::{Event, State, rule};
-use phase1_expserver::core::session::{End, Linger, linger_rule};
+use phase1_expserver::core::session::End;
+use phase1_expserver::core::session::closing::{Linger, linger_rule};
+use phase1_expserver::flow::{Event, State, rule};
 
 const CHAPTER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -29,7 +30,12 @@ fn table(heading: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn the_table_of_one_direction_is_the_rule() {
     let states = [State::Open, State::Draining, State::Shut, State::Failed];
-    let events = [Event::SourceEnded, Event::Emptied, Event::SinkGone];
+    let events = [
+        Event::SourceEnded,
+        Event::SourceBroken,
+        Event::Emptied,
+        Event::SinkGone,
+    ];
     let expected: Vec<_> = events
         .map(|event| {
             let cells = states.map(|state| match rule(state, event) {

@@ -262,7 +262,8 @@ fn a_client_that_reads_slowly_is_not_idle() {
     let mut client = server.connect();
     let (mut seen, _) = upstream.accept().unwrap();
     let sending = thread::spawn(move || seen.write_all(&vec![b'x'; SIZE]));
-    let (mut chunk, mut count) = ([0; 32 * 1024], 0);
+    let mut chunk = [0; 32 * 1024];
+    let mut count = 0;
     while count < SIZE {
         let read = client.read(&mut chunk).unwrap();
         assert_ne!(read, 0, "cut off after {count} bytes");

@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{Resource, setrlimit};
-use phase1_expserver::core::pipe::Readiness;
 use phase1_expserver::disk::file::{File, FileError, PublicFolder};
 use phase1_expserver::network::listener::{Accept, Listener};
+use phase1_expserver::network::socket::Readiness;
 use phase1_expserver::network::upstream::{Attempt, Settled};
 
 const LIMIT: u64 = 64;

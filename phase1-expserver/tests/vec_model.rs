@@ -195,7 +195,8 @@ fn op(max: u8) -> impl Strategy<Value = Op> {
 }
 
 fn range(len: usize, a: usize, b: usize) -> std::ops::Range<usize> {
-    let (a, b) = (a % (len + 1), b % (len + 1));
+    let a = a % (len + 1);
+    let b = b % (len + 1);
     a.min(b)..a.max(b)
 }
 
@@ -516,7 +517,7 @@ fn elements_lie_at_their_alignment() {
 fn an_array_is_as_shareable_and_as_long_lived_as_its_elements() {
     fn check<T: Send + Sync>() {}
     check::<XpsVec<String>>();
-    check::<phase1_expserver::vec::IntoIter<String>>();
+    check::<phase1_expserver::vec::into_iter::IntoIter<String>>();
 
     fn shorten<'a>(v: XpsVec<&'static str>, _: &'a str) -> XpsVec<&'a str> {
         v

@@ -7,7 +7,7 @@ use log::debug;
 use nix::errno::Errno;
 
 use super::Core;
-use super::session::{Next, Session};
+use super::session::{Next, Session, Shared};
 use super::token::{Kind, Token};
 use crate::network::connection::Connection;
 use crate::network::listener::{Accept, Listener};
@@ -28,7 +28,7 @@ impl Core {
             let Some(listener) = self.listeners.get_mut(key) else {
                 return;
             };
-            if !self.context.retake_spare() {
+            if !retake_spare(&mut self.shared) {
                 listener.pending = true;
                 return self.pause_accepting(Errno::EMFILE);
             }
@@ -37,7 +37,7 @@ impl Core {
                 Accept::Client(client) => self.admit(client, service),
                 Accept::WouldBlock => return,
                 Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
-                Accept::NoDescriptor(_) if self.context.tools.kernel_pipes.close_unused() => {}
+                Accept::NoDescriptor(_) if self.shared.resources.kernel_pipes.close_unused() => {}
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
             }
         }
@@ -46,7 +46,7 @@ impl Core {
 
     /// Takes in a client. The only place where a session begins.
     fn admit(&mut self, client: OwnedFd, service: u16) {
-        let session = Session::open(Connection::new(client), service, &mut self.context);
+        let session = Session::open(Connection::new(client), service, &mut self.shared);
         let key = self.sessions.insert(session);
         self.admitted += 1;
         debug!("Client connected to server");
@@ -55,13 +55,13 @@ impl Core {
         };
         let token = Token::new(Kind::Client, key);
         let next = match self.events.register(session.client_fd(), token) {
-            Ok(()) if session.peer_fd().is_some() => Next::Register,
-            Ok(()) if session.wants() => Next::Again,
+            Ok(()) if session.upstream_fd().is_some() => Next::Register,
+            Ok(()) if session.has_work() => Next::Again,
             Ok(()) => Next::Wait,
             Err(errno) => {
                 let text = format!("cannot watch a client: {}", errno.desc());
-                self.context.tools.warn(text);
-                session.cut(&mut self.context.tools);
+                self.shared.resources.warn(text);
+                session.cut(&mut self.shared.resources);
                 Next::Destroy
             }
         };
@@ -72,9 +72,9 @@ impl Core {
     /// them again.
     fn pause_accepting(&mut self, errno: Errno) {
         let text = format!("cannot accept clients, they wait: {}", errno.desc());
-        self.context.tools.warn(text);
+        self.shared.resources.warn(text);
         if self.retry.is_none() {
-            let at = self.context.tools.now + ACCEPT_PAUSE;
+            let at = self.shared.resources.now + ACCEPT_PAUSE;
             self.retry = Some(at);
             self.events.arm(at, Token::plain(Kind::Retry));
         }
@@ -93,4 +93,10 @@ impl Core {
             self.queue_listener(key);
         }
     }
+}
+
+/// Takes a descriptor into reserve. To accept clients goes before keeping unused kernel pipes.
+fn retake_spare(shared: &mut Shared) -> bool {
+    let pipes = &mut shared.resources.kernel_pipes;
+    shared.spare.retake() || pipes.close_unused() && shared.spare.retake()
 }

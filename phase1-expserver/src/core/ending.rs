@@ -5,7 +5,8 @@ use log::{info, warn};
 use super::admission::ACCEPTS;
 use super::token::{Kind, Token};
 use super::{Core, Ended, Phase};
-use crate::vec::{Slots, XpsVec};
+use crate::vec::XpsVec;
+use crate::vec::slots::Slots;
 
 impl Core {
     /// Somebody wants the server to end. The first time in order, the second time at once.
@@ -22,9 +23,9 @@ impl Core {
         self.accept_the_last();
         info!("Server ends, clients: {}", self.sessions.len());
         self.phase = Phase::Draining;
-        self.context.ending = true;
+        self.shared.ending = true;
         self.listeners = Slots::new();
-        let until = self.context.tools.now + self.context.config.limits.drain;
+        let until = self.shared.resources.now + self.shared.config.limits.drain;
         self.events.arm(until, Token::plain(Kind::DrainOver));
         let mut keys = XpsVec::new();
         for (key, session) in self.sessions.iter_mut() {
@@ -40,7 +41,7 @@ impl Core {
     /// would reset them.
     fn accept_the_last(&mut self) {
         let listeners: XpsVec<_> = self.listeners.iter().map(|(key, _)| key).collect();
-        let most = self.context.config.limits.backlog as usize;
+        let most = self.shared.config.limits.backlog as usize;
         for key in listeners {
             for _ in 0..=most / ACCEPTS {
                 self.accept(key);
@@ -55,7 +56,7 @@ impl Core {
     pub(super) fn cut_off(&mut self) {
         let mut lost = 0;
         for (key, session) in self.sessions.iter_mut() {
-            lost += usize::from(session.cut(&mut self.context.tools));
+            lost += usize::from(session.cut(&mut self.shared.resources));
             self.doomed.push(key);
         }
         if lost > 0 {
@@ -65,14 +66,14 @@ impl Core {
 
     /// The last words. In debug builds it is checked that nothing was forgotten.
     pub(super) fn end(mut self, ended: Ended) -> Ended {
-        self.context.tools.transcript.flush();
-        self.context.tools.warnings.flush_all();
+        self.shared.resources.transcript.flush();
+        self.shared.resources.warnings.flush_all();
         info!("Server has ended, clients served: {}", self.admitted);
         if ended == Ended::Clean {
             debug_assert_eq!(self.admitted, self.destroyed, "sessions");
             debug_assert!(self.sessions.is_empty(), "sessions");
-            debug_assert_eq!(self.context.tools.chunks.lent(), 0, "chunks");
-            debug_assert_eq!(self.context.tools.kernel_pipes.lent(), 0, "kernel pipes");
+            debug_assert_eq!(self.shared.resources.chunks.lent(), 0, "chunks");
+            debug_assert_eq!(self.shared.resources.kernel_pipes.lent(), 0, "kernel pipes");
         }
         ended
     }

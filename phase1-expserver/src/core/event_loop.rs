@@ -16,8 +16,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use nix::sys::signalfd::SignalFd;
 
-use super::pipe::Readiness;
 use super::token::Token;
+use crate::network::socket::Readiness;
 use crate::vec::XpsVec;
 
 /// Events taken from the kernel at once. Those left there come with the next wait.
@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn who_is_queued_during_a_round_waits_for_the_next() {
         let mut events = quiet_loop();
-        let (a, b) = (Token::from_bits(1), Token::from_bits(2));
+        let a = Token::from_bits(1);
+        let b = Token::from_bits(2);
         events.queue(a);
         assert_eq!(events.wait(), Ok(0), "no sleep while somebody is queued");
         assert_eq!(events.begin_round(), 1);

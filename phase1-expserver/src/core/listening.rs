@@ -49,9 +49,10 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
         let address = listener.address();
         let mut others = listeners.iter().map(Listener::address);
         if let Some(other) = others.find(|&other| overlap(other, address)) {
-            let covered = match other == address {
-                true => String::new(),
-                false => format!(", see {other}"),
+            let covered = if other == address {
+                String::new()
+            } else {
+                format!(", see {other}")
             };
             return Err(usage_error(format!(
                 "{address} is asked for twice{covered}"
@@ -167,7 +168,8 @@ mod tests {
             ("[::ffff:0.0.0.0]:1", "127.0.0.1:1", true),
             ("[::ffff:127.0.0.1]:1", "[::1]:1", false),
         ] {
-            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            let a = a.parse().unwrap();
+            let b = b.parse().unwrap();
             assert_eq!(
                 (overlap(a, b), overlap(b, a)),
                 (expected, expected),

@@ -7,7 +7,7 @@
 
 use std::mem;
 
-use crate::core::pipe::{Outcome, Progress, Sink, Source, Tools};
+use crate::flow::{Outcome, Progress, Resources, Sink, Source};
 use crate::utils::buffer::BufferList;
 use crate::vec::XpsVec;
 
@@ -52,13 +52,13 @@ impl Framer {
         }
     }
 
-    fn answer(&mut self, line: &[u8], tools: &mut Tools) {
+    fn answer(&mut self, line: &[u8], resources: &mut Resources) {
         // An answer is as long as its line, so it fits into a chunk.
-        let room = self.answers.room(line.len(), &mut tools.chunks);
+        let room = self.answers.room(line.len(), &mut resources.chunks);
         reverse(line, &mut room[..line.len()]);
-        self.answers.commit(line.len(), &mut tools.chunks);
+        self.answers.commit(line.len(), &mut resources.chunks);
         let (text, _) = split_ending(line);
-        tools.transcript.message(text);
+        resources.transcript.message(text);
     }
 }
 
@@ -71,32 +71,32 @@ impl Sink for Framer {
         matches!(self.input, Input::Gone)
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         let bytes = from.front();
         let mut rest = bytes;
         while !rest.is_empty() && self.writable() {
             let (line, complete) = first_line(rest, MAX_LINE - self.line.len());
             rest = &rest[line.len()..];
             if complete && self.line.is_empty() {
-                self.answer(line, tools); // out of the pipe's memory, not copied before
+                self.answer(line, resources); // out of the pipe's memory, not copied before
                 continue;
             }
             self.line.extend_from_slice(line);
             if complete {
                 let line = mem::take(&mut self.line);
-                self.answer(&line, tools);
+                self.answer(&line, resources);
             }
         }
         let taken = bytes.len() - rest.len();
-        from.consume(taken, &mut tools.chunks);
+        from.consume(taken, &mut resources.chunks);
         Ok(Progress::Moved(taken))
     }
 
     /// The client has ended its stream: what is left is a last line without `\n`.
-    fn shut(&mut self, tools: &mut Tools) {
+    fn shut(&mut self, resources: &mut Resources) {
         let line = mem::take(&mut self.line);
         if !line.is_empty() {
-            self.answer(&line, tools);
+            self.answer(&line, resources);
         }
         self.input = Input::Ended;
     }
@@ -107,20 +107,20 @@ impl Source for Framer {
         !self.answers.is_empty() || matches!(self.input, Input::Ended)
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
         match self.answers.len() {
             0 if matches!(self.input, Input::Ended) => Ok(Progress::Eof),
             0 => Ok(Progress::Blocked),
             count => {
-                into.append(&mut self.answers, &mut tools.chunks);
+                into.append(&mut self.answers, &mut resources.chunks);
                 Ok(Progress::Moved(count))
             }
         }
     }
 
-    fn stop(&mut self, tools: &mut Tools) {
+    fn stop(&mut self, resources: &mut Resources) {
         self.line = XpsVec::new();
-        self.answers.clear(&mut tools.chunks);
+        self.answers.clear(&mut resources.chunks);
         self.input = Input::Gone;
     }
 }

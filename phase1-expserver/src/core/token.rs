@@ -95,7 +95,7 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vec::Slots;
+    use crate::vec::slots::Slots;
 
     #[test]
     fn a_token_gives_back_what_it_was_made_of() {

@@ -17,8 +17,8 @@ use nix::libc::off_t;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
+use crate::flow::{KernelPipe, Outcome, Progress, Resources, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 /// How often a file is opened again after names on the way to it have been changed meanwhile.
@@ -87,8 +87,6 @@ pub struct File {
     size: off_t,
     /// Its file system can do `splice(2)`, for all that is known.
     splices: bool,
-    /// It has not been read to its end, and will not be.
-    failed: bool,
     media_type: &'static str,
 }
 
@@ -116,19 +114,12 @@ impl File {
             offset: 0,
             size: found.st_size,
             splices: true,
-            failed: false,
             media_type: media_type(path),
         })
     }
 
     fn left(&self) -> usize {
         usize::try_from(self.size - self.offset).unwrap_or(0)
-    }
-
-    /// Whether what was read is all there is to be had of it, and not all of it: it has shrunk, or
-    /// the disk has failed.
-    pub fn has_failed(&self) -> bool {
-        self.failed
     }
 
     /// What its name says it is, such as `text/plain`. Roles send the bytes alone, so only tests ask
@@ -203,25 +194,24 @@ fn canonical(fd: &OwnedFd) -> nix::Result<PathBuf> {
 }
 
 impl Source for File {
-    /// Always, until it has failed. That is no end: it would look as if the file were complete.
+    /// Always: a read from a disk waits, it never says that there is nothing for now.
     fn readable(&self) -> bool {
-        !self.failed
+        true
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
         let left = self.left();
         if left == 0 {
             return Ok(Progress::Eof);
         }
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let asked = room.len().min(left);
         let read = pread(&self.fd, &mut room[..asked], self.offset);
-        into.commit(read.unwrap_or(0), &mut tools.chunks);
+        into.commit(read.unwrap_or(0), &mut resources.chunks);
         match read {
             Ok(0) => {
-                tools.warn("a file has shrunk while it was sent".to_owned());
-                self.failed = true;
-                Ok(Progress::Blocked)
+                resources.warn("a file has shrunk while it was sent".to_owned());
+                Ok(Progress::Broken)
             }
             Ok(count) => {
                 self.offset += count as off_t;
@@ -229,9 +219,8 @@ impl Source for File {
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(errno) => {
-                tools.warn(format!("cannot read a file to its end: {}", errno.desc()));
-                self.failed = true;
-                Ok(Progress::Blocked)
+                resources.warn(format!("cannot read a file to its end: {}", errno.desc()));
+                Ok(Progress::Broken)
             }
         }
     }

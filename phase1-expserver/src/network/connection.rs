@@ -28,7 +28,8 @@ use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Readiness, Sink, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{KernelPipe, Outcome, Progress, Resources, Sink, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
@@ -131,10 +132,10 @@ impl Connection {
 
     /// One read whose bytes are forgotten. Nobody wants them, but a socket that is closed with bytes
     /// unread resets the connection, which destroys what the peer has not received yet.
-    pub fn discard(&mut self, tools: &mut Tools) -> Outcome {
+    pub fn discard(&mut self, resources: &mut Resources) -> Outcome {
         let mut unwanted = BufferList::new();
-        let outcome = self.read_into(&mut unwanted, tools);
-        unwanted.clear(&mut tools.chunks);
+        let outcome = self.read_into(&mut unwanted, resources);
+        unwanted.clear(&mut resources.chunks);
         outcome
     }
 
@@ -163,9 +164,10 @@ impl Connection {
     fn silence(&mut self) -> Progress {
         self.readable = false;
         // Once only: what comes later is there for who reads on (a lingering close does).
-        match mem::take(&mut self.last_call) {
-            true => Progress::Eof,
-            false => Progress::Blocked,
+        if mem::take(&mut self.last_call) {
+            Progress::Eof
+        } else {
+            Progress::Blocked
         }
     }
 }
@@ -182,11 +184,11 @@ impl Source for Connection {
         !self.ended && (self.readable || self.last_call)
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let asked = room.len();
         let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
-        into.commit(received.unwrap_or(0), &mut tools.chunks);
+        into.commit(received.unwrap_or(0), &mut resources.chunks);
         match received {
             Ok(0) => {
                 self.ended = true;
@@ -230,7 +232,7 @@ impl Sink for Connection {
         self.dead
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         let bytes = from.front();
         let offered = bytes.len();
         // NOSIGNAL: a peer that is gone is an error here and nothing else. By default it is SIGPIPE
@@ -238,7 +240,7 @@ impl Sink for Connection {
         match send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => {
                 self.writable = count == offered;
-                from.consume(count, &mut tools.chunks);
+                from.consume(count, &mut resources.chunks);
                 Ok(Progress::Moved(count))
             }
             Err(errno) => self.cannot_send(errno),
@@ -254,9 +256,13 @@ impl Sink for Connection {
     }
 
     /// The FIN (half-close): the peer reads the end of the stream, and may go on sending.
-    fn shut(&mut self, _tools: &mut Tools) {
+    fn shut(&mut self, _resources: &mut Resources) {
         // It fails only if the peer has reset the connection meanwhile; an event tells of that.
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+    }
+
+    fn break_off(&mut self) {
+        self.reset_at_close();
     }
 }
 

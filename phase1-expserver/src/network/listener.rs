@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{Backlog, SockFlag, SockaddrStorage, accept4, bind, listen, setsockopt};
 
-use super::{local_address, tcp_socket};
+use super::socket::{local_address, tcp_socket};
 
 /// A socket that clients connect to.
 pub struct Listener {

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::core::pipe::{Outcome, Readiness, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{Outcome, Resources, Source};
 use crate::utils::buffer::BufferList;
 use crate::utils::logger::Transcript;
 
@@ -76,16 +77,17 @@ impl Edges {
     }
 }
 
-pub fn tools() -> Tools {
-    Tools::new(Transcript::default())
+pub fn resources() -> Resources {
+    Resources::new(Transcript::default())
 }
 
 /// One read, and what it brought.
 pub fn read(source: &mut impl Source) -> (Outcome, Vec<u8>) {
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    let outcome = source.read_into(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    let outcome = source.read_into(&mut list, &mut resources);
     let bytes = list.front().to_vec();
-    list.clear(&mut tools.chunks);
-    assert_eq!(tools.chunks.lent(), 0);
+    list.clear(&mut resources.chunks);
+    assert_eq!(resources.chunks.lent(), 0);
     (outcome, bytes)
 }

@@ -14,9 +14,8 @@ use nix::libc;
 use nix::sys::socket::sockopt::SocketError;
 use nix::sys::socket::{SockaddrStorage, connect, getpeername, getsockopt};
 
-use crate::core::pipe::Readiness;
-use crate::network::connection::Connection;
-use crate::network::{local_address, tcp_socket};
+use super::connection::Connection;
+use super::socket::{Readiness, local_address, tcp_socket};
 
 /// A connection on its way to the address before `next`.
 pub struct Attempt {

@@ -39,8 +39,11 @@ impl Repeats {
             Some(said) => said.more += 1,
             None => {
                 warn!(target: self.target, "{text}");
-                let (at, more) = (now, 0);
-                self.said.push(Said { text, at, more });
+                self.said.push(Said {
+                    text,
+                    at: now,
+                    more: 0,
+                });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! [`Key`], the name of a value in an arena ([`Slots`](super::Slots)).
+//! [`Key`], the name of a value in an arena ([`Slots`](super::slots::Slots)).
 //!
 //! A key is an index and a **generation**. The index says which slot; the generation, counted up
 //! each time the slot is vacated, says which of its occupants. So a key kept for too long finds
@@ -19,7 +19,7 @@ pub const KEY_BITS: u32 = INDEX_BITS + GENERATION_BITS;
 
 pub(super) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
-/// Names a value in the [`Slots<T>`](super::Slots) that returned the key, as long as the value is in
+/// Names a value in the [`Slots<T>`](super::slots::Slots) that returned the key, as long as the value is in
 /// there.
 ///
 /// Typed, so that the key of one kind of thing cannot be used to look up another; two tables of

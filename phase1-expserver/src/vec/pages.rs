@@ -73,7 +73,8 @@ mod tests {
     #[test]
     fn zeroed_writable_and_separate() {
         let len = NonZeroUsize::new(10_000).unwrap(); // no multiple of a page
-        let (mut one, mut other) = (Pages::new(len), Pages::new(len));
+        let mut one = Pages::new(len);
+        let mut other = Pages::new(len);
         assert!(one.iter().all(|&byte| byte == 0));
         one.fill(1);
         other.fill(2);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::EpollFlags;
 
 use super::*;
-use crate::network::rig::{Edges, connected, read, reset, tools, wait_until};
+use crate::network::rig::{Edges, connected, read, reset, resources, wait_until};
 use crate::utils::buffer::CHUNK;
 
 const MOVED_3: Outcome = Ok(Progress::Moved(3));
@@ -24,10 +24,11 @@ fn got(bytes: &[u8]) -> (Outcome, Vec<u8>) {
 }
 
 fn write(connection: &mut Connection, bytes: &[u8]) -> Outcome {
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(bytes.len(), &mut tools.chunks)[..bytes.len()].copy_from_slice(bytes);
-    list.commit(bytes.len(), &mut tools.chunks);
-    let outcome = connection.write_from(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(bytes.len(), &mut resources.chunks)[..bytes.len()].copy_from_slice(bytes);
+    list.commit(bytes.len(), &mut resources.chunks);
+    let outcome = connection.write_from(&mut list, &mut resources);
     let taken = match outcome {
         Ok(Progress::Moved(count)) => count,
         _ => 0,
@@ -76,10 +77,11 @@ fn a_full_read_is_not_the_last() {
     peer.write_all(&[7; 2 * LEAST_READ]).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN);
     connection.notice(Edges::of(&connection).next());
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(CHUNK, &mut tools.chunks);
-    list.commit(CHUNK - LEAST_READ, &mut tools.chunks);
-    let first = connection.read_into(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(CHUNK, &mut resources.chunks);
+    list.commit(CHUNK - LEAST_READ, &mut resources.chunks);
+    let first = connection.read_into(&mut list, &mut resources);
     assert_eq!(first, Ok(Progress::Moved(LEAST_READ)));
     assert!(can_read(&connection));
     assert_eq!(read(&mut connection), got(&[7; LEAST_READ]));
@@ -104,7 +106,7 @@ fn data_and_fin_in_one_edge_are_both_read() {
 #[test]
 fn a_hang_up_is_no_error() {
     let (mut connection, mut peer) = pair();
-    connection.shut(&mut tools());
+    connection.shut(&mut resources());
     assert_eq!(peer.read(&mut [0; 9]).unwrap(), 0);
     peer.write_all(b"abc").unwrap();
     peer.shutdown(net::Shutdown::Write).unwrap();
@@ -278,11 +280,11 @@ fn what_is_discarded_is_read() {
     peer.shutdown(net::Shutdown::Write).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
     connection.notice(Edges::of(&connection).next());
-    let mut tools = tools();
-    assert_eq!(connection.discard(&mut tools), MOVED_3);
-    assert_eq!(connection.discard(&mut tools), Ok(Progress::Eof));
+    let mut resources = resources();
+    assert_eq!(connection.discard(&mut resources), MOVED_3);
+    assert_eq!(connection.discard(&mut resources), Ok(Progress::Eof));
     assert!(connection.is_ended());
-    assert_eq!(tools.chunks.lent(), 0);
+    assert_eq!(resources.chunks.lent(), 0);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use nix::sys::socket::bind;
 use nix::sys::socket::sockopt::TcpNoDelay;
 
 use super::*;
-use crate::core::pipe::{Progress, Sink, Source};
+use crate::flow::{Progress, Sink, Source};
 use crate::network::listener::Listener;
-use crate::network::rig::{Edges, read, reset, tools, wait_until};
+use crate::network::rig::{Edges, read, reset, resources, wait_until};
 use crate::utils::buffer::BufferList;
 
 fn upstream() -> (TcpListener, SocketAddr) {
@@ -52,10 +52,11 @@ fn an_upstream_that_listens_is_reached() {
     let mut connection = connection(settle(begin(&[address]), &[address]));
     assert_eq!(getsockopt(&connection, TcpNoDelay), Ok(true));
     assert!(connection.writable() && !connection.readable() && !connection.is_dead());
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(3, &mut tools.chunks)[..3].copy_from_slice(b"abc");
-    list.commit(3, &mut tools.chunks);
-    let sent = connection.write_from(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(3, &mut resources.chunks)[..3].copy_from_slice(b"abc");
+    list.commit(3, &mut resources.chunks);
+    let sent = connection.write_from(&mut list, &mut resources);
     assert_eq!(sent, Ok(Progress::Moved(3)));
     let mut bytes = [0; 3];
     listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();
@@ -160,7 +161,8 @@ fn addresses_are_tried_in_turn() {
 fn the_next_address_has_a_deadline_of_its_own() {
     let (_silent, one) = upstream();
     let (_listener, other) = upstream();
-    let (addresses, later) = ([one, other], Instant::now() + Duration::from_secs(1));
+    let addresses = [one, other];
+    let later = Instant::now() + Duration::from_secs(1);
     // No event was noted: as far as it knows the first does not answer.
     let Ok(Settled::Trying(attempt)) = begin(&addresses).settle(&addresses, later) else {
         panic!("the next is not tried");

@@ -6,11 +6,13 @@ use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::Outcome;
+use crate::utils::logger::Transcript;
 
 const LONGEST_READ: usize = 100;
 
-fn tools() -> Tools {
-    Tools::new(Transcript::default())
+fn resources() -> Resources {
+    Resources::new(Transcript::default())
 }
 
 /// A source that does what its script says, and from then on has nothing.
@@ -19,6 +21,7 @@ struct Scripted {
     script: VecDeque<Outcome>,
     ready: bool,
     ended: bool,
+    broken: bool,
     sent: Vec<u8>,
     calls: usize,
 }
@@ -28,21 +31,25 @@ impl Source for Scripted {
         self.ready && !self.ended
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
         assert!(!self.ended, "a read after the end");
         self.calls += 1;
         let outcome = self.script.pop_front().unwrap_or(Ok(Progress::Blocked));
         match outcome {
             Ok(Progress::Moved(count)) => {
-                let room = into.room(LONGEST_READ, &mut tools.chunks);
+                let room = into.room(LONGEST_READ, &mut resources.chunks);
                 for byte in &mut room[..count] {
                     *byte = self.sent.len() as u8;
                     self.sent.push(*byte);
                 }
-                into.commit(count, &mut tools.chunks);
+                into.commit(count, &mut resources.chunks);
             }
             Ok(Progress::Blocked) => self.ready = false,
             Ok(Progress::Eof) | Err(_) => self.ended = true,
+            Ok(Progress::Broken) => {
+                self.ended = true;
+                self.broken = true;
+            }
         }
         outcome
     }
@@ -68,7 +75,7 @@ impl Sink for Taker {
         self.gone
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         assert!(!self.gone && self.shut == 0, "a write after the end");
         assert!(!from.is_empty(), "a write of nothing");
         self.calls += 1;
@@ -77,7 +84,7 @@ impl Sink for Taker {
             Ok(Progress::Moved(most)) => {
                 let count = most.min(from.front().len());
                 self.taken.extend_from_slice(&from.front()[..count]);
-                from.consume(count, &mut tools.chunks);
+                from.consume(count, &mut resources.chunks);
                 Ok(Progress::Moved(count))
             }
             Ok(_) => {
@@ -91,7 +98,7 @@ impl Sink for Taker {
         }
     }
 
-    fn shut(&mut self, _tools: &mut Tools) {
+    fn shut(&mut self, _resources: &mut Resources) {
         assert!(!self.gone, "shut although it is gone");
         self.shut += 1;
     }
@@ -122,6 +129,7 @@ fn an_outcome(with_end: bool) -> impl Strategy<Value = Outcome> {
         8 => (0..=LONGEST_READ).prop_map(|count| Ok(Progress::Moved(count))),
         4 => Just(Ok(Progress::Blocked)),
         end => Just(Ok(Progress::Eof)),
+        end => Just(Ok(Progress::Broken)),
         end => Just(Err(Errno::ECONNRESET)),
     ]
 }
@@ -140,7 +148,7 @@ struct Rig {
     threshold: usize,
     source: Scripted,
     sink: Taker,
-    tools: Tools,
+    resources: Resources,
 }
 
 impl Rig {
@@ -158,7 +166,7 @@ impl Rig {
                 ready: true,
                 ..Taker::default()
             },
-            tools: tools(),
+            resources: resources(),
         }
     }
 
@@ -175,13 +183,13 @@ impl Rig {
                 let room = self.pipe.held() < self.threshold;
                 let due = state == State::Open && room && self.source.readable();
                 assert_eq!(self.pipe.can_fill(&self.source), due);
-                let moved = self.pipe.fill(&mut self.source, &mut self.tools);
+                let moved = self.pipe.fill(&mut self.source, &mut self.resources);
                 assert_eq!(self.source.calls - reads, usize::from(due));
                 assert_eq!(self.source.sent.len() - sent, moved);
             }
             Step::Drain => {
                 let wanted = self.pipe.can_drain(&self.sink);
-                let moved = self.pipe.drain(&mut self.sink, &mut self.tools);
+                let moved = self.pipe.drain(&mut self.sink, &mut self.resources);
                 assert_eq!(self.sink.taken.len() - taken, moved);
                 let done = self.pipe.state() != state || self.sink.calls > writes;
                 assert_eq!(done, wanted, "wanted means that there is something to do");
@@ -198,7 +206,7 @@ impl Rig {
         assert!(sent.starts_with(taken), "order");
         if self.pipe.state() == State::Failed {
             assert_eq!(self.pipe.held(), 0, "what was left is dropped");
-            assert!(self.sink.gone);
+            assert!(self.sink.gone || self.source.broken);
         } else {
             assert_eq!(taken.len() + self.pipe.held(), sent.len(), "nothing lost");
         }
@@ -246,7 +254,7 @@ proptest! {
         if rig.pipe.state() == State::Shut {
             prop_assert!(rig.sink.taken == rig.source.sent);
         }
-        prop_assert_eq!(rig.tools.chunks.lent(), 0);
+        prop_assert_eq!(rig.resources.chunks.lent(), 0);
     }
 
     #[test]
@@ -266,14 +274,20 @@ proptest! {
 
 /// The state after each event.
 const TABLE: &str = "
-    event        Open      Draining  Shut  Failed
-    SourceEnded  Draining  Draining  Shut  Failed
-    Emptied      Open      Shut      Shut  Failed
-    SinkGone     Failed    Failed    Shut  Failed";
+    event         Open      Draining  Shut  Failed
+    SourceEnded   Draining  Draining  Shut  Failed
+    SourceBroken  Failed    Draining  Shut  Failed
+    Emptied       Open      Shut      Shut  Failed
+    SinkGone      Failed    Failed    Shut  Failed";
 
 #[test]
 fn the_rule_is_the_table() {
-    let events = [Event::SourceEnded, Event::Emptied, Event::SinkGone];
+    let events = [
+        Event::SourceEnded,
+        Event::SourceBroken,
+        Event::Emptied,
+        Event::SinkGone,
+    ];
     let rows: Vec<&str> = TABLE.trim().lines().skip(1).collect();
     assert_eq!(rows.len(), events.len());
     for (event, row) in events.into_iter().zip(rows) {

@@ -3,7 +3,7 @@
 //! - [`XpsVec`] (here): a growable array, with the operations of the classic C library.
 //! - `raw`: the allocation under it. `into_iter`: by value. `traits`: what makes it feel like a
 //!   slice.
-//! - [`Slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
+//! - [`slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
 //!   occupant.
 //! - [`Pages`]: memory for bytes, from the kernel instead of the heap.
 //!
@@ -13,19 +13,17 @@
 
 use std::ops::Range;
 
-mod into_iter;
+pub mod into_iter;
 mod key;
 mod pages;
 mod raw;
-mod slots;
+pub mod slots;
 mod traits;
 
-pub use into_iter::IntoIter;
 pub use key::{KEY_BITS, Key};
 pub use pages::Pages;
 use raw::RawBuf;
 pub use raw::ReserveError;
-pub use slots::Slots;
 
 /// The first allocation has room for this many elements: 1, 2, 4 would be three allocations.
 const FIRST_CAPACITY: usize = 4;

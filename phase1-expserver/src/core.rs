@@ -12,7 +12,6 @@
 //! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
 //! - [`token`]: what an event carries, and which thing that names.
 //! - [`session`]: what happens with one client.
-//! - [`pipe`]: one direction of it, and the rule of closing.
 //! - [`reverse`]: the line framer.
 //! - [`spare`]: the descriptor kept in reserve.
 //! - `listening`: binds all listeners, before anybody is served.
@@ -22,7 +21,7 @@ mod admission;
 mod ending;
 pub mod event_loop;
 mod listening;
-pub mod pipe;
+
 pub mod reverse;
 pub mod session;
 pub mod spare;
@@ -40,12 +39,15 @@ use nix::errno::Errno;
 
 use crate::config::{Config, Role};
 use crate::disk::file::PublicFolder;
+use crate::flow::Resources;
 use crate::network::listener::Listener;
+use crate::network::socket::Readiness;
 use crate::utils::logger::Transcript;
-use crate::vec::{Key, Slots, XpsVec};
+use crate::vec::slots::Slots;
+use crate::vec::{Key, XpsVec};
 use event_loop::{EventLoop, Wake};
-use pipe::{Readiness, Tools};
-use session::{Context, End, Next, Session};
+
+use session::{End, Next, Session, Shared};
 use spare::Spare;
 use token::{Kind, Token};
 
@@ -77,7 +79,7 @@ pub struct Core {
     sessions: Slots<Session>,
     /// Those that are over, until the end of the turn.
     doomed: XpsVec<Key<Session>>,
-    context: Context,
+    shared: Shared,
     phase: Phase,
     /// When to try to accept again.
     retry: Option<Instant>,
@@ -108,17 +110,17 @@ impl Core {
         let mut services = config.services.iter();
         let sends_files = services.any(|service| matches!(service.role, Role::File(_)));
         let public = sends_files.then(|| open_public(&config.public));
-        let mut tools = Tools::new(Transcript::new(!config.quiet));
-        tools.kernel_pipes.share(config.workers);
+        let mut resources = Resources::new(Transcript::new(!config.quiet));
+        resources.kernel_pipes.share(config.workers);
         Ok(Core {
             events,
             listeners: table,
             sessions: Slots::new(),
             doomed: XpsVec::new(),
-            context: Context {
+            shared: Shared {
                 public: public.transpose()?,
                 spare,
-                tools,
+                resources,
                 ending: false,
                 config,
             },
@@ -153,7 +155,7 @@ impl Core {
         debug!("Epoll wait");
         let failed = |errno: Errno| anyhow!("cannot wait for events: {}", errno.desc());
         let count = self.events.wait().map_err(failed)?;
-        self.context.tools.now = self.events.now();
+        self.shared.resources.now = self.events.now();
         for index in 0..count {
             let (token, seen) = self.events.event(index);
             self.note(token, seen);
@@ -225,7 +227,7 @@ impl Core {
             Some(Kind::DrainOver) => self.cut_off(),
             Some(Kind::Pipes) => {
                 self.pipes_timed = false;
-                self.context.tools.kernel_pipes.close_idle();
+                self.shared.resources.kernel_pipes.close_idle();
             }
             _ => {} // Output: it was enough to wake up
         }
@@ -244,7 +246,7 @@ impl Core {
     fn step(&mut self, key: Key<Session>) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.queued = false;
-            let next = session.step(&mut self.context);
+            let next = session.step(&mut self.shared);
             self.follow(key, next);
         }
     }
@@ -263,7 +265,7 @@ impl Core {
         // A timer that is set too early does no harm: the step finds nothing due, and here the
         // next one is set. So bytes that move do not cost a timer each. One that nothing is waited
         // for any more would wake the server for nothing: it is taken back.
-        let wanted = session.deadline(&self.context.config);
+        let wanted = session.deadline(&self.shared.config.limits);
         let enough = match (session.timer, wanted) {
             (Some(set), Some(at)) => set <= at,
             (set, at) => set == at,
@@ -284,12 +286,12 @@ impl Core {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if let Some(fd) = session.peer_fd()
+        if let Some(fd) = session.upstream_fd()
             && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
         {
-            session.no_upstream(errno, &mut self.context);
+            session.upstream_unavailable(errno, &mut self.shared);
         }
-        if session.wants() {
+        if session.has_work() {
             self.queue_session(key);
         }
     }
@@ -311,7 +313,7 @@ impl Core {
 
     fn remove(&mut self, key: Key<Session>) {
         if let Some(mut session) = self.sessions.remove(key) {
-            session.release(&mut self.context.tools);
+            session.release(&mut self.shared.resources);
             if let Some(at) = session.timer {
                 self.events.disarm(at, Token::new(Kind::Deadline, key));
             }
@@ -322,24 +324,30 @@ impl Core {
 
     /// Sets the timer for unused kernel pipes, if there are any.
     fn time_pipes(&mut self) {
-        if !self.pipes_timed && self.context.tools.kernel_pipes.any_unused() {
+        if !self.pipes_timed && self.shared.resources.kernel_pipes.any_unused() {
             self.pipes_timed = true;
-            let at = self.context.tools.now + PIPES_KEPT;
+            let at = self.shared.resources.now + PIPES_KEPT;
             self.events.arm(at, Token::plain(Kind::Pipes));
         }
     }
 
     /// Writes what clients said, and the warnings that were held back.
     fn report(&mut self) {
-        let tools = &mut self.context.tools;
-        let stdout = match tools.transcript.flush() {
-            true => None,
-            false => Some(tools.now + STDOUT_PAUSE),
+        let resources = &mut self.shared.resources;
+        let stdout = if resources.transcript.flush() {
+            None
+        } else {
+            Some(resources.now + STDOUT_PAUSE)
         };
-        tools.warnings.flush(tools.now);
-        let next = [stdout, tools.warnings.due()].into_iter().flatten().min();
+        resources.warnings.flush(resources.now);
+        let next = [stdout, resources.warnings.due()]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(at) = next
-            && self.output.is_none_or(|set| set <= tools.now || at < set)
+            && self
+                .output
+                .is_none_or(|set| set <= resources.now || at < set)
         {
             self.output = Some(at);
             self.events.arm(at, Token::plain(Kind::Output));

@@ -20,7 +20,7 @@ use crate::vec::XpsVec;
 
 /// The size that is asked for, in bytes, and what one splice moves at most: the more at once, the
 /// fewer system calls, and the more seldom the receiver is woken.
-const CAPACITY: usize = 256 * 1024;
+pub(super) const CAPACITY: usize = 256 * 1024;
 
 /// A smaller pipe is not worth having. An unprivileged user who has much in pipes gets such, and in
 /// the end only tiny ones (pipe(7), `pipe-user-pages-soft`).

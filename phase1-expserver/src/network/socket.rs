@@ -1,12 +1,4 @@
-//! Sockets. Nothing in here knows epoll, roles or sessions.
-//!
-//! - [`listener`]: where clients come from.
-//! - [`connection`]: one socket as a source and a sink.
-//! - [`upstream`]: a connection that is still to be made.
-
-pub mod connection;
-pub mod listener;
-pub mod upstream;
+//! What all TCP sockets have in common: how they are made, and what the kernel says about them.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,8 +9,23 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, getsockname, setsockopt, socket,
 };
 
+/// What the kernel says about a socket, in the words of epoll(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes can be received, or the end can be.
+    pub readable: bool,
+    /// The send buffer has room.
+    pub writable: bool,
+    /// The peer has shut down its sending side, or both sides are shut down.
+    pub closing: bool,
+    /// The connection has failed: a reset, a timeout, a connect that came to nothing.
+    pub failed: bool,
+    /// A byte of urgent data is on its way. A `recv` stops at it, even if more bytes are there.
+    pub urgent: bool,
+}
+
 /// A TCP socket of the kind that `address` needs, non-blocking.
-fn tcp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
+pub(super) fn tcp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -32,7 +39,7 @@ fn tcp_socket(address: SocketAddr) -> nix::Result<OwnedFd> {
 }
 
 /// The address that a socket has on this side.
-fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
+pub(super) fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
     let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
     match (bound.as_sockaddr_in(), bound.as_sockaddr_in6()) {
         (Some(address), _) => Ok(SocketAddr::V4((*address).into())),
@@ -40,6 +47,3 @@ fn local_address(fd: &OwnedFd) -> nix::Result<SocketAddr> {
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
-
-#[cfg(test)]
-pub mod rig;
