@@ -2,7 +2,7 @@
 //!
 //! - [`XpsVec`] (here): a growable array, with the operations of the course's C library.
 //! - `raw`: the allocation under it. `into_iter`: iteration by value. `traits`: use as a slice.
-//! - [`Slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
+//! - [`slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
 //!   occupant.
 //! - [`Pages`]: memory for bytes, from the kernel instead of the heap.
 //!
