@@ -2,7 +2,6 @@
 //!
 //! | module       | what it is for                                                      |
 //! |--------------|---------------------------------------------------------------------|
-//! | [`bench`]    | `cargo bench-peers`: the servers beside their peers                 |
 //! | [`check`]    | what a check is: its data, its verdict, the failure it explains      |
 //! | [`checks`]   | the checks themselves, stage by stage                                |
 //! | [`trial`]    | one run of one check: what it starts, its deadline, its trace        |
@@ -18,19 +17,16 @@
 //! | [`folder`]   | folders, copied and removed                                          |
 //! | [`own_network`] | a network of their own for checks that need fixed ports          |
 //! | [`suite`]    | checks as tests: `cargo test -p stage04-epoll`                       |
-//! | [`grade`]    | the same checks against any program: `cargo grade`                   |
 //!
 //! A check starts a program ([`trial::Trial::start`]), talks to it through
 //! [`peer::Peer`]s, and returns the first [`check::Failure`]. Nothing here knows
 //! how a server is built; everything is seen over sockets, signals and `/proc`.
 
-pub mod bench;
 pub mod check;
 pub mod checks;
 pub mod data;
 pub mod datagram;
 pub mod folder;
-pub mod grade;
 pub mod own_network;
 pub mod peer;
 pub mod pipe;

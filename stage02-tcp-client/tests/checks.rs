@@ -1,4 +1,4 @@
-//! What stage 2 must do, one test a check: see `harness/src/checks/stage02/`.
+//! What stage 2 must do. Each check is one test: see `harness/src/checks/stage02/`.
 
 use std::process::ExitCode;
 

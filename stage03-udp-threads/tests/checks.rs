@@ -1,4 +1,4 @@
-//! What stage 3 must do, one test a check: see `harness/src/checks/stage03/`.
+//! What stage 3 must do. Each check is one test: see `harness/src/checks/stage03/`.
 
 use std::process::ExitCode;
 

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::lines::Lines;
-use crate::reverse::reverse;
+use crate::given::lines::Lines;
+use crate::given::reverse::reverse;
 
 /// While more answers than this wait for a client, in bytes, nothing is read from
 /// it, and TCP makes it wait in turn: backpressure. One read may overshoot it.

@@ -13,8 +13,8 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::client::Client;
-use crate::console::Messages;
-use crate::show::show_message;
+use crate::given::messages::Messages;
+use crate::given::show::show_message;
 
 /// A token comes back with each event and says whose it is. A client's token is
 /// the number of its descriptor; these two are no descriptors.
@@ -61,7 +61,7 @@ impl Server {
             clients: HashMap::new(),
             chunk: vec![0; 16 * 1024],
             quiet,
-            messages: Messages::default(),
+            messages: Messages::for_stdout(),
             messages_wait: false,
             accept_again: None,
             warned: false,

@@ -1,7 +1,5 @@
-//! Stage 5, what its three programs share. The proxy's story begins in `main.rs`; those
+//! Stage 5, what is given to its three programs. The proxy's story begins in `main.rs`; those
 //! of the file transfer stand in `bin/`.
 
-pub mod console;
-pub mod listen;
-pub mod signals;
+pub mod given;
 pub mod transfer;

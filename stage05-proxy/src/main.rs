@@ -4,32 +4,30 @@
 //! sends goes to the other. One thread serves all pairs: `proxy.rs` is the loop,
 //! `pair.rs` one client with its upstream, `flow.rs` one direction between them.
 
-mod cli;
 mod flow;
 mod pair;
 mod proxy;
-mod repeated;
-mod show;
+mod requests;
 mod upstream;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
-use log::{debug, error};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use log::error;
 use nix::sys::socket::SockFlag;
-use stage05_proxy::console;
-use stage05_proxy::listen::open_listener;
-use stage05_proxy::signals::catch_signals;
+use stage05_proxy::given::cli::Args;
+use stage05_proxy::given::limit::raise_descriptor_limit;
+use stage05_proxy::given::listen::open_listener;
+use stage05_proxy::given::logger::start_logger;
+use stage05_proxy::given::signals::catch_signals;
 
-use cli::Args;
 use proxy::Proxy;
 use upstream::Upstream;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    console::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,16 +52,4 @@ fn run(args: &Args) -> Result<()> {
     let mut proxy = Proxy::new(listener, signals, upstream, args.quiet)
         .map_err(|e| anyhow!("cannot set up epoll: {}", e.desc()))?;
     proxy.run()
-}
-
-/// A client costs two descriptors. Many systems let a process have 1024 of them
-/// until it asks for more (getrlimit(2)).
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| (soft, hard))
-    });
-    match raised {
-        Ok((soft, hard)) => debug!("Descriptor limit raised to {hard}, it was {soft}"),
-        Err(errno) => debug!("Descriptor limit stays as it is: {}", errno.desc()),
-    }
 }

@@ -13,13 +13,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
-use stage05_proxy::console::Messages;
+use stage05_proxy::given::messages::Messages;
+use stage05_proxy::given::show::show_message;
 
 use crate::flow::CHUNK;
 use crate::pair::{Pair, Side};
-use crate::repeated::Repeated;
-use crate::show::{request_line, show_message, show_totals};
+use crate::requests::{request_line, show_totals};
 use crate::upstream::Upstream;
+use stage05_proxy::given::repeated::Repeated;
 
 /// The tokens that come back with epoll's events. Those of a pair are its number,
 /// which is not given twice, doubled, and the side: an event for a pair that ended
@@ -92,10 +93,10 @@ impl Proxy {
             held: Vec::new(),
             accept_again: None,
             starved: false,
-            unreachable: Repeated::new(),
-            exhausted: Repeated::new(),
+            unreachable: Repeated::default(),
+            exhausted: Repeated::default(),
             quiet,
-            messages: Messages::default(),
+            messages: Messages::for_stdout(),
             all_written: true,
             chunk: vec![0; CHUNK],
         })

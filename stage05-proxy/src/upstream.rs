@@ -13,7 +13,7 @@ use nix::sys::socket::{
     SockFlag, SockType, SockaddrStorage, bind, connect, getpeername, getsockname, getsockopt,
     setsockopt, socket,
 };
-use stage05_proxy::listen::family;
+use stage05_proxy::given::listen::family;
 
 pub struct Upstream {
     /// `HOST:PORT`, as it was given.

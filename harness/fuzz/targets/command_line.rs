@@ -3,11 +3,11 @@
 #![no_main]
 #![allow(dead_code)] // only the arguments are of interest
 
-#[path = "../../../stage01-tcp-server/src/cli.rs"]
+#[path = "../../../stage01-tcp-server/src/given/cli.rs"]
 mod stage01;
-#[path = "../../../stage04-epoll/src/cli.rs"]
+#[path = "../../../stage04-epoll/src/given/cli.rs"]
 mod stage04;
-#[path = "../../../stage05-proxy/src/cli.rs"]
+#[path = "../../../stage05-proxy/src/given/cli.rs"]
 mod stage05;
 
 use std::ffi::OsString;

@@ -2,9 +2,9 @@
 //! anywhere they answer what a simple model answers for the whole of it.
 #![no_main]
 
-#[path = "../../../stage04-epoll/src/lines.rs"]
+#[path = "../../../stage04-epoll/src/given/lines.rs"]
 mod lines;
-#[path = "../../../stage04-epoll/src/reverse.rs"]
+#[path = "../../../stage04-epoll/src/given/reverse.rs"]
 mod reverse;
 
 use arbitrary::Arbitrary;

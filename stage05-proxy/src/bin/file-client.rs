@@ -18,8 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, connect, recv, send, shutdown, socket,
 };
-use stage05_proxy::console;
-use stage05_proxy::listen::family;
+use stage05_proxy::given::listen::family;
+use stage05_proxy::given::logger::start_logger;
 use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Sends a file to file-server.
@@ -45,7 +45,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    console::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

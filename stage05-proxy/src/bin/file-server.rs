@@ -15,9 +15,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
-use stage05_proxy::console;
-use stage05_proxy::listen::open_listener;
-use stage05_proxy::signals::catch_signals;
+use stage05_proxy::given::listen::open_listener;
+use stage05_proxy::given::logger::start_logger;
+use stage05_proxy::given::signals::catch_signals;
 use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
@@ -48,7 +48,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    console::start_logger(args.verbose, args.quiet);
+    start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,7 +7,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// One read: room for at least this, of which so much is used.
+    /// One read: room for at least `least` bytes, of which `count` are used.
     Write {
         least: usize,
         count: usize,
@@ -28,7 +28,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Bytes of which no two neighbours that a mistake could exchange are equal.
+/// Bytes in which a mistake cannot exchange two pieces without being noticed.
 #[derive(Default)]
 struct Counter(u32);
 
@@ -157,8 +157,8 @@ fn handing_over_copies_nothing_into_an_empty_list() {
     assert_eq!((list.front().as_ptr(), list.len()), (place, CHUNK + 1));
 }
 
-/// 2-byte answers for a client that does not read: what is held may grow, the memory for it must
-/// not be a chunk each.
+/// 2-byte answers for a client that does not read. The list may grow, but each answer must not
+/// take a chunk of its own.
 #[test]
 fn short_pieces_share_chunks() {
     let mut list = BufferList::new();

@@ -1,0 +1,277 @@
+//! Measures our servers beside nginx, HAProxy, socat and the least that a server can do.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use harness::suite::raise_descriptor_limit;
+use harness_bench::contender::Who;
+use harness_bench::contest::{Contest, Plan};
+use harness_bench::load::pingpong::{Answer, PingPong};
+use harness_bench::machine::Cpus;
+use harness_bench::plot::{self, Labels};
+use harness_bench::workload::{self, WORKLOADS, Workload};
+use harness_bench::{floor, interrupt, load, page, report, syscalls};
+
+/// Measures the servers of this workspace beside their peers, and judges the goals.
+///
+/// Builds the release binaries, then runs the workloads W1 to W10: in each round every
+/// contender has one turn, with a fresh process. What counts are the ratios of the
+/// medians; absolute figures are those of this machine at this hour. Peers that are not
+/// installed are named and left out. Ctrl-C ends it, and all that it has started.
+#[derive(Parser)]
+#[command(name = "bench-peers", bin_name = "cargo bench-peers")]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Only these workloads, such as W3,W5 [default: all]
+    #[arg(long, value_name = "W…", value_delimiter = ',')]
+    only: Vec<String>,
+
+    #[command(flatten)]
+    turns: Turns,
+
+    /// Print JSON on stdout, with the figures of each round; the table goes to stderr
+    #[arg(long)]
+    json: bool,
+
+    /// Each workload for a moment, to see that everything works: the figures mean nothing
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "write"])]
+    smoke: bool,
+
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+#[derive(Args)]
+struct Turns {
+    /// Only these contenders, such as proxy,nginx; a goal is judged when its reference
+    /// takes part [default: all that are installed]
+    #[arg(long, value_name = "NAME…", value_delimiter = ',', value_enum)]
+    contenders: Vec<Who>,
+
+    /// How often each contender has its turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+
+    /// How long a load is applied in one turn
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    seconds: f64,
+
+    /// Write the results into the book as well (docs/src/performance.md and images)
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// How the cost of W1 and W4 grows with the number of connections
+    Growth(Turns),
+    /// How many system calls a unit of work takes, by strace
+    Syscalls {
+        /// Write the table into the book as well
+        #[arg(long)]
+        write: bool,
+    },
+    /// Open connections to a server that echoes, or proxies to this, and keep them idle
+    ///
+    /// Each has had one message and its echo. For a look at a running server from outside,
+    /// such as its memory. Ctrl-C closes them.
+    Idle {
+        /// Port of the server, on 127.0.0.1
+        port: u16,
+        /// Port on which to be the upstream behind it
+        #[arg(long, value_name = "PORT")]
+        upstream: Option<u16>,
+        #[arg(long, value_name = "N", default_value_t = 8000)]
+        connections: usize,
+    },
+    /// Serve as the floor: the least that a server can do
+    #[command(hide = true)]
+    Floor { port: u16 },
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    if let Some(Other::Floor { port }) = cli.other {
+        return floor::serve(port);
+    }
+    interrupt::listen()?;
+    raise_descriptor_limit();
+    if let Some(Other::Idle {
+        port,
+        upstream,
+        connections,
+    }) = cli.other
+    {
+        return idle(port, upstream, connections);
+    }
+    build()?;
+    let cpus = Cpus::share_out()?;
+    match &cli.other {
+        Some(Other::Growth(turns)) => growth(turns, &cpus),
+        Some(Other::Syscalls { write }) => {
+            let table = syscalls::table(&cpus)?;
+            println!("{table}");
+            match write {
+                true => page::write_section("syscalls", &table),
+                false => Ok(()),
+            }
+        }
+        _ => contest(cli, &cpus),
+    }
+}
+
+/// W1 to W10, or some of them.
+fn contest(cli: &Cli, cpus: &Cpus) -> Result<()> {
+    let mut plan = plan(&cli.turns, workloads(&cli.only)?)?;
+    if cli.smoke {
+        plan.rounds = 1;
+        plan.time = Duration::from_millis(50);
+        plan.silence = Duration::from_millis(200);
+    }
+    let conditions = announce(&plan, cpus);
+    let contests = plan.run(cpus)?;
+    let table = report::for_terminal(&contests);
+    if cli.json {
+        eprintln!("{table}");
+        println!("{:#}", report::for_programs(&contests, &conditions));
+    } else {
+        println!("{table}");
+    }
+    let disturbance = report::disturbance(&contests).unwrap_or_default();
+    eprintln!("{disturbance}");
+    if cli.turns.write {
+        let table = report::for_markdown(&contests);
+        let text = format!("{table}\n\nMeasured with {conditions}; {disturbance}.");
+        page::write_section("table", &text)?;
+    }
+    failures(&contests)
+}
+
+fn growth(turns: &Turns, cpus: &Cpus) -> Result<()> {
+    let clients = Labels {
+        title: "W1: what a message costs beside how many others",
+        x: "clients, all of them active",
+        y: "CPU time, µs a message",
+        scale: 1e6,
+        base: 10.0,
+    };
+    let connections = Labels {
+        title: "W4: what a GiB through the proxy costs",
+        x: "connections",
+        y: "CPU time, ms a GiB",
+        scale: 1e3,
+        base: 2.0,
+    };
+    let both = [
+        ("growth-clients.svg", workload::more_clients(), clients),
+        (
+            "growth-connections.svg",
+            workload::more_connections(),
+            connections,
+        ),
+    ];
+    for (image, workloads, labels) in both {
+        let plan = plan(turns, workloads)?;
+        announce(&plan, cpus);
+        let contests = plan.run(cpus)?;
+        println!("{}\n{}", labels.title, report::growth(&contests));
+        if turns.write {
+            page::write_image(image, &plot::cost(&contests, &labels)?)?;
+        }
+        failures(&contests)?;
+    }
+    Ok(())
+}
+
+/// Connections that do nothing, until Ctrl-C.
+fn idle(port: u16, upstream: Option<u16>, connections: usize) -> Result<()> {
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = upstream.map(load::upstream_on).transpose()?;
+    let mut load = PingPong::new(server, listener, Answer::Same)?;
+    load.add_clients(connections)?;
+    println!("{connections} connections are open");
+    while interrupt::check().is_ok() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Says on stderr who is left out and how it is measured, and returns the latter.
+fn announce(plan: &Plan, cpus: &Cpus) -> String {
+    for who in plan.missing() {
+        eprintln!("{} is not installed, and left out", who.name());
+    }
+    let (rounds, seconds) = (plan.rounds, plan.time.as_secs_f64());
+    let conditions = format!(
+        "{}; {rounds} rounds of {seconds} s, medians",
+        cpus.describe()
+    );
+    eprintln!("{conditions}");
+    conditions
+}
+
+fn failures(contests: &[Contest]) -> Result<()> {
+    let entries = contests.iter().flat_map(|contest| &contest.entries);
+    match entries.filter(|entry| entry.failure.is_some()).count() {
+        0 => Ok(()),
+        count => bail!("{count} contenders have failed a workload"),
+    }
+}
+
+fn plan(turns: &Turns, workloads: Vec<Workload>) -> Result<Plan> {
+    if !(0.01..=600.0).contains(&turns.seconds) {
+        bail!("--seconds takes 0.01 to 600, not {}", turns.seconds);
+    }
+    Ok(Plan {
+        workloads,
+        who: turns.contenders.clone(),
+        rounds: turns.rounds.into(),
+        time: Duration::from_secs_f64(turns.seconds),
+        silence: Duration::from_secs(10),
+    })
+}
+
+fn workloads(only: &[String]) -> Result<Vec<Workload>> {
+    let is = |workload: &Workload, id: &str| workload.id.eq_ignore_ascii_case(id);
+    let known = |id: &str| WORKLOADS.iter().any(|workload| is(workload, id));
+    if let Some(unknown) = only.iter().find(|id| !known(id)) {
+        bail!("there is no workload {unknown}: W1 to W10");
+    }
+    let wanted = |workload: &Workload| only.is_empty() || only.iter().any(|id| is(workload, id));
+    Ok(WORKLOADS.iter().copied().filter(wanted).collect())
+}
+
+/// The programs that are measured, which lie beside this one in target/release.
+fn build() -> Result<()> {
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build, and so is what it measures: use `cargo bench-peers`");
+        return Ok(());
+    }
+    let packages = [
+        "stage03-udp-threads",
+        "stage04-epoll",
+        "stage05-proxy",
+        "phase1-expserver",
+    ];
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--quiet"]);
+    cargo.args(packages.iter().flat_map(|package| ["-p", package]));
+    let status = cargo.status().context("cannot run cargo build")?;
+    match status.success() {
+        true => Ok(()),
+        false => bail!("the programs to be measured do not build"),
+    }
+}

@@ -1,0 +1,134 @@
+//! The work: submissions are built, then checked, some of them side by side.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::arguments::Arguments;
+use crate::progress::Progress;
+use crate::report::Reports;
+use crate::result::Graded;
+use crate::selection::Selection;
+use crate::submission::Submission;
+use crate::work::Work;
+use crate::workplace::Workplace;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// From now on Ctrl-C (and SIGTERM, SIGHUP) lets the work end in order: what runs is
+/// ended, what was made is removed. To be called before there are threads.
+pub fn catch_interrupts() -> Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    signals.thread_block().context("block signals")?;
+    thread::Builder::new().spawn(move || {
+        if signals.wait().is_ok() {
+            INTERRUPTED.store(true, Ordering::Relaxed);
+        }
+    })?;
+    Ok(())
+}
+
+pub struct Queue<'a> {
+    pub arguments: &'a Arguments,
+    pub selection: &'a Selection,
+    pub workplace: &'a Workplace,
+    pub reports: &'a Reports,
+}
+
+impl Queue<'_> {
+    pub fn work_through(&self, submissions: Vec<Submission>) -> Result<Vec<Graded>> {
+        let file = self.arguments.results_file();
+        let progress = Progress::open(file.as_deref(), self.arguments.resume)?;
+        let mut all = Vec::new();
+        for submission in submissions {
+            let checks = self.selection.of(submission.stage).collect();
+            all.push(Work::new(all.len(), submission, checks, &progress));
+        }
+        for work in &mut all {
+            work.prepare(self.workplace, &progress)?;
+        }
+        self.build(&all, &progress);
+        self.check(&all, &progress);
+        Ok(all.iter().map(Work::graded).collect())
+    }
+
+    fn build(&self, all: &[Work], progress: &Progress) {
+        let seconds = self.arguments.limits.build_time;
+        let builds: Vec<&Work> = all.iter().filter(|work| work.is_to_be_built()).collect();
+        progress.begin(builds.len(), "built");
+        side_by_side(self.jobs(), &builds, |work| {
+            work.build(self.workplace, seconds, progress);
+            progress.step(work.name());
+        });
+        progress.end();
+    }
+
+    fn check(&self, all: &[Work], progress: &Progress) {
+        let tasks = all.iter().flat_map(|work| {
+            work.open_checks()
+                .into_iter()
+                .map(move |check| (work, check))
+        });
+        let tasks: Vec<(&Work, usize)> = tasks.collect();
+        progress.begin(tasks.len(), "checked");
+        side_by_side(self.jobs(), &tasks, |&(work, check)| {
+            let result = work.check(check, self.workplace);
+            if is_interrupted() {
+                return; // it may have failed for that
+            }
+            work.record(check, result, progress);
+            self.reports.after_each_check(|| work.graded());
+        });
+        progress.end();
+    }
+
+    /// Without networks of their own, two programs with the same port cannot run at once.
+    fn jobs(&self) -> usize {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        match self.workplace.is_isolated() {
+            true => self.arguments.jobs.map_or(cpus, usize::from),
+            false => 1,
+        }
+    }
+}
+
+/// What a reader of an interrupted run can count on.
+pub fn what_is_kept(arguments: &Arguments) -> String {
+    let kept = |file: PathBuf| {
+        format!(
+            "what is done is in {}; --resume goes on from there",
+            file.display()
+        )
+    };
+    arguments
+        .results_file()
+        .map_or("nothing is left behind".to_owned(), kept)
+}
+
+/// Does each task, so many at once, in their order, until somebody interrupts.
+fn side_by_side<T: Sync>(jobs: usize, tasks: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        tasks
+            .get(next.fetch_add(1, Ordering::Relaxed))
+            .filter(|_| !is_interrupted())
+    };
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(tasks.len()) {
+            scope.spawn(|| {
+                while let Some(task) = take() {
+                    work(task);
+                }
+            });
+        }
+    });
+}

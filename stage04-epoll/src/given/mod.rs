@@ -1,0 +1,23 @@
+//! What this stage needs and does not teach. You may skip it: each file keeps one promise.
+//!
+//! | file       | its promise                                            |
+//! |------------|--------------------------------------------------------|
+//! | `cli`      | the command line as `Args`                             |
+//! | `escape`   | bytes of others as text that cannot control a terminal |
+//! | `limit`    | as many descriptors as the system allows               |
+//! | `lines`    | the lines in a stream of bytes (stage 1)               |
+//! | `listen`   | a listening socket (stage 1)                           |
+//! | `logger`   | log lines go to stderr, and never end the program      |
+//! | `messages` | the lines for stdout, kept while stdout takes none     |
+//! | `reverse`  | a line reversed (stage 1)                              |
+//! | `show`     | the `[CLIENT MESSAGE]` line for one message            |
+
+pub mod cli;
+pub mod escape;
+pub mod limit;
+pub mod lines;
+pub mod listen;
+pub mod logger;
+pub mod messages;
+pub mod reverse;
+pub mod show;

@@ -1,0 +1,19 @@
+//! Signals as events.
+
+use anyhow::{Result, anyhow};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Makes SIGINT and SIGTERM readable from a descriptor: one more event in the loop,
+/// instead of a handler that interrupts it anywhere (signalfd(2)).
+pub fn catch_signals() -> Result<SignalFd> {
+    let cannot = |errno: Errno| anyhow!("cannot catch signals: {}", errno.desc());
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Blocked for good: a second signal finds us on our way out and changes nothing.
+    signals.thread_block().map_err(cannot)?;
+    let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+    SignalFd::with_flags(&signals, flags).map_err(cannot)
+}
