@@ -10,25 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, sockopt};
 
-use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{Pattern, show, show_difference};
-use crate::process::LOOK;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::{LOOK, patience};
 use crate::queues::queues;
 use crate::trace::Trace;
-
-static PATIENCE_MS: AtomicU64 = AtomicU64::new(10_000);
-
-/// How long one step may take unless the check says otherwise: far more than any
-/// living server needs, also on a busy machine.
-pub fn patience() -> Duration {
-    Duration::from_millis(PATIENCE_MS.load(Ordering::Relaxed))
-}
-
-/// Sets the patience of this process: for programs that are known to be broken there
-/// is no need to wait that long.
-pub fn set_patience(patience: Duration) {
-    PATIENCE_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
-}
 
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);

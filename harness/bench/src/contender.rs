@@ -12,8 +12,9 @@ use nix::unistd::Pid;
 
 use crate::machine::{self, Cpus};
 use crate::peers::{self, Job};
-use harness::process::{LOOK, Process, Setup, schedstat};
-use harness::suite::find_tool;
+use harness::patience::LOOK;
+use harness::process::{Process, Setup, schedstat};
+use harness::host::find_tool;
 
 /// Connections that may wait to be accepted: the same for everybody.
 const BACKLOG: u32 = 4096;

@@ -14,7 +14,6 @@
 //! | [`report`]    | the table, JSON                                                     |
 //! | [`page`], [`plot`] | what is written into the book: sections, pictures                |
 //! | [`syscalls`]  | the system calls for a unit of work, by strace                      |
-//! | [`interrupt`] | Ctrl-C                                                              |
 //!
 //! For each round of a workload every contender has its turn, with a fresh process, so
 //! that whatever else the machine does hits all alike; what counts is the ratio of the
@@ -23,7 +22,6 @@
 pub mod contender;
 pub mod contest;
 pub mod floor;
-pub mod interrupt;
 pub mod load;
 pub mod machine;
 pub mod measure;

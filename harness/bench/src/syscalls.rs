@@ -16,8 +16,9 @@ use crate::load::pingpong::PingPong;
 use crate::load::upstream;
 use crate::machine::{self, Cpus};
 use crate::measure::{answer_of, listener_for, start};
-use harness::process::{LOOK, Process, Setup};
-use harness::suite::find_tool;
+use harness::patience::LOOK;
+use harness::process::{Process, Setup};
+use harness::host::find_tool;
 
 /// How long the work goes on that is counted.
 const TIME: Duration = Duration::from_millis(500);

@@ -24,6 +24,7 @@
 pub mod arguments;
 mod inside;
 pub mod launcher;
+mod nobody;
 mod order;
 mod orphans;
 mod ports;
@@ -38,7 +39,9 @@ mod workplace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
+use harness::interrupt;
+use harness::stage::Stage;
 
 use arguments::Arguments;
 use queue::Queue;
@@ -57,7 +60,7 @@ const INTERRUPTED: u8 = 130;
 
 /// The whole of `cargo grade`.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let (selection, submissions) = match arguments.read() {
+    let (selection, submissions) = match read(arguments) {
         Ok(read) => read,
         Err(error) => return fail(USAGE, &error),
     };
@@ -65,6 +68,38 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         return list(&selection);
     }
     grade(arguments, &selection, submissions).unwrap_or_else(|error| fail(GRADER, &error))
+}
+
+/// What is to be run, and against what: everything that can be wrong with a command
+/// line is found here.
+fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
+    let selection = Selection::new(arguments)?;
+    if arguments.list {
+        ensure!(
+            arguments.stage.is_some(),
+            "--list needs a stage: --stage 4 (1 to 5, or phase1)"
+        );
+        return Ok((selection, Vec::new()));
+    }
+    ensure!(
+        !arguments.resume || arguments.results_file().is_some(),
+        "--resume goes on with a run of --all FOLDER, or of --results FILE"
+    );
+    let submissions = match &arguments.all {
+        Some(folder) => submission::find_all(folder, arguments)?,
+        None => vec![submission::of_command(one_stage(arguments)?, arguments)?],
+    };
+    Ok((selection, submissions))
+}
+
+fn one_stage(arguments: &Arguments) -> Result<Stage> {
+    match arguments.stage {
+        _ if arguments.program.is_empty() => {
+            bail!("no program to grade: cargo grade --stage 4 -- ./tcp_server")
+        }
+        Some(stage) => Ok(stage),
+        None => bail!("whose checks? Say the stage: --stage 4 (1 to 5, or phase1)"),
+    }
 }
 
 fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
@@ -83,7 +118,8 @@ fn grade(
     submissions: Vec<Submission>,
 ) -> Result<ExitCode> {
     let reports = Reports::open(arguments)?;
-    queue::catch_interrupts()?;
+    // Ctrl-C lets the work end in order: what runs is ended, what was made is removed.
+    interrupt::catch(|| {}).context("cannot wait for SIGINT")?;
     let workplace = Workplace::open(arguments)?;
     let queue = Queue {
         arguments,
@@ -95,7 +131,7 @@ fn grade(
     workplace.close();
     let all = all?;
     reports.finish(&all)?;
-    if queue::is_interrupted() {
+    if interrupt::is_interrupted() {
         eprintln!("grade: interrupted: {}", queue::what_is_kept(arguments));
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use harness::process::LOOK;
+use harness::patience::LOOK;
 
 /// Ends all that this process has started and adopted, also what has left its process
 /// group and its session. First they are stopped: who is stopped starts nobody.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use anyhow::{Context, Result, bail};
 
 use crate::order::Subject;
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::FixedPorts;
 
 /// Decides on the ports and writes them into the program's command line. In a network of

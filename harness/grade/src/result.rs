@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::order::Answer;
-use harness::check::{Check, Stage, Tier};
+use harness::check::{Check, Tier};
+use harness::stage::Stage;
 
 /// All results of one program.
 #[derive(Clone)]

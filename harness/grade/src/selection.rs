@@ -3,7 +3,8 @@
 use anyhow::{Result, bail};
 
 use crate::arguments::Arguments;
-use harness::check::{Check, Stage, Tier};
+use harness::check::{Check, Tier};
+use harness::stage::Stage;
 use harness::checks;
 
 pub struct Selection {

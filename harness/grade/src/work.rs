@@ -6,16 +6,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::launcher::{NOBODY, can_be_nobody};
+use harness::lock::lock;
+use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
 use crate::ports;
 use crate::progress::Progress;
-use crate::queue::is_interrupted;
+use harness::interrupt::is_interrupted;
 use crate::result::{CheckResult, Graded};
 use crate::submission::Submission;
 use crate::workplace::Workplace;
@@ -78,7 +79,7 @@ impl Work {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The numbers of the checks that have no result yet.

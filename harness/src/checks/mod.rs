@@ -2,7 +2,8 @@
 //! that the servers of the line protocol share, [`proxying`] those of the proxies, [`soak`]
 //! puts all that serve many clients under a mixed load with faults.
 
-use crate::check::{Check, Stage};
+use crate::check::Check;
+use crate::stage::Stage;
 
 mod netcat;
 mod phase1;

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::process::Input;
+use crate::stage::Stage;
 use crate::trial::Trial;
 
 pub const NC_OPENBSD: Check = Check {

@@ -15,8 +15,10 @@ use super::terminal::{
     ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, PRIVILEGED_PORT, QUIET,
     STDOUT_CLOSED, USAGE_ERROR, await_log,
 };
-use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::data::lines;
+use crate::failure::{Failure, Verdict};
+use crate::stage::Stage;
 use crate::trial::Trial;
 
 pub const CHECKS: &[Check] = &[

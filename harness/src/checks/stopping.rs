@@ -4,9 +4,11 @@ use nix::sys::signal::Signal;
 
 use super::proxying;
 use super::stage04::CLIENTS_AT_THE_SAME_TIME;
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::data::lines;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Launch, Trial};
 use crate::upstream::Service;
 

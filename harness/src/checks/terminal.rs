@@ -4,10 +4,12 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::show;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::Sink;
+use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
 
 const PROGRAM: Check = Check {

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::check::{Failure, Outcome, Verdict, ensure};
 use crate::data::{show, show_difference};
 use crate::datagram::DatagramPeer;
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::LOOK;
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::pipe::{Stdin, Stdout};
-use crate::process::{Figures, LOOK, Process, ended};
+use crate::process::{Figures, Process, ended};
 use crate::trace::Trace;
 
 /// By how much a server may grow while it is put under strain, in bytes.

@@ -19,10 +19,14 @@ use std::process::ExitCode;
 use std::ptr::fn_addr_eq;
 use std::time::Duration;
 
-use harness::check::{Check, Outcome, Stage};
-use harness::peer::set_patience;
+use harness::check::Check;
+use harness::failure::Outcome;
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
 use harness::program::Program;
-use harness::{checks, own_network, suite, trial};
+use harness::run::run;
+use harness::stage::Stage;
+use harness::{checks, own_network, suite};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
 /// Set this to read what each failed check tells a student.
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
     {
         return serve(name, options);
     }
-    suite::raise_descriptor_limit();
+    raise_descriptor_limit();
     set_patience(Duration::from_secs(5));
     let cases = || {
         [
@@ -129,7 +133,7 @@ fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
 fn control(check: &'static Check) -> Test {
     let sound = event_loop::NOT_BROKEN;
     Test::test(format!("{} passes {sound}", check.id), move || {
-        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+        run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
     })
 }
 
@@ -154,7 +158,7 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
     let program = program(broken)?;
     let mut seen = String::from("the check passed");
     let caught = (0..RUNS).find_map(|_| {
-        let report = trial::run(check, &program).err()?;
+        let report = run(check, &program).err()?;
         if matches!(
             report.failure.outcome,
             Outcome::Grader | Outcome::NotStarted

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::check::{Check, Stage};
+use harness::check::Check;
 use harness::checks;
+use harness::stage::Stage;
 use libtest_mimic::{Failed, Trial as Test};
 
 use super::{Case, proves};

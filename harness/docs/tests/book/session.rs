@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use harness::own_network;
 use harness::program::announced_addresses;
-use harness::suite::find_tool;
+use harness::host::find_tool;
 use libtest_mimic::Trial;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, killpg};

@@ -4,7 +4,8 @@ use comfy_table::{Cell, Table};
 
 use super::table::{Part, bare, head, plain, right, title_of};
 use crate::selection::Selection;
-use harness::check::{Check, Need, Stage, Tier};
+use harness::check::{Check, Need, Tier};
+use harness::stage::Stage;
 
 pub fn checks(selection: &Selection) -> Vec<Part> {
     let stages = Stage::ALL

@@ -41,7 +41,7 @@ const BROKEN: &[Broken] = &[
 ];
 
 pub fn tests() -> Vec<Trial> {
-    let missing = match harness::suite::find_tool("cc") {
+    let missing = match harness::host::find_tool("cc") {
         None => " (needs cc)",
         Some(_) if !isolates() => " (needs namespaces)",
         Some(_) => "",

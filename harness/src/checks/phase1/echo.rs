@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{PHASE1, expect_echo};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::both;
 use crate::trial::{Server, Trial};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::proxy::echo_service;
 use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Outcome, Verdict, ensure};
+use crate::check::Check;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 

@@ -7,9 +7,11 @@ use nix::sys::resource::Resource;
 
 use super::PHASE1;
 use super::proxy::echo_service;
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::data::Pattern;
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
 pub const CHECKS: &[Check] = &[

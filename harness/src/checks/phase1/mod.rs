@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use crate::check::{Check, Need, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
+use crate::failure::Verdict;
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 
 mod echo;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{PHASE1, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::program::Ports;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::checks::terminal::cannot_have_port_80;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::program::announced_addresses;
 use crate::trial::{Running, Trial};

@@ -6,10 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Outcome, Stage, Verdict, ensure};
+use crate::check::Check;
 use crate::checks::proxying;
 use crate::data::Pattern;
-use crate::peer::{Peer, both, patience};
+use crate::failure::{Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::{Peer, both};
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::{Deaf, Service, Upstream};
 

@@ -1,6 +1,6 @@
 //! Role `reverse`: what stage 4 does, in another house. All of it is taken over.
 
-use crate::check::{Check, Stage};
+use crate::check::Check;
 use crate::checks::netcat::{NC_OPENBSD, NC_TRADITIONAL, NCAT};
 use crate::checks::reversing::{
     ALL_ANSWERS_TO_A_LATE_READER, ANY_BYTE, BOUNDARY_LENGTHS, CRLF, EMPTY_LINES, ENDLESS_LINE,
@@ -13,6 +13,7 @@ use crate::checks::stage04::{
 };
 use crate::checks::stopping;
 use crate::checks::terminal::{MESSAGES, STDOUT_CLOSED};
+use crate::stage::Stage;
 
 const fn reverse(check: Check, id: &'static str) -> Check {
     check.taken_over(Stage::Phase1, id)

@@ -9,10 +9,12 @@ use nix::sys::signal::Signal;
 
 use super::proxy::{echo_service, until_it_connects};
 use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::checks::reversing::comes_true_soon;
 use crate::data::{Pattern, lines};
-use crate::peer::{Peer, both, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 use crate::upstream::Deaf;
 

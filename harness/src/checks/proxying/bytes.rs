@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Ends, PROXY, join, start};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{
     Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo,
 };
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::Peer;
 use crate::trial::Trial;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::bytes::transfer;
 use super::{Ends, PROXY, expect_alive, join, start, start_echo};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::slow::stuck_pair;
 use super::upstreams::fill_the_queue;
 use super::{Ends, PROXY, join, proxy, start};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::Peer;
 use crate::trial::Trial;
 

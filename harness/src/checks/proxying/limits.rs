@@ -5,8 +5,9 @@ use std::time::Duration;
 use nix::sys::resource::Resource;
 
 use super::{PROXY, connect_many, echo_ping, expect_echo, launch, start_echo};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::Trial;
 

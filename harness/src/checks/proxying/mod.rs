@@ -6,8 +6,10 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::check::{Check, Stage, Tier, Verdict};
+use crate::check::{Check, Tier};
+use crate::failure::Verdict;
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Launch, Server, Trial};
 use crate::upstream::{Service, Upstream};
 

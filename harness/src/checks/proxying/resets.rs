@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 

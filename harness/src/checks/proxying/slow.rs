@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Ends, PROXY, join, start};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::upstreams::fill_the_queue;
 use super::{Ends, PROXY, connect_many, expect_alive, join, launch, proxy};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::Pattern;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::process::Figures;
 use crate::trial::{Server, Trial};

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{PROXY, proxy};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::{Pattern, show};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Running, Trial};
 

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::bytes::transfer;
 use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start};
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
 

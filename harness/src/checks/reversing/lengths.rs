@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::LINE_PROTOCOL;
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::splitmix;
+use crate::failure::Verdict;
 use crate::peer::both;
 use crate::trial::Trial;
 

@@ -4,10 +4,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Stage, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
+use crate::patience::LOOK;
 use crate::peer::{Peer, both};
-use crate::process::LOOK;
+use crate::stage::Stage;
 use crate::trial::Trial;
 
 mod lengths;

@@ -1,7 +1,8 @@
 //! What counts as a line and as a character.
 
 use super::{LAST_LINE_WITHOUT_NEWLINE, LINE_PROTOCOL};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 pub const ANY_BYTE: Check = Check {

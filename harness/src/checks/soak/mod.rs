@@ -26,9 +26,11 @@ use nix::sys::signal::Signal;
 use self::plan::{Dice, Operation, Role};
 use self::tally::{Levels, Report, Tally};
 use self::upstream::Upstream;
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::process::Figures;
 use crate::program::{SEED, soak_by_hand};
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::Service;
 

@@ -1,8 +1,9 @@
 //! How the client ends when something is wrong: it says what, and its status tells.
 
 use super::{CLIENT, client, expect_failed, expect_told};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::lines;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::process::{Input, Sink};
 use crate::trial::Trial;
 

@@ -9,8 +9,10 @@ mod pipes;
 mod signals;
 mod terminal;
 
-use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Verdict};
 use crate::process::Input;
+use crate::stage::Stage;
 use crate::trial::{Launch, Running, Trial};
 use crate::upstream::Upstream;
 

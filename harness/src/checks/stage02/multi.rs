@@ -4,8 +4,9 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 
 use super::{CLIENT, expect_failed};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::process::Input;
 use crate::trial::{Launch, Running, Trial};

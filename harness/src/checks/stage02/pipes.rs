@@ -5,8 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{CLIENT, client};
-use crate::check::{Check, Failure, Verdict};
+use crate::check::Check;
 use crate::data::{lines, reversed};
+use crate::failure::{Failure, Verdict};
 use crate::peer::{Peer, both};
 use crate::process::{Input, Sink};
 use crate::trial::Trial;

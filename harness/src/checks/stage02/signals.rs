@@ -6,8 +6,9 @@ use nix::sys::signal::Signal;
 
 use super::pipes::{BULK, answer_lines};
 use super::{CLIENT, client};
-use crate::check::{Check, Outcome, Verdict};
+use crate::check::Check;
 use crate::data::{lines, reversed};
+use crate::failure::{Outcome, Verdict};
 use crate::peer::both;
 use crate::process::{Input, Sink};
 use crate::trial::Trial;

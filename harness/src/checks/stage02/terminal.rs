@@ -1,8 +1,9 @@
 //! The client as its user sees it: on a terminal.
 
 use super::{CLIENT, client};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Tier};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::pipe::CTRL_D;
 use crate::process::Input;
 use crate::trial::Trial;

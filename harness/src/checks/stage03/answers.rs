@@ -6,11 +6,12 @@
 use std::net::Ipv6Addr;
 
 use super::{ANSWER, UDP};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::checks::terminal;
 use crate::data::{Pattern, show, show_difference};
 use crate::datagram::DatagramPeer;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 

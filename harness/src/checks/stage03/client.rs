@@ -5,9 +5,10 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::UDP;
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::datagram::{DatagramServer, MAX_DATAGRAM};
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::{Input, Sink};
 use crate::trial::{Launch, Running, Trial};
 

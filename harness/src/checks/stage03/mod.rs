@@ -8,7 +8,8 @@ mod client;
 mod netcat;
 mod threads;
 
-use crate::check::{Check, Stage, Tier};
+use crate::check::{Check, Tier};
+use crate::stage::Stage;
 
 pub const CHECKS: &[Check] = &[
     answers::REVERSES_A_DATAGRAM,

@@ -2,7 +2,8 @@
 //! them ends by itself at the right moment, so most of the time their stdin stays open.
 
 use super::UDP;
-use crate::check::{Check, Need, Verdict};
+use crate::check::{Check, Need};
+use crate::failure::Verdict;
 use crate::process::Input;
 use crate::trial::Trial;
 

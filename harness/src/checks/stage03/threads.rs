@@ -8,8 +8,9 @@ use nix::sys::resource::Resource;
 
 use super::answers::{crowd, exact_lengths};
 use super::{ANSWER, UDP};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::datagram::unread;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::trial::{Server, Trial};
 
 pub const BOUNDED_IN_A_FLOOD: Check = Check {

@@ -2,8 +2,9 @@
 //! clients act finds everything at once when it goes on.
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 pub const MORE_THAN_ONE_READ: Check = Check {

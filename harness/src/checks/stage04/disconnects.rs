@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, expect_alive, ping};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 /// A share of a measuring window, for a server that has nothing to do.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use nix::sys::resource::Resource;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, ping};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 /// How long the CPU time of an idle server is measured, and how much of it is fine.

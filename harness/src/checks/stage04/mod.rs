@@ -13,8 +13,10 @@ use super::terminal::{
     ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, PRIVILEGED_PORT, QUIET,
     STDOUT_CLOSED, USAGE_ERROR,
 };
-use crate::check::{Check, Stage, Tier, Verdict};
+use crate::check::{Check, Tier};
+use crate::failure::Verdict;
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 
 pub(super) mod batches;

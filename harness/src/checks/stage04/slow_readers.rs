@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{CLIENTS_AT_THE_SAME_TIME, expect_alive, ping};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::{lines, reversed};
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 

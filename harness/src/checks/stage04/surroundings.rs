@@ -1,9 +1,10 @@
 //! A terminal that is slow, or gone.
 
 use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::checks::terminal::await_log;
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
 use crate::process::Sink;
 use crate::trial::Trial;
 

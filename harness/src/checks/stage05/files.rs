@@ -11,9 +11,11 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::{Pattern, show_difference};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::process::Process;
+use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
 
 pub const WHOLE_FILE: Check = Check {

@@ -3,7 +3,8 @@
 use super::proxying::*;
 use super::stopping::{PORT_IS_FREE_AT_ONCE, SIGTERM, SIGTERM_UNDER_LOAD};
 use super::terminal::{ADDRESS_NOT_HERE, PORT_IN_USE, PRIVILEGED_PORT, USAGE_ERROR};
-use crate::check::{Check, Stage};
+use crate::check::Check;
+use crate::stage::Stage;
 
 mod files;
 mod output;

@@ -3,13 +3,14 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::checks::proxying::{
     PASSES_REQUESTS_AND_ANSWERS, connect_many, echo, echo_ping, expect_alive, expect_echo, join,
     launch, start,
 };
 use crate::checks::terminal::await_log;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 

@@ -10,9 +10,10 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::mkfifo;
 
 use super::{Folder, SENT_IN_FULL};
-use crate::check::{Check, Failure, Outcome, Verdict, ensure};
+use crate::check::Check;
 use crate::checks::phase1::{expect_echo, expect_log};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::trial::Trial;
 
 const SECRET: &[u8] = b"the secret\n";

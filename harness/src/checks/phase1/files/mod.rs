@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{PHASE1, expect_echo};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Launch, Server, Trial};
 
