@@ -54,10 +54,13 @@ impl fmt::Display for Need {
     }
 }
 
+#[derive(Clone, Copy)]
 pub struct Check {
     pub stage: Stage,
-    /// `stage04/half-close`: the stage, then the behaviour.
-    pub id: &'static str,
+    /// What the program is asked to be, where a stage has several roles: `proxy-`.
+    pub role: &'static str,
+    /// The behaviour: `half-close`.
+    pub name: &'static str,
     /// What must hold, as a sentence.
     pub title: &'static str,
     /// Why it matters, in one sentence for a student.
@@ -72,4 +75,22 @@ pub struct Check {
     pub timeout: Duration,
     pub needs: &'static [Need],
     pub body: fn(&Trial) -> Verdict,
+}
+
+impl Check {
+    /// `stage04/half-close`: the stage, then the behaviour.
+    pub fn id(&self) -> String {
+        format!("{}/{}{}", self.stage.folder(), self.role, self.name)
+    }
+
+    /// The same check as a part of another stage.
+    pub const fn taken_over(self, stage: Stage) -> Check {
+        Check { stage, ..self }
+    }
+}
+
+/// The same checks as a part of another stage.
+pub fn taken_over(checks: &[Check], stage: Stage) -> Vec<Check> {
+    let checks = checks.iter();
+    checks.map(|check| check.taken_over(stage)).collect()
 }

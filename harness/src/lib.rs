@@ -1,8 +1,8 @@
 //! Drives the servers of this workspace from outside, over sockets, as clients do.
 //!
-//! Each room imports only rooms further down.
+//! Each module imports only modules further down.
 //!
-//! | room            | what it is for                                                     |
+//! | module          | what it is for                                                     |
 //! |-----------------|--------------------------------------------------------------------|
 //! | [`suite`]       | checks as tests: `cargo test -p stage04-epoll`                     |
 //! | [`own_network`] | a network of their own for checks that need fixed ports            |

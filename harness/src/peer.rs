@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -219,12 +219,7 @@ impl Peer {
 
     /// From now on closing the connection resets it (`SO_LINGER` 0, `socket(7)`).
     pub fn reset_when_dropped(&self) -> Verdict {
-        let at_once = nix::libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        nix::sys::socket::setsockopt(&self.stream, sockopt::Linger, &at_once)
-            .map_err(|errno| Failure::grader("SO_LINGER", errno))
+        reset_on_close(&self.stream, true).map_err(|errno| Failure::grader("SO_LINGER", errno))
     }
 
     pub fn close(self) {
@@ -432,6 +427,16 @@ impl Peer {
         let result = set(&self.stream, Some(patience.min(left)));
         result.map_err(|error| Failure::grader("set a timeout", error))
     }
+}
+
+/// Whether closing this socket resets the connection, whatever is still on its way
+/// (`SO_LINGER` 0, `socket(7)`).
+pub fn reset_on_close(socket: &impl AsFd, on: bool) -> nix::Result<()> {
+    let at_once = nix::libc::linger {
+        l_onoff: on.into(),
+        l_linger: 0,
+    };
+    nix::sys::socket::setsockopt(socket, sockopt::Linger, &at_once)
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

@@ -33,7 +33,7 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
     let failure = match (verdict, crash) {
         (Ok(()), None) => {
             if std::env::var_os(SHOW_STEPS).is_some() {
-                println!("{}:\n{}", check.id, trial.trace());
+                println!("{}:\n{}", check.id(), trial.trace());
             }
             return Ok(());
         }

@@ -35,6 +35,18 @@ impl Stage {
             Stage::Phase1 => "phase1",
         }
     }
+
+    /// The first part of the ids of its checks: `stage04`, `phase1`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Stage::Stage01 => "stage01",
+            Stage::Stage02 => "stage02",
+            Stage::Stage03 => "stage03",
+            Stage::Stage04 => "stage04",
+            Stage::Stage05 => "stage05",
+            Stage::Phase1 => "phase1",
+        }
+    }
 }
 
 /// `stage 4`, `phase 1`

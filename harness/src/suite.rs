@@ -26,7 +26,7 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     let tests = checks::of(stage).map(|check| {
         let program = Arc::clone(&program);
         let missing = missing(check, &program);
-        Test::test(check.id, move || run_as_test(check, &program))
+        Test::test(check.id(), move || run_as_test(check, &program))
             .with_ignored_flag(missing.is_some())
     });
     let mut arguments = Arguments::from_args();
@@ -38,7 +38,7 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
 
 fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
     if own_network::is_needed(check, program) {
-        return own_network::run_again(check.id);
+        return own_network::run_again(&check.id());
     }
     run(check, program).map_err(|report| explain(check, &report).into())
 }

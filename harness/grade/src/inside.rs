@@ -58,7 +58,7 @@ fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdi
 }
 
 fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
-    let Some(check) = checks::all().find(|check| check.id == id) else {
+    let Some(check) = checks::find(id) else {
         return Answer::Trouble(format!("there is no check {id}"));
     };
     let mut program = subject.program();

@@ -1,21 +1,24 @@
 //! Grades any program with the checks of `harness`: `cargo grade`.
 //!
-//! | module         | what it is for                                                     |
-//! |----------------|--------------------------------------------------------------------|
-//! | [`arguments`]  | the command line                                                   |
-//! | [`submission`] | what is graded: one program, or a folder with one for each student |
-//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name         |
-//! | [`order`]      | what a process of its own is asked to do, and what it answers      |
-//! | [`workplace`]  | the temporary folder, and the processes that are started in it     |
+//! Each module imports only modules further down.
+//!
+//! | module         | what it is for                                                      |
+//! |----------------|---------------------------------------------------------------------|
+//! | [`queue`]      | the work, side by side, until somebody interrupts it                |
+//! | [`work`]       | a submission in the works: its copy, its build, its results         |
+//! | [`workplace`]  | the temporary folder, and the processes that are started in it      |
 //! | [`launcher`]   | such a process: its namespaces, its user, the end of all it started |
-//! | [`orphans`]    | what a program leaves behind, where there are no namespaces        |
-//! | [`inside`]     | what it does there: builds a submission, runs a check              |
-//! | [`queue`]      | the work, side by side; what interrupts it                         |
-//! | [`work`]       | a submission in the works: its copy, its build, its results        |
-//! | [`ports`]      | the ports of a program                                             |
-//! | [`result`]     | what came out, and its points                                      |
-//! | [`progress`]   | results as they come: the bar, the file, the resumption            |
-//! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms      |
+//! | [`inside`]     | what it does there: builds a submission, runs a check               |
+//! | [`orphans`]    | what a program leaves behind, where there are no namespaces         |
+//! | [`progress`]   | results as they come: the bar, the file, the resumption             |
+//! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms       |
+//! | [`result`]     | what came out, and its points                                       |
+//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name          |
+//! | [`submission`] | what is graded: one program, or a folder with one for each student  |
+//! | [`arguments`]  | the command line                                                    |
+//! | [`ports`]      | the ports of a program                                              |
+//! | [`order`]      | what a process of its own is asked to do, and what it answers       |
+//! | [`nobody`]     | the user that programs run as where root grades                     |
 //!
 //! A program under test is not trusted. Each check runs in a process of its own, which
 //! has a network, a process table and a view of the files for itself, and everything in

@@ -107,7 +107,7 @@ impl CheckResult {
             }
         };
         Self {
-            id: check.id.to_owned(),
+            id: check.id(),
             title: check.title.to_owned(),
             tier: check.tier.to_string(),
             status,

@@ -55,7 +55,7 @@ impl Work {
     ) -> Self {
         let source = submission.source.as_deref();
         let fingerprint = source.map_or(0, |source| fingerprint(source).unwrap_or_default());
-        let done = |check: &&Check| progress.done(&submission, fingerprint, check.id);
+        let done = |check: &&Check| progress.done(&submission, fingerprint, &check.id());
         let results: Vec<_> = checks.iter().map(done).collect();
         let state = State {
             build_failure: results
@@ -173,7 +173,7 @@ impl Work {
         let check = self.checks[number];
         let begun = Instant::now();
         let task = Task::Check {
-            id: check.id.to_owned(),
+            id: check.id(),
             subject: self.subject.clone(),
         };
         let answer = workplace.carry_out(task, check.timeout + GRACE);

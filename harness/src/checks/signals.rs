@@ -9,7 +9,8 @@ use crate::trial::{Server, Trial};
 
 pub const ENDS_ON_A_SIGNAL: Check = Check {
     stage: Stage::Stage01,
-    id: "stage01/ends-on-a-signal",
+    role: "",
+    name: "ends-on-a-signal",
     title: "SIGTERM and SIGINT (Ctrl-C) end the server at once, and its port is free again",
     why: "the default of these signals is to end the process: a blocking call does not hold it up",
     hint: "block no signal that nobody reads; SO_REUSEADDR before `bind`",

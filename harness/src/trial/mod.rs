@@ -1,4 +1,4 @@
-//! One run of one check.
+//! One run of one check. Each file imports only files further down.
 //!
 //! | file            | what it is for                                                 |
 //! |-----------------|----------------------------------------------------------------|

@@ -144,6 +144,14 @@ impl Server {
         self.connect_to(0, name)
     }
 
+    /// So many connections, all open at the same time.
+    pub fn connect_many(&self, count: usize) -> Verdict<Vec<Peer>> {
+        let numbers = 1..=count;
+        numbers
+            .map(|number| self.connect(&format!("client {number}")))
+            .collect()
+    }
+
     /// Connects to the listener with this number.
     pub fn connect_to(&self, listener: usize, name: &str) -> Verdict<Peer> {
         Peer::connect(name, self.addresses[listener], &self.trace, self.deadline)

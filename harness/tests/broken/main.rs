@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         "every check fails some broken program",
         move || {
             let unproven = checks::all().filter(|check| !cases().any(|case| proves(case, check)));
-            let unproven: Vec<&str> = unproven.map(|check| check.id).collect();
+            let unproven: Vec<String> = unproven.map(Check::id).collect();
             if unproven.is_empty() {
                 Ok(())
             } else {
@@ -105,12 +105,12 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
 /// Whether the case is one of this check, or of the one that it was taken over from:
 /// that is the same function.
 fn proves(case: &Case, check: &Check) -> bool {
-    let its_own = checks::all().find(|other| other.id == case.check);
+    let its_own = checks::find(case.check);
     its_own.is_some_and(|other| fn_addr_eq(other.body, check.body))
 }
 
 fn test(case: &'static Case) -> Test {
-    let check = checks::all().find(|check| check.id == case.check);
+    let check = checks::find(case.check);
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
     let again = name.clone();
@@ -125,14 +125,18 @@ fn test(case: &'static Case) -> Test {
 
 /// The checks of stage 4 that the broken event loops fail, each once.
 fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
-    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    let fails = |check: &&Check| {
+        event_loop::CASES
+            .iter()
+            .any(|case| case.check == check.id())
+    };
     checks::of(Stage::Stage04).filter(fails)
 }
 
 /// A broken event loop fails for its fault alone: without it, it passes.
 fn control(check: &'static Check) -> Test {
     let sound = event_loop::NOT_BROKEN;
-    Test::test(format!("{} passes {sound}", check.id), move || {
+    Test::test(format!("{} passes {sound}", check.id()), move || {
         run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
     })
 }

@@ -43,7 +43,7 @@ fn list_of(tier: Tier, checks: &[&Check]) -> Table {
             false => format!(" (needs {})", needs.join(", ")),
         };
         table.add_row([
-            Cell::new(format!("{}\n  {}{needs}", check.id, check.title)),
+            Cell::new(format!("{}\n  {}{needs}", check.id(), check.title)),
             right(check.points),
         ]);
     }
