@@ -5,12 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::process::schedstat;
+use harness::sockets::{Table, listeners, rows};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
-
-use harness::process::schedstat;
-use harness::sockets::{Table, listeners, rows};
 
 /// Who runs where: the servers on one CPU, the load and the upstream on another. With a
 /// single CPU all share it.

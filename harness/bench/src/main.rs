@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-
 use harness::host::raise_descriptor_limit;
 use harness::interrupt;
 use harness_bench::contender::Who;

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Parser, ValueEnum};
-
-use crate::order::Limits;
 use harness::check::Tier;
 use harness::stage::Stage;
+
+use crate::order::Limits;
 
 /// Grades a server or a client, written in any language, with the checks of this
 /// workspace

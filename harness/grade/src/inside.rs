@@ -5,16 +5,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::failure::{Outcome, Verdict};
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
+use harness::process::{Process, Setup};
+use harness::run::run;
+use harness::{checks, suite};
 use nix::sys::resource::Resource;
 use nix::unistd::geteuid;
 
 use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
-use harness::failure::{Outcome, Verdict};
-use harness::patience::set_patience;
-use harness::process::{Process, Setup};
-use harness::host::raise_descriptor_limit;
-use harness::run::run;
-use harness::{checks, suite};
 
 /// So much of a long text is kept, in bytes: the beginning and the end.
 const KEPT: usize = 30_000;

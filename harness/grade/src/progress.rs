@@ -8,10 +8,10 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use harness::lock::lock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use harness::lock::lock;
 use crate::result::{CheckResult, Status};
 use crate::submission::Submission;
 

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
+use harness::check::{Check, Tier};
+use harness::stage::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::order::Answer;
-use harness::check::{Check, Tier};
-use harness::stage::Stage;
 
 /// All results of one program.
 #[derive(Clone)]

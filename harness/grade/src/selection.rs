@@ -1,11 +1,11 @@
 //! Which checks are run.
 
 use anyhow::{Result, bail};
+use harness::check::{Check, Tier};
+use harness::checks;
+use harness::stage::Stage;
 
 use crate::arguments::Arguments;
-use harness::check::{Check, Tier};
-use harness::stage::Stage;
-use harness::checks;
 
 pub struct Selection {
     stage: Option<Stage>,

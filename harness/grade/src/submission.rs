@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use harness::folder::is_open_to_all;
+use harness::host::find_tool;
+use harness::process::display;
+use harness::stage::Stage;
 use serde::Deserialize;
 
 use crate::arguments::Arguments;
 use crate::nobody::can_be_nobody;
 use crate::order::Subject;
-use harness::stage::Stage;
-use harness::folder::is_open_to_all;
-use harness::process::display;
-use harness::host::find_tool;
 
 /// One program of one student.
 pub struct Submission {

@@ -10,19 +10,19 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-
+use harness::check::Check;
+use harness::folder::{copy_tree, give, is_open_to_all};
+use harness::interrupt::is_interrupted;
 use harness::lock::lock;
+use harness::suite;
+
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
 use crate::ports;
 use crate::progress::Progress;
-use harness::interrupt::is_interrupted;
 use crate::result::{CheckResult, Graded};
 use crate::submission::Submission;
 use crate::workplace::Workplace;
-use harness::check::Check;
-use harness::folder::{copy_tree, give, is_open_to_all};
-use harness::suite;
 
 /// A task has a deadline of its own; what is beyond it by so much is ended from outside.
 const GRACE: Duration = Duration::from_secs(20);

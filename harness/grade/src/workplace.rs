@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use harness::folder::{is_open_to_all, remove_tree};
+use harness::interrupt::is_interrupted;
+use harness::own_network;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,9 +23,6 @@ use crate::launcher::WORKER;
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Allowed, Answer, Order, Task};
 use crate::orphans::descendants;
-use harness::interrupt::is_interrupted;
-use harness::folder::{is_open_to_all, remove_tree};
-use harness::own_network;
 
 /// How often a process that is waited for is looked after.
 const LOOK_AFTER: Duration = Duration::from_millis(50);

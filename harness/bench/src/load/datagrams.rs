@@ -3,10 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use harness::interrupt;
 use anyhow::{Result, bail};
+use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-
 
 /// A datagram without an answer after this time was lost, and is sent again.
 const LOST: u16 = 500; // ms

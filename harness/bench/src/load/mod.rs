@@ -10,11 +10,10 @@ pub mod pingpong;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use harness::interrupt;
 use anyhow::{Context, Result, bail};
+use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::socket::{Backlog, listen};
-
 
 /// How long a server may leave all clients without any answer.
 const PATIENCE: Duration = Duration::from_secs(10);

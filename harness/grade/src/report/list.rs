@@ -1,11 +1,11 @@
 //! `--list`: the checks of a stage, what each is worth, and what it needs.
 
 use comfy_table::{Cell, Table};
+use harness::check::{Check, Need, Tier};
+use harness::stage::Stage;
 
 use super::table::{Part, bare, head, plain, right, title_of};
 use crate::selection::Selection;
-use harness::check::{Check, Need, Tier};
-use harness::stage::Stage;
 
 pub fn checks(selection: &Selection) -> Vec<Part> {
     let stages = Stage::ALL

@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-
 use harness::lock::lock;
+
 use crate::arguments::Arguments;
 use crate::result::Graded;
 

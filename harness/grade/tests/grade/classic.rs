@@ -125,5 +125,9 @@ fn no_signal_is_blocked() {
         "--stage 1 --only stage01/reverses-a-line --json \
          -- sed -n /SigBlk/w/dev/stderr /proc/self/status",
     );
-    assert!(run.out.contains("SigBlk:\\t0000000000000000"), "{}", run.out);
+    assert!(
+        run.out.contains("SigBlk:\\t0000000000000000"),
+        "{}",
+        run.out
+    );
 }
