@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
+use harness::host::find_tool;
+use harness::patience::LOOK;
+use harness::process::{Process, Setup, schedstat};
 use nix::unistd::Pid;
 
 use crate::machine::{self, Cpus};
 use crate::peers::{self, Job};
-use harness::process::{LOOK, Process, Setup, schedstat};
-use harness::suite::find_tool;
 
 /// Connections that may wait to be accepted: the same for everybody.
 const BACKLOG: u32 = 4096;

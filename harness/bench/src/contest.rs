@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::contender::Who;
-use crate::interrupt;
 use crate::machine::Cpus;
 use crate::measure::{Conditions, Figures, measure};
 use crate::workload::Workload;

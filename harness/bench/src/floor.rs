@@ -13,7 +13,7 @@ const LISTENER: u64 = u64::MAX;
 
 /// Echoes on 127.0.0.1 until it is killed.
 pub fn serve(port: u16) -> Result<()> {
-    harness::suite::raise_descriptor_limit();
+    harness::host::raise_descriptor_limit();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("cannot listen on port {port}"))?;
     listen(&listener, Backlog::new(4096)?)?; // std asks for 128

@@ -1,20 +1,22 @@
 //! Measures the servers of this workspace beside their peers: `cargo bench-peers`.
 //!
-//! | module        | what it is for                                                     |
-//! |---------------|--------------------------------------------------------------------|
-//! | [`workload`]  | the workloads W1 to W10 and their goals, as data                    |
-//! | [`contender`] | who takes part, how each is started and ended                       |
-//! | [`peers`]     | the configurations of nginx, HAProxy and socat                      |
-//! | [`floor`]     | the built-in server that does the least                             |
-//! | [`load`]      | the clients and the upstream                                        |
-//! | [`measure`]   | one measurement: a fresh server, its load, its figures              |
-//! | [`machine`]   | CPUs, CPU time, memory                                              |
-//! | [`contest`]   | all measurements of a run, interleaved                              |
-//! | [`results`]   | medians, ratios, goals                                              |
-//! | [`report`]    | the table, JSON                                                     |
-//! | [`page`], [`plot`] | what is written into the book: sections, pictures                |
-//! | [`syscalls`]  | the system calls for a unit of work, by strace                      |
-//! | [`interrupt`] | Ctrl-C                                                              |
+//! Each module imports only modules further down.
+//!
+//! | module        | what it is for                                                 |
+//! |---------------|----------------------------------------------------------------|
+//! | [`report`]    | the table, JSON                                                |
+//! | [`plot`]      | the pictures                                                   |
+//! | [`results`]   | medians, ratios, goals                                         |
+//! | [`contest`]   | all measurements of a run, interleaved                         |
+//! | [`syscalls`]  | the system calls for a unit of work, by strace                 |
+//! | [`measure`]   | one measurement: a fresh server, its load, its figures         |
+//! | [`workload`]  | the workloads W1 to W10 and their goals, as data               |
+//! | [`contender`] | who takes part, how each is started and ended                  |
+//! | [`peers`]     | the configurations of nginx, HAProxy and socat                 |
+//! | [`machine`]   | CPUs, CPU time, memory                                         |
+//! | [`load`]      | the clients and the upstream                                   |
+//! | [`floor`]     | the built-in server that does the least                        |
+//! | [`page`]      | the page of the book that tables and pictures are written into |
 //!
 //! For each round of a workload every contender has its turn, with a fresh process, so
 //! that whatever else the machine does hits all alike; what counts is the ratio of the
@@ -23,7 +25,6 @@
 pub mod contender;
 pub mod contest;
 pub mod floor;
-pub mod interrupt;
 pub mod load;
 pub mod machine;
 pub mod measure;

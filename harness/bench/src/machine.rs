@@ -1,16 +1,15 @@
 //! What the kernel knows: which CPUs are ours, what a process used of them, its memory.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::process::schedstat;
+use harness::sockets::{Table, listeners, rows};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
-
-use harness::process::schedstat;
 
 /// Who runs where: the servers on one CPU, the load and the upstream on another. With a
 /// single CPU all share it.
@@ -139,28 +138,11 @@ pub fn resident(pid: Pid) -> u64 {
 
 /// Whether a UDP socket of this network is bound there.
 pub fn udp_port_is_taken(address: SocketAddr) -> bool {
-    let table = fs::read_to_string("/proc/self/net/udp").unwrap_or_default();
-    let port = format!(":{:04X}", address.port());
-    let mut local = table
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1));
-    local.any(|local| local.ends_with(&port))
+    rows(Table::Udp).any(|row| row.local.port() == address.port())
 }
 
-/// Connections that the server at `listener` has not accepted yet (`proc(5)`,
-/// /proc/net/tcp: a listener's receive queue). Listeners come first in the table.
+/// Connections that the server at `listener` has not accepted yet.
 pub fn accept_queue(listener: SocketAddr) -> u64 {
-    let Ok(table) = fs::File::open("/proc/self/net/tcp") else {
-        return 0;
-    };
-    let port = format!(":{:04X}", listener.port());
-    let waiting = |line: String| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let (local, state, queues) = (fields.get(1)?, fields.get(3)?, fields.get(4)?);
-        let found = *state == "0A" && local.ends_with(&port);
-        let (_, waiting) = queues.split_once(':').filter(|_| found)?;
-        u64::from_str_radix(waiting, 16).ok()
-    };
-    let mut lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
-    lines.find_map(waiting).unwrap_or(0)
+    let mut here = listeners(Table::Tcp).filter(|row| row.local.port() == listener.port());
+    here.next().map_or(0, |row| row.receiving)
 }

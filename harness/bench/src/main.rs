@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-
-use harness::suite::raise_descriptor_limit;
+use harness::host::raise_descriptor_limit;
+use harness::interrupt;
 use harness_bench::contender::Who;
 use harness_bench::contest::{Contest, Plan};
 use harness_bench::load::pingpong::{Answer, PingPong};
 use harness_bench::machine::Cpus;
 use harness_bench::plot::{self, Labels};
 use harness_bench::workload::{self, WORKLOADS, Workload};
-use harness_bench::{floor, interrupt, load, page, report, syscalls};
+use harness_bench::{floor, load, page, report, syscalls};
 
 /// Measures the servers of this workspace beside their peers, and judges the goals.
 ///
@@ -107,7 +107,6 @@ fn run(cli: &Cli) -> Result<()> {
     if let Some(Other::Floor { port }) = cli.other {
         return floor::serve(port);
     }
-    interrupt::listen()?;
     raise_descriptor_limit();
     if let Some(Other::Idle {
         port,
@@ -115,9 +114,11 @@ fn run(cli: &Cli) -> Result<()> {
         connections,
     }) = cli.other
     {
+        catch_interrupts()?;
         return idle(port, upstream, connections);
     }
     build()?;
+    catch_interrupts()?;
     let cpus = Cpus::share_out()?;
     match &cli.other {
         Some(Other::Growth(turns)) => growth(turns, &cpus),
@@ -196,6 +197,12 @@ fn growth(turns: &Turns, cpus: &Cpus) -> Result<()> {
     Ok(())
 }
 
+/// Ctrl-C ends the measurement, and thereby everything that it has started; a second one ends
+/// this program at once.
+fn catch_interrupts() -> Result<()> {
+    interrupt::catch(|| std::process::exit(130)).context("cannot wait for SIGINT")
+}
+
 /// Connections that do nothing, until Ctrl-C.
 fn idle(port: u16, upstream: Option<u16>, connections: usize) -> Result<()> {
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -203,9 +210,7 @@ fn idle(port: u16, upstream: Option<u16>, connections: usize) -> Result<()> {
     let mut load = PingPong::new(server, listener, Answer::Same)?;
     load.add_clients(connections)?;
     println!("{connections} connections are open");
-    while interrupt::check().is_ok() {
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    while interrupt::sleep(Duration::from_secs(1)).is_ok() {}
     Ok(())
 }
 

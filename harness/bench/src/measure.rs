@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use harness::interrupt;
 
 use crate::contender::{Order, Server, Who};
-use crate::interrupt;
 use crate::load::bulk::{self, Direction};
 use crate::load::datagrams::Datagrams;
 use crate::load::fetch::Fetch;

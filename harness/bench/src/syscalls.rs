@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+use harness::host::find_tool;
+use harness::patience::LOOK;
+use harness::process::{Process, Setup};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -16,8 +19,6 @@ use crate::load::pingpong::PingPong;
 use crate::load::upstream;
 use crate::machine::{self, Cpus};
 use crate::measure::{answer_of, listener_for, start};
-use harness::process::{LOOK, Process, Setup};
-use harness::suite::find_tool;
 
 /// How long the work goes on that is counted.
 const TIME: Duration = Duration::from_millis(500);

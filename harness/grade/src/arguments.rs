@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
 use clap::{ArgAction, Parser, ValueEnum};
+use harness::check::Tier;
+use harness::stage::Stage;
 
-use crate::selection::Selection;
-use crate::submission::{self, Submission};
-use harness::check::{Stage, Tier};
+use crate::order::Limits;
 
 /// Grades a server or a client, written in any language, with the checks of this
 /// workspace
@@ -26,7 +25,7 @@ use harness::check::{Stage, Tier};
 )]
 pub struct Arguments {
     /// The stage whose checks are run: 1 to 5, or phase1
-    #[arg(long, value_parser = stage, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE")]
     pub stage: Option<Stage>,
 
     /// Grade each sub-folder of this one: one for each student
@@ -95,35 +94,6 @@ pub struct Arguments {
     pub limits: Limits,
 }
 
-/// What a program may use.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Limits")]
-pub struct Limits {
-    /// How long a program may keep a check waiting for one answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
-    pub patience: u64,
-
-    /// CPU time of a process
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
-    pub cpu_time: u64,
-
-    /// Processes and threads of a program
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
-    pub processes: u64,
-
-    /// The longest file that a program may write
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
-    pub file_size: u64,
-
-    /// Address space of a process [default: unlimited]
-    #[arg(long, value_name = "MIB")]
-    pub memory: Option<u64>,
-
-    /// How long a submission may take to build
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
-    pub build_time: u64,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum TierName {
     Core,
@@ -139,56 +109,7 @@ impl From<TierName> for Tier {
     }
 }
 
-/// `4`, `stage4`, `stage04`, `phase1`.
-pub fn stage(text: &str) -> Result<Stage, String> {
-    let number = text.trim_start_matches("stage").trim_start_matches('0');
-    let found = Stage::ALL
-        .into_iter()
-        .find(|stage| stage.number() == number);
-    found.ok_or_else(|| {
-        let phase1 = matches!(number.parse(), Ok(6..=13));
-        let hint = if phase1 {
-            "; the course's stages 6 to 13 are graded together, as phase1"
-        } else {
-            ""
-        };
-        format!("there are the stages 1 to 5, and phase1{hint}")
-    })
-}
-
 impl Arguments {
-    /// What is to be run, and against what: everything that can be wrong with a command
-    /// line is found here.
-    pub(super) fn read(&self) -> Result<(Selection, Vec<Submission>)> {
-        let selection = Selection::new(self)?;
-        if self.list {
-            ensure!(
-                self.stage.is_some(),
-                "--list needs a stage: --stage 4 (1 to 5, or phase1)"
-            );
-            return Ok((selection, Vec::new()));
-        }
-        ensure!(
-            !self.resume || self.results_file().is_some(),
-            "--resume goes on with a run of --all FOLDER, or of --results FILE"
-        );
-        let submissions = match &self.all {
-            Some(folder) => submission::find_all(folder, self)?,
-            None => vec![submission::of_command(self.one_stage()?, self)?],
-        };
-        Ok((selection, submissions))
-    }
-
-    fn one_stage(&self) -> Result<Stage> {
-        match self.stage {
-            _ if self.program.is_empty() => {
-                bail!("no program to grade: cargo grade --stage 4 -- ./tcp_server")
-            }
-            Some(stage) => Ok(stage),
-            None => bail!("whose checks? Say the stage: --stage 4 (1 to 5, or phase1)"),
-        }
-    }
-
     pub(super) fn results_file(&self) -> Option<PathBuf> {
         let beside = |all: &Path| all.join("grade-results.jsonl");
         self.results

@@ -5,20 +5,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::failure::{Outcome, Verdict};
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
+use harness::process::{Process, Setup};
+use harness::run::run;
+use harness::{checks, suite};
 use nix::sys::resource::Resource;
 use nix::unistd::geteuid;
 
 use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
-use harness::check::{Outcome, Verdict};
-use harness::peer::set_patience;
-use harness::process::{Process, Setup};
-use harness::{checks, suite, trial};
 
 /// So much of a long text is kept, in bytes: the beginning and the end.
 const KEPT: usize = 30_000;
 
 pub fn carry_out(order: &Order) -> Answer {
-    suite::raise_descriptor_limit();
+    raise_descriptor_limit();
     set_patience(Duration::from_secs(order.allowed.patience));
     match &order.task {
         Task::Probe => Answer::Done,
@@ -56,7 +58,7 @@ fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdi
 }
 
 fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
-    let Some(check) = checks::all().find(|check| check.id == id) else {
+    let Some(check) = checks::find(id) else {
         return Answer::Trouble(format!("there is no check {id}"));
     };
     let mut program = subject.program();
@@ -64,7 +66,7 @@ fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
     if let Some(need) = suite::missing(check, &program) {
         return Answer::Skipped(need.to_string());
     }
-    let Err(report) = trial::run(check, &program) else {
+    let Err(report) = run(check, &program) else {
         return Answer::Passed;
     };
     let text = shorten(&suite::explain(check, &report));

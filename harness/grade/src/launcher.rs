@@ -31,14 +31,12 @@ use nix::unistd::{
 };
 
 use crate::inside;
+use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Order, Task};
 use crate::orphans::end_descendants;
 
 /// The first word of the command line of such a process.
-pub const INSIDE: &str = "inside";
-
-/// The user that a program runs as when root grades it: `nobody` nearly everywhere.
-pub const NOBODY: u32 = 65_534;
+pub const WORKER: &str = "inside";
 
 /// What a program may keep in its working folder, in memory.
 const ROOM: &str = "size=1g,mode=0700";
@@ -163,19 +161,6 @@ fn become_parent_of_orphans(order: &Order) -> Result<bool> {
     try_to("PR_SET_DUMPABLE", prctl::set_dumpable(false))?;
     try_to("enter the temporary folder", chdir(&order.scratch))?;
     Ok(true)
-}
-
-/// Whether programs run as somebody else than this grader: where it is root, and not the
-/// only user of a namespace (`user_namespaces(7)`).
-pub fn can_be_nobody() -> bool {
-    let has_nobody = |map: &str| {
-        let text = fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
-        text.lines().any(|line| {
-            let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
-            matches!(numbers[..], [first, _, count] if NOBODY >= first && NOBODY - first < count)
-        })
-    };
-    geteuid().is_root() && has_nobody("uid_map") && has_nobody("gid_map")
 }
 
 /// Root runs a program as nobody; anybody else is who he is.

@@ -1,21 +1,24 @@
 //! Grades any program with the checks of `harness`: `cargo grade`.
 //!
-//! | module         | what it is for                                                     |
-//! |----------------|--------------------------------------------------------------------|
-//! | [`arguments`]  | the command line                                                   |
-//! | [`submission`] | what is graded: one program, or a folder with one for each student |
-//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name         |
-//! | [`order`]      | what a process of its own is asked to do, and what it answers      |
-//! | [`workplace`]  | the temporary folder, and the processes that are started in it     |
+//! Each module imports only modules further down.
+//!
+//! | module         | what it is for                                                      |
+//! |----------------|---------------------------------------------------------------------|
+//! | [`queue`]      | the work, side by side, until somebody interrupts it                |
+//! | [`work`]       | a submission in the works: its copy, its build, its results         |
+//! | [`workplace`]  | the temporary folder, and the processes that are started in it      |
 //! | [`launcher`]   | such a process: its namespaces, its user, the end of all it started |
-//! | [`orphans`]    | what a program leaves behind, where there are no namespaces        |
-//! | [`inside`]     | what it does there: builds a submission, runs a check              |
-//! | [`queue`]      | the work, side by side; what interrupts it                         |
-//! | [`work`]       | a submission in the works: its copy, its build, its results        |
-//! | [`ports`]      | the ports of a program                                             |
-//! | [`result`]     | what came out, and its points                                      |
-//! | [`progress`]   | results as they come: the bar, the file, the resumption            |
-//! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms      |
+//! | [`inside`]     | what it does there: builds a submission, runs a check               |
+//! | [`orphans`]    | what a program leaves behind, where there are no namespaces         |
+//! | [`progress`]   | results as they come: the bar, the file, the resumption             |
+//! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms       |
+//! | [`result`]     | what came out, and its points                                       |
+//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name          |
+//! | [`submission`] | what is graded: one program, or a folder with one for each student  |
+//! | [`arguments`]  | the command line                                                    |
+//! | [`ports`]      | the ports of a program                                              |
+//! | [`order`]      | what a process of its own is asked to do, and what it answers       |
+//! | [`nobody`]     | the user that programs run as where root grades                     |
 //!
 //! A program under test is not trusted. Each check runs in a process of its own, which
 //! has a network, a process table and a view of the files for itself, and everything in
@@ -24,6 +27,7 @@
 pub mod arguments;
 mod inside;
 pub mod launcher;
+mod nobody;
 mod order;
 mod orphans;
 mod ports;
@@ -38,7 +42,9 @@ mod workplace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
+use harness::interrupt;
+use harness::stage::Stage;
 
 use arguments::Arguments;
 use queue::Queue;
@@ -57,7 +63,7 @@ const INTERRUPTED: u8 = 130;
 
 /// The whole of `cargo grade`.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let (selection, submissions) = match arguments.read() {
+    let (selection, submissions) = match read(arguments) {
         Ok(read) => read,
         Err(error) => return fail(USAGE, &error),
     };
@@ -65,6 +71,38 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         return list(&selection);
     }
     grade(arguments, &selection, submissions).unwrap_or_else(|error| fail(GRADER, &error))
+}
+
+/// What is to be run, and against what: everything that can be wrong with a command
+/// line is found here.
+fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
+    let selection = Selection::new(arguments)?;
+    if arguments.list {
+        ensure!(
+            arguments.stage.is_some(),
+            "--list needs a stage: --stage 4 (1 to 5, or phase1)"
+        );
+        return Ok((selection, Vec::new()));
+    }
+    ensure!(
+        !arguments.resume || arguments.results_file().is_some(),
+        "--resume goes on with a run of --all FOLDER, or of --results FILE"
+    );
+    let submissions = match &arguments.all {
+        Some(folder) => submission::find_all(folder, arguments)?,
+        None => vec![submission::of_command(one_stage(arguments)?, arguments)?],
+    };
+    Ok((selection, submissions))
+}
+
+fn one_stage(arguments: &Arguments) -> Result<Stage> {
+    match arguments.stage {
+        _ if arguments.program.is_empty() => {
+            bail!("no program to grade: cargo grade --stage 4 -- ./tcp_server")
+        }
+        Some(stage) => Ok(stage),
+        None => bail!("whose checks? Say the stage: --stage 4 (1 to 5, or phase1)"),
+    }
 }
 
 fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
@@ -83,7 +121,8 @@ fn grade(
     submissions: Vec<Submission>,
 ) -> Result<ExitCode> {
     let reports = Reports::open(arguments)?;
-    queue::catch_interrupts()?;
+    // Ctrl-C lets the work end in order: what runs is ended, what was made is removed.
+    interrupt::catch(|| {}).context("cannot wait for SIGINT")?;
     let workplace = Workplace::open(arguments)?;
     let queue = Queue {
         arguments,
@@ -95,7 +134,7 @@ fn grade(
     workplace.close();
     let all = all?;
     reports.finish(&all)?;
-    if queue::is_interrupted() {
+    if interrupt::is_interrupted() {
         eprintln!("grade: interrupted: {}", queue::what_is_kept(arguments));
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -8,7 +8,7 @@ use harness_grade::{launcher, run};
 
 fn main() -> ExitCode {
     // This program starts itself again for each task.
-    if std::env::args().nth(1).as_deref() == Some(launcher::INSIDE) {
+    if std::env::args().nth(1).as_deref() == Some(launcher::WORKER) {
         return launcher::main();
     }
     run(&Arguments::parse())

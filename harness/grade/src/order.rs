@@ -4,10 +4,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
-use crate::arguments::Limits;
 use harness::program::{FixedPorts, Ports, Program};
+use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
 pub struct Order {
@@ -19,7 +17,36 @@ pub struct Order {
     pub task: Task,
 }
 
-/// What a program may use, in the units of `setrlimit(2)`.
+/// What a program may use.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// How long a program may keep a check waiting for one answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub patience: u64,
+
+    /// CPU time of a process
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub cpu_time: u64,
+
+    /// Processes and threads of a program
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    pub processes: u64,
+
+    /// The longest file that a program may write
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub file_size: u64,
+
+    /// Address space of a process [default: unlimited]
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u64>,
+
+    /// How long a submission may take to build
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub build_time: u64,
+}
+
+/// The same in the units of `setrlimit(2)`.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Allowed {
     pub patience: u64,

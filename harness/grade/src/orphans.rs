@@ -7,12 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use harness::patience::LOOK;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-
-use harness::process::LOOK;
 
 /// Ends all that this process has started and adopted, also what has left its process
 /// group and its session. First they are stopped: who is stopped starts nobody.

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use anyhow::{Context, Result, bail};
+use harness::program::FixedPorts;
+use harness::stage::Stage;
 
 use crate::order::Subject;
-use harness::check::Stage;
-use harness::program::FixedPorts;
 
 /// Decides on the ports and writes them into the program's command line. In a network of
 /// its own every port is free; in the machine's, one may be taken.

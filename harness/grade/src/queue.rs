@@ -1,11 +1,11 @@
 //! The work: submissions are built, then checked, some of them side by side.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal};
+use anyhow::Result;
+use harness::interrupt::is_interrupted;
 
 use crate::arguments::Arguments;
 use crate::progress::Progress;
@@ -15,27 +15,6 @@ use crate::selection::Selection;
 use crate::submission::Submission;
 use crate::work::Work;
 use crate::workplace::Workplace;
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-pub fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
-}
-
-/// From now on Ctrl-C (and SIGTERM, SIGHUP) lets the work end in order: what runs is
-/// ended, what was made is removed. To be called before there are threads.
-pub fn catch_interrupts() -> Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
-    signals.thread_block().context("block signals")?;
-    thread::Builder::new().spawn(move || {
-        if signals.wait().is_ok() {
-            INTERRUPTED.store(true, Ordering::Relaxed);
-        }
-    })?;
-    Ok(())
-}
 
 pub struct Queue<'a> {
     pub arguments: &'a Arguments,

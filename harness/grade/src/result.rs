@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use harness::check::{Check, Tier};
+use harness::stage::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::order::Answer;
-use harness::check::{Check, Stage, Tier};
 
 /// All results of one program.
 #[derive(Clone)]
@@ -106,7 +107,7 @@ impl CheckResult {
             }
         };
         Self {
-            id: check.id.to_owned(),
+            id: check.id(),
             title: check.title.to_owned(),
             tier: check.tier.to_string(),
             status,

@@ -1,10 +1,11 @@
 //! Which checks are run.
 
 use anyhow::{Result, bail};
+use harness::check::{Check, Tier};
+use harness::checks;
+use harness::stage::Stage;
 
 use crate::arguments::Arguments;
-use harness::check::{Check, Stage, Tier};
-use harness::checks;
 
 pub struct Selection {
     stage: Option<Stage>,
@@ -51,10 +52,10 @@ impl Selection {
 
     fn includes(&self, check: &Check) -> bool {
         // An id in full means that check alone, not those that begin with it.
-        let exact = |only: &String| checks::all().any(|check| check.id == only);
+        let exact = |only: &String| checks::find(only).is_some();
         let asked_for = |only: &String| match exact(only) {
-            true => check.id == only,
-            false => check.id.contains(only.as_str()),
+            true => check.id() == *only,
+            false => check.id().contains(only.as_str()),
         };
         self.tier.is_none_or(|tier| tier == check.tier)
             && (self.only.is_empty() || self.only.iter().any(asked_for))

@@ -7,15 +7,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use harness::folder::is_open_to_all;
+use harness::host::find_tool;
+use harness::process::display;
+use harness::stage::Stage;
 use serde::Deserialize;
 
-use crate::arguments::{self, Arguments};
-use crate::launcher::can_be_nobody;
+use crate::arguments::Arguments;
+use crate::nobody::can_be_nobody;
 use crate::order::Subject;
-use harness::check::Stage;
-use harness::folder::is_open_to_all;
-use harness::process::display;
-use harness::suite::find_tool;
 
 /// One program of one student.
 pub struct Submission {
@@ -209,7 +209,7 @@ fn read_recipe(path: &Path) -> Result<ReadRecipe> {
     let text = fs::read_to_string(path).context("cannot read its grade.toml")?;
     let recipe: Recipe = toml::from_str(&text).context("its grade.toml is not right")?;
     let stages = recipe.stage.into_iter().map(|(name, program)| {
-        let stage = arguments::stage(&name).map_err(anyhow::Error::msg);
+        let stage = name.parse().map_err(anyhow::Error::msg);
         Ok((
             stage.with_context(|| format!("its grade.toml has [stage.{name}]"))?,
             program,

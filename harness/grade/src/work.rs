@@ -6,22 +6,23 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use harness::check::Check;
+use harness::folder::{copy_tree, give, is_open_to_all};
+use harness::interrupt::is_interrupted;
+use harness::lock::lock;
+use harness::suite;
 
-use crate::launcher::{NOBODY, can_be_nobody};
+use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
 use crate::ports;
 use crate::progress::Progress;
-use crate::queue::is_interrupted;
 use crate::result::{CheckResult, Graded};
 use crate::submission::Submission;
 use crate::workplace::Workplace;
-use harness::check::Check;
-use harness::folder::{copy_tree, give, is_open_to_all};
-use harness::suite;
 
 /// A task has a deadline of its own; what is beyond it by so much is ended from outside.
 const GRACE: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ impl Work {
     ) -> Self {
         let source = submission.source.as_deref();
         let fingerprint = source.map_or(0, |source| fingerprint(source).unwrap_or_default());
-        let done = |check: &&Check| progress.done(&submission, fingerprint, check.id);
+        let done = |check: &&Check| progress.done(&submission, fingerprint, &check.id());
         let results: Vec<_> = checks.iter().map(done).collect();
         let state = State {
             build_failure: results
@@ -78,7 +79,7 @@ impl Work {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The numbers of the checks that have no result yet.
@@ -172,7 +173,7 @@ impl Work {
         let check = self.checks[number];
         let begun = Instant::now();
         let task = Task::Check {
-            id: check.id.to_owned(),
+            id: check.id(),
             subject: self.subject.clone(),
         };
         let answer = workplace.carry_out(task, check.timeout + GRACE);

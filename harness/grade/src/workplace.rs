@@ -10,18 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use harness::folder::{is_open_to_all, remove_tree};
+use harness::interrupt::is_interrupted;
+use harness::own_network;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::arguments::Arguments;
-use crate::launcher::{INSIDE, NOBODY, can_be_nobody};
+use crate::launcher::WORKER;
+use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Allowed, Answer, Order, Task};
 use crate::orphans::descendants;
-use crate::queue::is_interrupted;
-use harness::folder::{is_open_to_all, remove_tree};
-use harness::own_network;
 
 /// How often a process that is waited for is looked after.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
@@ -91,7 +92,7 @@ impl Workplace {
             allowed: self.allowed.clone(),
             task,
         };
-        let answer = Process::start(&order).and_then(|process| process.answer(time));
+        let answer = Worker::start(&order).and_then(|process| process.answer(time));
         let _ = remove_tree(&scratch); // once more at the end
         answer
     }
@@ -117,13 +118,13 @@ fn temporary_place() -> PathBuf {
 }
 
 /// A launcher and all that is below it.
-struct Process {
+struct Worker {
     child: Child,
     /// What the launcher says on stderr: nothing, unless the grader itself fails.
     complaints: File,
 }
 
-impl Process {
+impl Worker {
     fn start(order: &Order) -> Result<Self> {
         let complaints = tempfile::tempfile()?;
         let passed_on = ENVIRONMENT
@@ -131,7 +132,7 @@ impl Process {
             .filter_map(|&name| Some((name, std::env::var_os(name)?)));
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .arg(INSIDE)
+            .arg(WORKER)
             .env_clear()
             .envs(passed_on)
             .env("HOME", &order.scratch)

@@ -19,10 +19,14 @@ use std::process::ExitCode;
 use std::ptr::fn_addr_eq;
 use std::time::Duration;
 
-use harness::check::{Check, Outcome, Stage};
-use harness::peer::set_patience;
+use harness::check::Check;
+use harness::failure::Outcome;
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
 use harness::program::Program;
-use harness::{checks, own_network, suite, trial};
+use harness::run::run;
+use harness::stage::Stage;
+use harness::{checks, own_network, suite};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
 /// Set this to read what each failed check tells a student.
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
     {
         return serve(name, options);
     }
-    suite::raise_descriptor_limit();
+    raise_descriptor_limit();
     set_patience(Duration::from_secs(5));
     let cases = || {
         [
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
         "every check fails some broken program",
         move || {
             let unproven = checks::all().filter(|check| !cases().any(|case| proves(case, check)));
-            let unproven: Vec<&str> = unproven.map(|check| check.id).collect();
+            let unproven: Vec<String> = unproven.map(Check::id).collect();
             if unproven.is_empty() {
                 Ok(())
             } else {
@@ -101,12 +105,12 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
 /// Whether the case is one of this check, or of the one that it was taken over from:
 /// that is the same function.
 fn proves(case: &Case, check: &Check) -> bool {
-    let its_own = checks::all().find(|other| other.id == case.check);
+    let its_own = checks::find(case.check);
     its_own.is_some_and(|other| fn_addr_eq(other.body, check.body))
 }
 
 fn test(case: &'static Case) -> Test {
-    let check = checks::all().find(|check| check.id == case.check);
+    let check = checks::find(case.check);
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
     let again = name.clone();
@@ -121,15 +125,19 @@ fn test(case: &'static Case) -> Test {
 
 /// The checks of stage 4 that the broken event loops fail, each once.
 fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
-    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    let fails = |check: &&Check| {
+        event_loop::CASES
+            .iter()
+            .any(|case| case.check == check.id())
+    };
     checks::of(Stage::Stage04).filter(fails)
 }
 
 /// A broken event loop fails for its fault alone: without it, it passes.
 fn control(check: &'static Check) -> Test {
     let sound = event_loop::NOT_BROKEN;
-    Test::test(format!("{} passes {sound}", check.id), move || {
-        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    Test::test(format!("{} passes {sound}", check.id()), move || {
+        run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
     })
 }
 
@@ -154,7 +162,7 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
     let program = program(broken)?;
     let mut seen = String::from("the check passed");
     let caught = (0..RUNS).find_map(|_| {
-        let report = trial::run(check, &program).err()?;
+        let report = run(check, &program).err()?;
         if matches!(
             report.failure.outcome,
             Outcome::Grader | Outcome::NotStarted

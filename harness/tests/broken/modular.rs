@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::peer::reset_on_close;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
@@ -555,7 +556,7 @@ impl Server {
             let count = match count {
                 Ok(0) if self.is("fills-up-with-zeros") => most,
                 Ok(0) if self.is("ends-in-order-when-a-file-shrinks") => break,
-                Ok(0) | Err(_) => return reset_at_close(client),
+                Ok(0) | Err(_) => return reset_on_close(client, true).unwrap(),
                 Ok(count) => count,
             };
             if client.write_all(&chunk[..count]).is_err() {
@@ -596,12 +597,4 @@ impl Server {
         }
         inside.then_some(path)
     }
-}
-
-fn reset_at_close(client: &TcpStream) {
-    let at_once = nix::libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    setsockopt(client, sockopt::Linger, &at_once).unwrap();
 }

@@ -7,13 +7,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use harness::peer::reset_on_close;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, socket,
 };
 
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
@@ -311,11 +311,7 @@ impl Proxy {
             return self.remove(number);
         }
         if ready.intersects(gone) && fault == "passes-a-reset-on-at-once" {
-            let at_once = nix::libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
-            setsockopt(&pair.streams[1 - side], Linger, &at_once).unwrap();
+            reset_on_close(&pair.streams[1 - side], true).unwrap();
             return self.remove(number);
         }
         let interest = pair.interest(side, fault).unwrap_or(EpollFlags::empty());

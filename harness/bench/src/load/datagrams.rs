@@ -4,9 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-
-use crate::interrupt;
 
 /// A datagram without an answer after this time was lost, and is sent again.
 const LOST: u16 = 500; // ms

@@ -11,10 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::socket::{Backlog, listen};
-
-use crate::interrupt;
 
 /// How long a server may leave all clients without any answer.
 const PATIENCE: Duration = Duration::from_secs(10);

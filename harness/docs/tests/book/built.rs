@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use harness::suite::find_tool;
+use harness::host::find_tool;
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 

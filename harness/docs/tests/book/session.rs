@@ -26,9 +26,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::host::find_tool;
 use harness::own_network;
 use harness::program::announced_addresses;
-use harness::suite::find_tool;
 use libtest_mimic::Trial;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, killpg};

@@ -1,10 +1,10 @@
 //! `--json`: everything, for programs.
 
 use anyhow::Result;
+use harness::check::Tier;
 use serde::Serialize;
 
 use crate::result::{CheckResult, Graded, Score};
-use harness::check::Tier;
 
 #[derive(Serialize)]
 struct Results<'r> {

@@ -1,10 +1,11 @@
 //! `--list`: the checks of a stage, what each is worth, and what it needs.
 
 use comfy_table::{Cell, Table};
+use harness::check::{Check, Need, Tier};
+use harness::stage::Stage;
 
 use super::table::{Part, bare, head, plain, right, title_of};
 use crate::selection::Selection;
-use harness::check::{Check, Need, Stage, Tier};
 
 pub fn checks(selection: &Selection) -> Vec<Part> {
     let stages = Stage::ALL
@@ -42,7 +43,7 @@ fn list_of(tier: Tier, checks: &[&Check]) -> Table {
             false => format!(" (needs {})", needs.join(", ")),
         };
         table.add_row([
-            Cell::new(format!("{}\n  {}{needs}", check.id, check.title)),
+            Cell::new(format!("{}\n  {}{needs}", check.id(), check.title)),
             right(check.points),
         ]);
     }

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use harness::check::Tier;
 use serde::Serialize;
 
 use crate::result::{CheckResult, Graded, Status};
-use harness::check::Tier;
 
 pub fn markdown(all: &[Graded], several: bool) -> String {
     match all {

@@ -4,9 +4,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table,
 };
+use harness::check::Tier;
 
 use crate::result::{CheckResult, Graded, Score, Status};
-use harness::check::Tier;
 
 /// Where there is no terminal.
 pub const WIDTH: u16 = 80;

@@ -41,7 +41,7 @@ const BROKEN: &[Broken] = &[
 ];
 
 pub fn tests() -> Vec<Trial> {
-    let missing = match harness::suite::find_tool("cc") {
+    let missing = match harness::host::find_tool("cc") {
         None => " (needs cc)",
         Some(_) if !isolates() => " (needs namespaces)",
         Some(_) => "",
@@ -60,10 +60,16 @@ pub fn tests() -> Vec<Trial> {
         let name = format!("{source}.c with {fault} fails {check} alone{missing}");
         Trial::test(name, || fails(broken))
     });
-    sound
+    let mut tests: Vec<Trial> = sound
         .chain(broken)
         .map(|test| test.with_ignored_flag(!missing.is_empty()))
-        .collect()
+        .collect();
+    tests.push(crate::test(
+        "a program inherits no blocked signal",
+        &["sed"],
+        no_signal_is_blocked,
+    ));
+    tests
 }
 
 fn passes(stage: &str, source: &str) -> Result<(), Failed> {
@@ -111,4 +117,17 @@ fn fails(broken: &Broken) -> Result<(), Failed> {
     );
     room.expect_nothing_left();
     Ok(())
+}
+
+/// The grader blocks the signals that it waits for.
+fn no_signal_is_blocked() {
+    let run = Room::new().grade(
+        "--stage 1 --only stage01/reverses-a-line --json \
+         -- sed -n /SigBlk/w/dev/stderr /proc/self/status",
+    );
+    assert!(
+        run.out.contains("SigBlk:\\t0000000000000000"),
+        "{}",
+        run.out
+    );
 }

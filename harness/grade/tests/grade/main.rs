@@ -12,7 +12,7 @@ mod usage;
 
 use std::process::ExitCode;
 
-use harness::suite::find_tool;
+use harness::host::find_tool;
 use libtest_mimic::{Arguments, Trial};
 
 /// A test that runs programs with fixed ports, and what else it cannot do without.

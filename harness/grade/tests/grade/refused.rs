@@ -129,7 +129,7 @@ fn free_port() {
          s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen()\n\
          c, _ = s.accept(); line = c.recv(100); c.sendall(line[:-1][::-1] + b'\\n'); c.recv(100)\n",
     );
-    let python = harness::suite::find_tool("python3");
+    let python = harness::host::find_tool("python3");
     let python = python.unwrap_or_else(|| PathBuf::from("python3"));
     let line = format!(
         "--stage 1 --only stage01/reverses-a-line -- {} {} {{port}}",

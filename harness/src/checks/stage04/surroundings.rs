@@ -1,14 +1,16 @@
 //! A terminal that is slow, or gone.
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Tier, Verdict};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
+use crate::check::{Check, Need, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::checks::terminal::await_log;
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
 use crate::process::Sink;
 use crate::trial::Trial;
 
 pub const STDOUT_UNREAD: Check = Check {
-    id: "stage04/stdout-unread",
+    name: "stdout-unread",
     title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
     hint: "ask `poll` whether stdout takes bytes; keep some of what it does not take, drop the rest",
@@ -25,13 +27,13 @@ fn stdout_unread(trial: &Trial) -> Verdict {
     // More than a pipe holds, and more than a server may keep.
     let text = lines(7, 4_000_000);
     talker.exchange(&text, &reversed(&text))?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     server.expect_little_growth(&before)?;
     expect_alive(&server)
 }
 
 pub const STDERR_CLOSED: Check = Check {
-    id: "stage04/stderr-closed",
+    name: "stderr-closed",
     title: "A stderr that is closed ends no server",
     why: "the terminal that started a server may be gone long before the server is",
     hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
@@ -42,13 +44,13 @@ pub const STDERR_CLOSED: Check = Check {
 fn stderr_closed(trial: &Trial) -> Verdict {
     let server = trial.launch().stderr(Sink::Closed).start()?;
     for _ in 0..10 {
-        connect_many(&server, 3)?.iter().try_for_each(ping)?;
+        server.connect_many(3)?.iter().try_for_each(reverse_ping)?;
     }
     expect_alive(&server)
 }
 
 pub const STDERR_UNREAD: Check = Check {
-    id: "stage04/stderr-unread",
+    name: "stderr-unread",
     title: "A stderr that nobody reads stops no client",
     why: "each client leaves some log lines, and a pipe is full after 64 KiB",
     hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
@@ -60,13 +62,13 @@ fn stderr_unread(trial: &Trial) -> Verdict {
     let server = trial.launch().stderr(Sink::Unread).start()?;
     // Two log lines a client: with 1,500 of them any pipe is full.
     for _ in 0..150 {
-        connect_many(&server, 10)?.iter().try_for_each(ping)?;
+        server.connect_many(10)?.iter().try_for_each(reverse_ping)?;
     }
     expect_alive(&server)
 }
 
 pub const EPOLL_WAIT_LOG: Check = Check {
-    id: "stage04/logs-epoll-wait",
+    name: "logs-epoll-wait",
     title: "With `-v` the log shows each `Epoll wait`",
     why: "it shows that the thread sleeps in one place, and what wakes it",
     hint: "log it at level debug, right before the call",
@@ -78,6 +80,6 @@ pub const EPOLL_WAIT_LOG: Check = Check {
 
 fn epoll_wait_log(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["-v"]).start()?;
-    ping(&server.connect("the client")?)?;
+    reverse_ping(&server.connect("the client")?)?;
     await_log(&server, "Epoll wait")
 }
