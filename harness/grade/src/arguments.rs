@@ -20,74 +20,80 @@ use harness::check::{Stage, Tier};
     override_usage = "cargo grade --stage STAGE [OPTIONS] -- PROGRAM [ARGUMENT]...\n       \
                       cargo grade --all FOLDER [--stage STAGE] [OPTIONS]\n       \
                       cargo grade --stage STAGE --list",
-    after_help = "Exit status: 0 when all core checks have passed (with --only: all that it \
-                  names), 1 when some have failed, 2 for a wrong command line, 3 when the grader \
-                  itself has failed.\n\nThe book tells more: docs/src/instructors/grading.md"
+    after_help = "Exit status: 0 when all core checks passed (with --only: all selected \
+                  checks), 1 when some failed, 2 for a wrong command line, 3 when the grader \
+                  itself failed, 130 when it was interrupted.\n\nMore in the book: \
+                  docs/src/instructors/grading.md"
 )]
 pub struct Arguments {
-    /// The stage whose checks are run: 1 to 5, or phase1
+    /// The stage whose checks to run: 1 to 5, or phase1
     #[arg(long, value_parser = stage, value_name = "STAGE")]
     pub stage: Option<Stage>,
 
-    /// Grade each sub-folder of this one: one for each student
+    /// Grade each sub-folder of this folder: one for each student
     #[arg(long, value_name = "FOLDER", conflicts_with = "program")]
     pub all: Option<PathBuf>,
 
-    /// Show the checks, their tiers and points, and run nothing
+    /// List the checks with their tiers and points, and run none of them
     #[arg(long)]
     pub list: bool,
 
-    /// Run the check with this id, or those with this in their id; may be repeated
+    /// Run only the check with this id, or all checks whose id contains this text; may be
+    /// repeated
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub only: Vec<String>,
 
-    /// Run the checks of one tier: what the course asks, or what a real server must withstand
+    /// Run only one tier. Core: what the course asks for; robust: what a real server must
+    /// withstand
     #[arg(long)]
     pub tier: Option<TierName>,
 
-    /// How many checks run at once, each in a network of its own [default: one a CPU]
+    /// How many checks to run at the same time, each in its own network [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Go on where an earlier run with --all has stopped: skip what is done
+    /// Continue an interrupted run: skip the checks that already have a result
     #[arg(long)]
     pub resume: bool,
 
-    /// Where results are kept as they come [default: with --all, FOLDER/grade-results.jsonl]
+    /// Save each result to this file as soon as it is known [default: with --all,
+    /// FOLDER/grade-results.jsonl]
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
 
-    /// Run the program in a copy of this folder, a fresh one for each check
+    /// Run the program in a copy of this folder; each check gets a fresh copy
     #[arg(long, value_name = "FOLDER", conflicts_with = "all")]
     pub folder: Option<PathBuf>,
 
-    /// The program takes the options of this workspace's own and logs its address: run the
-    /// checks that need them as well
+    /// The program takes the same options as this workspace's own and logs its address as
+    /// they do: also run the checks that need this
     #[arg(long)]
     pub workspace_options: bool,
 
-    /// Print the results as JSON; the table then goes to stderr
+    /// Print the results as JSON on stdout; the table then goes to stderr
     #[arg(long)]
     pub json: bool,
 
-    /// Write the results for a JUnit reader
+    /// Write the results to this file as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 
-    /// Write results.json as Gradescope reads it, after every check
+    /// Write the results.json of a Gradescope autograder to this file, again after each check
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub gradescope: Option<PathBuf>,
 
-    /// Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY
+    /// Append a summary in Markdown to this file, for example to $GITHUB_STEP_SUMMARY
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
-    /// Append GitHub Classroom's `result=`, as for $GITHUB_OUTPUT
+    /// Append the `result=` line of GitHub Classroom to this file, for example to
+    /// $GITHUB_OUTPUT
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub classroom: Option<PathBuf>,
 
-    /// The program and its arguments. {port}, {port1} to {port4} and {upstream} are
-    /// replaced; without them the course's ports are used: 8080, 8001 to 8004, 3000
+    /// The program and its arguments. {port}, {port1} to {port4} and {upstream} are replaced
+    /// by port numbers. A program without them must use the course's ports: 8080 (phase1:
+    /// 8001 to 8004), and 3000 for the upstream
     #[arg(last = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
 
@@ -99,23 +105,23 @@ pub struct Arguments {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// How long a program may keep a check waiting for one answer
+    /// How long a check waits for each answer of the program
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub patience: u64,
 
-    /// CPU time of a process
+    /// CPU time that one process may use
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub cpu_time: u64,
 
-    /// Processes and threads of a program
+    /// How many processes and threads the program may have
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     pub processes: u64,
 
-    /// The longest file that a program may write
+    /// The largest file that the program may write
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub file_size: u64,
 
-    /// Address space of a process [default: unlimited]
+    /// Address space that one process may use [default: unlimited]
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
 
@@ -148,29 +154,29 @@ pub fn stage(text: &str) -> Result<Stage, String> {
     found.ok_or_else(|| {
         let phase1 = matches!(number.parse(), Ok(6..=13));
         let hint = if phase1 {
-            "; the course's stages 6 to 13 are graded together, as phase1"
+            "; the course's stages 6 to 13 are graded together as phase1"
         } else {
             ""
         };
-        format!("there are the stages 1 to 5, and phase1{hint}")
+        format!("the stages are 1 to 5, and phase1{hint}")
     })
 }
 
 impl Arguments {
-    /// What is to be run, and against what: everything that can be wrong with a command
-    /// line is found here.
+    /// The checks to run, and the programs to run them on. Every mistake in a command line
+    /// is found here.
     pub(super) fn read(&self) -> Result<(Selection, Vec<Submission>)> {
         let selection = Selection::new(self)?;
         if self.list {
             ensure!(
                 self.stage.is_some(),
-                "--list needs a stage: --stage 4 (1 to 5, or phase1)"
+                "--list needs a stage, for example --stage 4 (the stages are 1 to 5, and phase1)"
             );
             return Ok((selection, Vec::new()));
         }
         ensure!(
             !self.resume || self.results_file().is_some(),
-            "--resume goes on with a run of --all FOLDER, or of --results FILE"
+            "--resume needs the results of an earlier run: use it with --all FOLDER or --results FILE"
         );
         let submissions = match &self.all {
             Some(folder) => submission::find_all(folder, self)?,
@@ -182,10 +188,16 @@ impl Arguments {
     fn one_stage(&self) -> Result<Stage> {
         match self.stage {
             _ if self.program.is_empty() => {
-                bail!("no program to grade: cargo grade --stage 4 -- ./tcp_server")
+                bail!(
+                    "no program to grade; name it after `--`, for example: \
+                     cargo grade --stage 4 -- ./tcp_server (more: cargo grade --help)"
+                )
             }
             Some(stage) => Ok(stage),
-            None => bail!("whose checks? Say the stage: --stage 4 (1 to 5, or phase1)"),
+            None => bail!(
+                "no stage given; choose one, for example --stage 4 (the stages are 1 to 5, \
+                 and phase1)"
+            ),
         }
     }
 

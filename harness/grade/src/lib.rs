@@ -4,22 +4,22 @@
 //! |----------------|--------------------------------------------------------------------|
 //! | [`arguments`]  | the command line                                                   |
 //! | [`submission`] | what is graded: one program, or a folder with one for each student |
-//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name         |
-//! | [`order`]      | what a process of its own is asked to do, and what it answers      |
+//! | [`selection`]  | which checks to run: by stage, by tier, by name                    |
+//! | [`order`]      | the task that a process is given, and its answer                   |
 //! | [`workplace`]  | the temporary folder, and the processes that are started in it     |
-//! | [`launcher`]   | such a process: its namespaces, its user, the end of all it started |
-//! | [`orphans`]    | what a program leaves behind, where there are no namespaces        |
-//! | [`inside`]     | what it does there: builds a submission, runs a check              |
+//! | [`launcher`]   | such a process: its namespaces, its user, and how it is ended      |
+//! | [`orphans`]    | the processes that a program leaves behind, without namespaces     |
+//! | [`inside`]     | the work of such a process: builds a submission, or runs a check   |
 //! | [`queue`]      | the work, side by side; what interrupts it                         |
-//! | [`work`]       | a submission in the works: its copy, its build, its results        |
+//! | [`work`]       | a submission while it is graded: its copy, its build, its results  |
 //! | [`ports`]      | the ports of a program                                             |
-//! | [`result`]     | what came out, and its points                                      |
-//! | [`progress`]   | results as they come: the bar, the file, the resumption            |
+//! | [`result`]     | the results of the checks, and their points                        |
+//! | [`progress`]   | the progress bar, and the file of results for `--resume`           |
 //! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms      |
 //!
-//! A program under test is not trusted. Each check runs in a process of its own, which
-//! has a network, a process table and a view of the files for itself, and everything in
-//! there ends with it. Only what that process prints at its end counts.
+//! The program under test is not trusted. Each check runs in a process of its own, with its
+//! own network, its own process table and its own view of the files. Everything that was
+//! started in there ends with that process. Only what it prints at its end counts.
 
 pub mod arguments;
 mod inside;
@@ -48,11 +48,11 @@ use selection::Selection;
 use submission::Submission;
 use workplace::Workplace;
 
-/// The command line is wrong, or what it names is not there.
+/// The command line is wrong, or something that it names does not exist.
 const USAGE: u8 = 2;
 /// The grader itself, or the machine, has failed.
 const GRADER: u8 = 3;
-/// As a shell says that a program was ended by SIGINT.
+/// What a shell reports for a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
 /// The whole of `cargo grade`.
@@ -102,7 +102,7 @@ fn grade(
     Ok(status(&all, selection))
 }
 
-/// 0: all that counts has passed. What was asked for by name counts, else tier `core`.
+/// 0 when all checks that count have passed: those that `--only` selects, or else tier `core`.
 fn status(all: &[Graded], selection: &Selection) -> ExitCode {
     let by_name = selection.is_by_name();
     let results = || all.iter().flat_map(|graded| &graded.checks);

@@ -18,11 +18,11 @@ use anyhow::{Context, Result, ensure};
 use crate::arguments::Arguments;
 use crate::result::Graded;
 
-/// Where results go beside the terminal.
+/// Where results go besides the terminal.
 pub struct Reports {
     json: bool,
     junit: Option<PathBuf>,
-    /// Checks that run side by side write it one at a time.
+    /// Locked, because checks that run at the same time all write it.
     gradescope: Option<Mutex<PathBuf>>,
     summary: Option<PathBuf>,
     classroom: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// A file that cannot be written is better known before an hour of work.
+    /// Opens the files now, so that one that cannot be written is reported before the work.
     pub fn open(arguments: &Arguments) -> Result<Self> {
         let reports = Self {
             json: arguments.json,
@@ -55,7 +55,7 @@ impl Reports {
         Ok(reports)
     }
 
-    /// Gradescope gives nothing for a run that takes too long, unless results are there.
+    /// If a run takes too long, Gradescope counts only the results that are already there.
     pub fn after_each_check(&self, graded: impl FnOnce() -> Graded) {
         if let Err(error) = self.write_gradescope(graded) {
             eprintln!("grade: {error:#}");
@@ -67,7 +67,7 @@ impl Reports {
             return Ok(());
         };
         let path = path.lock().unwrap_or_else(PoisonError::into_inner);
-        // Asked for with the lock held: who writes last writes the most.
+        // Collected while the lock is held, so the last writer has the most results.
         let text = gradescope::results(&graded(), self.begun.1.elapsed())?;
         replace(&path, text.as_bytes())
     }
@@ -99,7 +99,7 @@ impl Reports {
     }
 }
 
-/// A reader never finds half a file.
+/// Replaces a file in one step, so that a reader never finds half of it.
 fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder", path.display());
@@ -118,7 +118,7 @@ fn append(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(what)
 }
 
-/// Prints what is for people: in colour on a terminal.
+/// Prints text for people, in colour on a terminal.
 pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
     let width = match to.is_terminal() {
         true => table::width_of_terminal(),
@@ -129,7 +129,7 @@ pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
         .iter()
         .map(|part| part.render(width, colors))
         .collect();
-    // A reader who has left (`| head`) has seen enough.
+    // A reader that has closed the pipe (`| head`) is no error.
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
@@ -142,9 +142,9 @@ mod tests {
     use super::*;
     use harness::check::Stage;
 
-    /// Four checks at a time end, and each has the file written again.
+    /// Four threads finish checks at the same time, and each writes the file again.
     #[test]
-    fn side_by_side_the_newest_results_stay() {
+    fn with_several_writers_the_newest_results_stay() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("results.json");
         let option = format!("--gradescope={}", file.display());
