@@ -12,12 +12,12 @@
 //! | [`contest`]   | all measurements of a run, interleaved                              |
 //! | [`results`]   | medians, ratios, goals                                              |
 //! | [`report`]    | the table, JSON                                                     |
-//! | [`page`], [`plot`] | what is written into the book: sections, pictures                |
-//! | [`syscalls`]  | the system calls for a unit of work, by strace                      |
+//! | [`page`], [`plot`] | write sections and pictures into the book                        |
+//! | [`syscalls`]  | the system calls for a unit of work, counted by strace              |
 //! | [`interrupt`] | Ctrl-C                                                              |
 //!
-//! For each round of a workload every contender has its turn, with a fresh process, so
-//! that whatever else the machine does hits all alike; what counts is the ratio of the
+//! In each round of a workload every contender has one turn, with a fresh process, so that
+//! all suffer alike from whatever else the machine does. What counts is the ratio of the
 //! medians over the rounds.
 
 pub mod contender;

@@ -1,4 +1,4 @@
-//! The page of the book that this tool writes its tables and pictures into.
+//! Writes tables and pictures into a page of the book.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn write_image(name: &str, svg: &str) -> Result<()> {
     fs::write(&path, svg).with_context(|| format!("cannot write {IMAGES}/{name}"))
 }
 
-/// The workspace from which this was built.
+/// The workspace that this program was built from.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
