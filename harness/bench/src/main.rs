@@ -19,7 +19,7 @@ use harness_bench::{floor, interrupt, load, page, report, syscalls};
 /// Measures the servers of this workspace beside their peers, and judges the goals.
 ///
 /// Builds the release binaries, then runs the workloads W1 to W10. In each round every
-/// contender has one turn, with a fresh process. Compare the ratios of the medians: the
+/// contender has one turn, with a fresh process. Look at the ratios of the medians: the
 /// absolute figures hold only for this machine at this hour. Peers that are not installed
 /// are named and left out. Ctrl-C ends the run, and everything that it has started.
 #[derive(Parser)]
