@@ -43,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub only: Vec<String>,
 
-    /// Run only one tier. Core: what the course asks for; robust: what a real server must
+    /// Run only one tier. Core: what the course asks for; robust: what a real program must
     /// withstand
     #[arg(long)]
     pub tier: Option<TierName>,
@@ -158,7 +158,7 @@ pub fn stage(text: &str) -> Result<Stage, String> {
         } else {
             ""
         };
-        format!("the stages are 1 to 5, and phase1{hint}")
+        format!("use 1 to 5, or phase1{hint}")
     })
 }
 
@@ -170,13 +170,13 @@ impl Arguments {
         if self.list {
             ensure!(
                 self.stage.is_some(),
-                "--list needs a stage, for example --stage 4 (the stages are 1 to 5, and phase1)"
+                "--list needs a stage, for example --stage 4 (1 to 5, or phase1)"
             );
             return Ok((selection, Vec::new()));
         }
         ensure!(
             !self.resume || self.results_file().is_some(),
-            "--resume needs the results of an earlier run: use it with --all FOLDER or --results FILE"
+            "--resume needs saved results: use --all FOLDER or --results FILE"
         );
         let submissions = match &self.all {
             Some(folder) => submission::find_all(folder, self)?,
@@ -188,16 +188,10 @@ impl Arguments {
     fn one_stage(&self) -> Result<Stage> {
         match self.stage {
             _ if self.program.is_empty() => {
-                bail!(
-                    "no program to grade; name it after `--`, for example: \
-                     cargo grade --stage 4 -- ./tcp_server (more: cargo grade --help)"
-                )
+                bail!("no program given; try `cargo grade --stage 4 -- ./tcp_server` or --help")
             }
             Some(stage) => Ok(stage),
-            None => bail!(
-                "no stage given; choose one, for example --stage 4 (the stages are 1 to 5, \
-                 and phase1)"
-            ),
+            None => bail!("no stage given; choose one, for example --stage 4 (1 to 5, or phase1)"),
         }
     }
 

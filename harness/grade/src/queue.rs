@@ -111,7 +111,7 @@ pub fn what_is_kept(arguments: &Arguments) -> String {
     };
     arguments
         .results_file()
-        .map_or("no results were saved".to_owned(), kept)
+        .map_or("these results are not complete".to_owned(), kept)
 }
 
 /// Does the tasks in their order, at most `jobs` at a time, until an interrupt.

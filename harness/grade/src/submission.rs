@@ -175,7 +175,7 @@ fn of_student(name: &str, source: &Path, wanted: Option<Stage>) -> Result<Vec<Su
     if !path.is_file() {
         let stage = wanted.with_context(|| {
             format!(
-                "{name} has no grade.toml that names its stages; choose one, for example --stage 4"
+                "{name} has no grade.toml that names its stages; choose a stage, for example --stage 4"
             )
         })?;
         let (build, subject) = by_name(source, stage);

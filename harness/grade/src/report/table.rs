@@ -160,7 +160,7 @@ fn results(tier: Tier, rows: &[&CheckResult]) -> Table {
 pub(super) fn title_of(tier: Tier) -> &'static str {
     match tier {
         Tier::Core => "core: what the course asks for",
-        Tier::Robust => "robust: what a server must withstand",
+        Tier::Robust => "robust: what a real program must withstand",
     }
 }
 
@@ -257,7 +257,7 @@ fn why_not_built(graded: &Graded) -> Vec<Part> {
     let Some(words) = &graded.build_failure else {
         return Vec::new();
     };
-    let title = format!("✗ {} was not built", graded.name);
+    let title = format!("✗ {}: no program to check", graded.name);
     let words: Vec<&str> = words.lines().take(LINES).collect();
     vec![
         plain("\n"),

@@ -42,16 +42,16 @@ fn mistakes() {
     let cases = [
         (
             "--stage 9 -- ./plain",
-            "the stages are 1 to 5, and phase1; the course's stages 6 to 13",
+            "use 1 to 5, or phase1; the course's stages 6 to 13",
         ),
-        ("--stage 0 -- ./plain", "the stages are 1 to 5, and phase1"),
+        ("--stage 0 -- ./plain", "use 1 to 5, or phase1"),
         (
             "-- ./plain",
             "no stage given; choose one, for example --stage 4",
         ),
         (
             "--stage 4",
-            "for example: cargo grade --stage 4 -- ./tcp_server",
+            "no program given; try `cargo grade --stage 4 -- ./tcp_server`",
         ),
         ("--stage 4 -- ./missing", "no program to grade at ./missing"),
         ("--stage 4 -- plain", "there is one in this folder: ./plain"),
@@ -90,7 +90,8 @@ fn list() {
             run.out
         );
         assert!(
-            run.out.contains("robust: what a server must withstand"),
+            run.out
+                .contains("robust: what a real program must withstand"),
             "{}",
             run.out
         );
