@@ -1,4 +1,4 @@
-//! Measures the servers of this workspace beside their peers: `cargo bench-peers`.
+//! Compares the servers of this workspace with their peers: `cargo bench-peers`.
 //!
 //! | module        | what it is for                                                     |
 //! |---------------|--------------------------------------------------------------------|

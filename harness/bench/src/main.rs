@@ -1,4 +1,4 @@
-//! Measures our servers beside nginx, HAProxy, socat and the least that a server can do.
+//! Compares our servers with nginx, HAProxy, socat, and the least that a server can do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitCode};
@@ -16,7 +16,7 @@ use harness_bench::plot::{self, Labels};
 use harness_bench::workload::{self, WORKLOADS, Workload};
 use harness_bench::{floor, interrupt, load, page, report, syscalls};
 
-/// Measures the servers of this workspace beside their peers, and judges the goals.
+/// Compares the servers of this workspace with their peers, and judges the goals.
 ///
 /// Builds the release binaries, then runs the workloads W1 to W10. In each round every
 /// contender has one turn, with a fresh process. Look at the ratios of the medians: the

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 const PAGE: &str = "docs/src/performance.md";
 const IMAGES: &str = "docs/src/images";
 
-/// Replaces what stands between `<!-- bench: NAME -->` and `<!-- bench: end -->`.
+/// Replaces the text between `<!-- bench: NAME -->` and `<!-- bench: end -->`.
 pub fn write_section(name: &str, text: &str) -> Result<()> {
     let path = root().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;

@@ -14,7 +14,7 @@ pub struct Order {
     /// Whether to run in new namespaces. If not, the task shares the machine's network and
     /// processes.
     pub isolated: bool,
-    /// A folder to work in, for this order alone.
+    /// A folder to work in, used only for this order.
     pub scratch: PathBuf,
     pub allowed: Allowed,
     pub task: Task,

@@ -100,7 +100,7 @@ fn says_not_why(options: &[String]) -> TcpListener {
 fn knows_no_names(options: &[String]) -> TcpListener {
     let host = option(options, "--host").unwrap_or("127.0.0.1");
     if host.parse::<std::net::IpAddr>().is_err() {
-        eprintln!("`{host}` is no address");
+        eprintln!("`{host}` is not an address");
         exit(1)
     }
     listen(options)

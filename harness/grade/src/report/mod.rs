@@ -129,7 +129,7 @@ pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
         .iter()
         .map(|part| part.render(width, colors))
         .collect();
-    // A reader that has closed the pipe (`| head`) is no error.
+    // A reader that has closed the pipe (`| head`) is not an error.
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
