@@ -1,8 +1,8 @@
-//! What phase 1 must do, one test a check: see `harness/src/checks/phase1/`.
+//! What phase 1 must do. One test per check: see `harness/src/checks/phase1/`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::Program;
 
 fn main() -> ExitCode {

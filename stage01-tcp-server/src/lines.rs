@@ -1,31 +1,32 @@
-//! The lines in a stream of bytes. Bytes in, lines out, no sockets, so that it can be
+//! Finds the lines in a stream of bytes. There is no socket in this file, so it can be
 //! tested alone.
 
-/// The longest line, in bytes. A longer one is handed out in pieces of this size, so
-/// that no peer makes us remember more than that.
+/// The longest line, in bytes. A longer one is handed out in pieces of this size.
+/// Without a limit, a client that never sends `\n` could fill our memory.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// Memory up to this size is kept for the next line, in bytes.
+/// When all lines are handed out, a buffer up to this size is kept, in bytes.
 const KEPT_CAPACITY: usize = 4096;
 
-/// Finds the lines in a stream of bytes. TCP keeps the order of the bytes, not
-/// the cuts between two sends: a line may come in pieces, or with many others.
+/// The bytes that have arrived and are not yet handed out as lines. TCP keeps the order
+/// of the bytes, but not the borders between two sends: one `recv` may bring a piece of
+/// a line, or many lines.
 #[derive(Default)]
 pub struct Lines {
     bytes: Vec<u8>,
     /// `bytes[..taken]` has been handed out.
     taken: usize,
-    /// `bytes[taken..searched]` holds no `\n`, so it is not searched again.
+    /// `bytes[taken..searched]` holds no `\n` and need not be searched again.
     searched: usize,
 }
 
 impl Lines {
-    /// Takes in what one read brought. Ask for lines until there is none, then push more.
+    /// Adds what one `recv` brought. Then call `next_line` until it returns `None`.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next line with its ending, or [`MAX_LINE`] bytes of one that is longer.
+    /// The next complete line with its ending, or [`MAX_LINE`] bytes of a longer one.
     pub fn next_line(&mut self) -> Option<&[u8]> {
         let limit = self.bytes.len().min(self.taken + MAX_LINE);
         let unseen = &self.bytes[self.searched..limit];
@@ -39,8 +40,8 @@ impl Lines {
         }
     }
 
-    /// Forgets the lines handed out. Memory that a big read needed goes back, or
-    /// each idle client would keep some.
+    /// Removes the lines that were handed out. Also frees the memory that a long line
+    /// needed: otherwise an idle client would keep it.
     fn keep_unfinished(&mut self) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
@@ -50,7 +51,7 @@ impl Lines {
         }
     }
 
-    /// What is left when the stream has ended: a last line without `\n`.
+    /// For the end of the stream: what is left is a last line without `\n`.
     pub fn last_line(&mut self) -> Option<&[u8]> {
         (self.taken < self.bytes.len()).then(|| self.take(self.bytes.len()))
     }
@@ -67,7 +68,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    /// The lines of a stream that arrives in pieces of `sizes` bytes, over and over.
+    /// The lines of a stream that arrives in pieces of these sizes, repeated as needed.
     fn lines_of(stream: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
         let (mut lines, mut found, mut rest) = (Lines::default(), Vec::new(), stream);
         for &size in sizes.iter().cycle() {
@@ -85,7 +86,7 @@ mod tests {
         found
     }
 
-    /// `a` as often as fits in a line with one byte more.
+    /// One byte less than the longest line.
     fn almost_full() -> Vec<u8> {
         vec![b'a'; MAX_LINE - 1]
     }

@@ -1,8 +1,8 @@
-//! What stage 1 must do, one test a check: see `harness/src/checks/stage01.rs`.
+//! What stage 1 must do. Each check is one test: see `harness/src/checks/stage01.rs`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::Program;
 
 fn main() -> ExitCode {

@@ -1,8 +1,8 @@
-//! What stage 2 must do, one test a check: see `harness/src/checks/stage02/`.
+//! What stage 2 must do. Each check is one test: see `harness/src/checks/stage02/`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::Program;
 
 fn main() -> ExitCode {

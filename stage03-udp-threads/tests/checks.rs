@@ -1,8 +1,8 @@
-//! What stage 3 must do, one test a check: see `harness/src/checks/stage03/`.
+//! What stage 3 must do. Each check is one test: see `harness/src/checks/stage03/`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::Program;
 
 fn main() -> ExitCode {

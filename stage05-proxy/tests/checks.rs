@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
+use harness::stage::Stage;
 use harness::program::Program;
 
 fn main() -> ExitCode {

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use phase1_expserver::vec::{Key, Slots, XpsVec};
+use phase1_expserver::vec::slots::Slots;
+use phase1_expserver::vec::{Key, XpsVec};
 
 #[derive(Arbitrary, Debug)]
 enum Operation {

@@ -9,7 +9,7 @@ mod reverse;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use phase1_expserver::core::pipe::{Progress, Sink, Source, Tools};
+use phase1_expserver::flow::{Progress, Sink, Source, Resources};
 use phase1_expserver::core::reverse::Framer;
 use phase1_expserver::utils::buffer::BufferList;
 use phase1_expserver::utils::logger::Transcript;
@@ -87,45 +87,45 @@ fn of_the_stages(pieces: &[Piece]) -> Vec<u8> {
 }
 
 fn of_the_modular_server(pieces: &[Piece]) -> Vec<u8> {
-    let (mut framer, mut tools) = (Framer::new(), Tools::new(Transcript::default()));
+    let (mut framer, mut resources) = (Framer::new(), Resources::new(Transcript::default()));
     let (mut arrived, mut answers) = (BufferList::new(), Vec::new());
     for piece in pieces {
         if piece.fetch {
-            fetch(&mut framer, &mut answers, &mut tools);
+            fetch(&mut framer, &mut answers, &mut resources);
         }
-        put(&mut arrived, &piece.bytes(), &mut tools);
+        put(&mut arrived, &piece.bytes(), &mut resources);
         while !arrived.is_empty() {
             if !framer.writable() {
-                fetch(&mut framer, &mut answers, &mut tools);
+                fetch(&mut framer, &mut answers, &mut resources);
             }
-            let moved = framer.write_from(&mut arrived, &mut tools);
+            let moved = framer.write_from(&mut arrived, &mut resources);
             assert!(matches!(moved, Ok(Progress::Moved(1..))), "it is stuck");
         }
     }
-    framer.shut(&mut tools);
-    while fetch(&mut framer, &mut answers, &mut tools) {}
-    assert_eq!(tools.chunks.lent(), 0, "it keeps chunks of the pool");
+    framer.shut(&mut resources);
+    while fetch(&mut framer, &mut answers, &mut resources) {}
+    assert_eq!(resources.chunks.lent(), 0, "it keeps chunks of the pool");
     answers
 }
 
-fn put(list: &mut BufferList, mut bytes: &[u8], tools: &mut Tools) {
+fn put(list: &mut BufferList, mut bytes: &[u8], resources: &mut Resources) {
     while !bytes.is_empty() {
-        let room = list.room(1, &mut tools.chunks);
+        let room = list.room(1, &mut resources.chunks);
         let count = room.len().min(bytes.len());
         room[..count].copy_from_slice(&bytes[..count]);
-        list.commit(count, &mut tools.chunks);
+        list.commit(count, &mut resources.chunks);
         bytes = &bytes[count..];
     }
 }
 
 /// False at the end.
-fn fetch(framer: &mut Framer, answers: &mut Vec<u8>, tools: &mut Tools) -> bool {
+fn fetch(framer: &mut Framer, answers: &mut Vec<u8>, resources: &mut Resources) -> bool {
     let mut fetched = BufferList::new();
-    let progress = framer.read_into(&mut fetched, tools);
+    let progress = framer.read_into(&mut fetched, resources);
     while !fetched.is_empty() {
         let count = fetched.front().len();
         answers.extend_from_slice(fetched.front());
-        fetched.consume(count, &mut tools.chunks);
+        fetched.consume(count, &mut resources.chunks);
     }
     !matches!(progress, Ok(Progress::Eof))
 }

@@ -368,7 +368,7 @@ impl Server {
     /// Threads that are in the middle of something go on, or end with the program.
     fn hear(&'static self, _signal: Signal) {
         let second = self.ending.swap(true, Ordering::Relaxed);
-        eprintln!("Server ends");
+        eprintln!("Stopping");
         match self.fault {
             "waits-for-its-clients" => {}
             "just-goes-at-a-second-signal" if second => exit(1),

@@ -1,5 +1,5 @@
-//! Bytes from somebody else, escaped for display on a terminal: a peer must not be able to
-//! move our cursor, clear our screen or forge one of our lines.
+//! Bytes from a peer, escaped for display on a terminal. Otherwise a peer could move our
+//! cursor, clear our screen or forge one of our lines.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub fn escape(text: &[u8], shown: &mut String) {
             push_escaped(character, shown);
         }
         for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}"); // a String takes everything
+            let _ = write!(shown, "\\x{byte:02x}"); // cannot fail for a String
         }
     }
 }
@@ -19,7 +19,7 @@ fn push_escaped(character: char, shown: &mut String) {
     let _ = match character {
         '\t' | '\r' | '\n' => write!(shown, "{}", character.escape_default()),
         '\0'..='\x1f' | '\x7f' => write!(shown, "\\x{:02x}", u32::from(character)),
-        // C1 controls, and those that change the direction of writing.
+        // More control characters (C1), and those that change the direction of the text.
         '\u{80}'..='\u{9f}'
         | '\u{61c}'
         | '\u{200e}'

@@ -1,23 +1,23 @@
-//! The protocol of these servers: each line is answered with the same line
-//! reversed. Bytes in, bytes out, no sockets, so that it can be tested alone.
+//! The protocol of these servers: the answer to a line is the same line reversed. There
+//! is no socket in this file, so it can be tested alone.
 
-/// Appends `line` to `answer` reversed. Its ending, `\n` or `\r\n`, stays last.
+/// Appends the reversed `line` to `answer`. Its ending, `\n` or `\r\n`, stays at the end.
 pub fn reverse(line: &[u8], answer: &mut Vec<u8>) {
     let (text, ending) = split_ending(line);
     match std::str::from_utf8(text) {
-        // By character: the bytes of `é` must keep their order.
+        // Character by character, because the two bytes of `é` must keep their order.
         Ok(text) if !text.is_ascii() => {
             for character in text.chars().rev() {
                 answer.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        // ASCII, or bytes that mean nothing to us: one by one.
+        // Byte by byte, for ASCII and for bytes that are not UTF-8.
         _ => answer.extend(text.iter().rev()),
     }
     answer.extend_from_slice(ending);
 }
 
-/// A line as `(text, ending)`. A `\r` that no `\n` follows belongs to the text.
+/// Splits a line into `(text, ending)`. A `\r` without `\n` behind it belongs to the text.
 pub fn split_ending(line: &[u8]) -> (&[u8], &[u8]) {
     let ending = match line {
         [.., b'\r', b'\n'] => 2,

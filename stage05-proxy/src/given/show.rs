@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::escape::escape;
 
-/// The longest text shown for one line, in bytes.
+/// At most this much of a line is shown, in bytes.
 const MAX_SHOWN: usize = 1024;
 
-/// Appends `[CLIENT MESSAGE] …` for one line, cut if it is long.
+/// Appends `[CLIENT MESSAGE] …` for one line. A long one is cut, and its length is shown.
 pub fn show_message(line: &[u8], shown: &mut String) {
     let text = line.strip_suffix(b"\n").unwrap_or(line);
     let text = if text.len() < line.len() {
@@ -17,7 +17,8 @@ pub fn show_message(line: &[u8], shown: &mut String) {
     };
     shown.push_str("[CLIENT MESSAGE] ");
     let limit = shown.len() + MAX_SHOWN;
-    // Three bytes more than can be shown: a character is never taken for a broken one.
+    // The cut may split a character, which has at most four bytes. With three bytes more
+    // than we show, the broken character lies behind the limit, and the loop removes it.
     let head = &text[..text.len().min(MAX_SHOWN + 3)];
     escape(head, shown);
     if shown.len() > limit {

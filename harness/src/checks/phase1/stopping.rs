@@ -154,7 +154,7 @@ const PAIR_LIVES_ON: Check = Check {
 /// The first signal has been heard, and what follows at once has been done: nobody is
 /// accepted any more.
 fn expect_to_end(trial: &Trial, server: &Server) -> Verdict {
-    expect_log(server, "ends")?;
+    expect_log(server, "Stopping")?;
     let refuses = || TcpStream::connect(server.address()).is_err();
     trial.wait_until("it accepts nobody any more", refuses)
 }
@@ -248,7 +248,7 @@ fn cut_off(trial: &Trial) -> Verdict {
         Outcome::Behaviour,
         || format!("its clients had a second, and it ended after {took:?}"),
     )?;
-    expect_log(&server, "cut off, for they did not end in time: 2\n")
+    expect_log(&server, "Drain timeout: 2 clients cut off\n")
 }
 
 const SECOND_SIGNAL: Check = Check {

@@ -1,11 +1,12 @@
-//! Bytes on their way that stay in the kernel: [`KernelPipe`], and the [`KernelPipes`] where they
-//! come from.
+//! Bytes that stay in the kernel on their way: [`KernelPipe`], and their pool, [`KernelPipes`].
 //!
 //! `splice(2)` moves bytes from a socket or a file into a pipe(7), and from a pipe into a socket,
-//! by handing over the memory that they lie in. Nothing is copied, and the bytes never come here.
+//! by passing on the memory pages that hold them. The bytes are not copied, and the server never
+//! sees them.
 //!
-//! Owned by a [`Pipe`](super::Pipe) while its flow is bulky; a source fills it and a sink drains it,
-//! each with its own descriptor. It knows no readiness: what a short splice means is theirs to say.
+//! A [`Pipe`](super::Pipe) owns a kernel pipe while its flow is bulky; a source fills it and a sink
+//! drains it, each with its own descriptor. It knows nothing about readiness: the source and the
+//! sink decide what a short splice means.
 
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,37 +19,38 @@ use nix::unistd::pipe2;
 
 use crate::vec::XpsVec;
 
-/// The size that is asked for, in bytes, and what one splice moves at most: the more at once, the
-/// fewer system calls, and the more seldom the receiver is woken.
-const CAPACITY: usize = 256 * 1024;
+/// The size of a kernel pipe in bytes, and the most that one splice moves. Moving more at once
+/// takes fewer system calls, and wakes the receiver less often.
+pub(super) const CAPACITY: usize = 256 * 1024;
 
-/// A smaller pipe is not worth having. An unprivileged user who has much in pipes gets such, and in
-/// the end only tiny ones (pipe(7), `pipe-user-pages-soft`).
+/// A smaller pipe is not worth its cost. The kernel gives smaller pipes, in the end of one or two
+/// pages, to an unprivileged user who already has many (pipe(7), `pipe-user-pages-soft`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
-/// How many unused pipes are kept, of two descriptors each; what comes back beyond that is closed.
+/// How many unused pipes the pool keeps, with two descriptors each. It closes any beyond that.
 const KEPT: usize = 16;
 
-/// One pipe for so many descriptors that the process may have: so pipes take a quarter of them at
-/// most. Without a pipe bytes are copied; without a descriptor a client is not served at all.
+/// At most one pipe per this many descriptors of the limit, so that pipes use at most a quarter of
+/// them. Without a pipe, bytes are copied; without a descriptor, a client is not served at all.
 const DESCRIPTORS_PER_PIPE: u64 = 8;
 
-/// A pipe(7) whose two ends are both ours.
+/// A pipe(7), of which the server holds both ends.
 pub struct KernelPipe {
     into: OwnedFd,
     out_of: OwnedFd,
     len: usize,
-    /// Takes nothing until something is taken out. A pipe is limited in pieces, not in bytes: a few
-    /// hundred bytes can fill one that has room for 64 KiB, if each ten of them came alone.
+    /// It takes nothing until something is taken out. The limit of a pipe is in pieces, not in
+    /// bytes: pieces of ten bytes can fill a pipe of 64 KiB with 160 bytes.
     full: bool,
 }
 
 impl KernelPipe {
     /// # Errors
-    /// Those of `pipe2(2)`; ENOBUFS if the kernel has only small ones to give.
+    /// Those of `pipe2(2)`; ENOBUFS if the kernel gives only a small pipe.
     pub fn new() -> nix::Result<Self> {
         let (out_of, into) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(CAPACITY as i32)); // else it stays as it is
+        // If this fails, the size stays as it is.
+        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(CAPACITY as i32));
         if fcntl(&into, FcntlArg::F_GETPIPE_SZ)? < LEAST_CAPACITY as i32 {
             return Err(Errno::ENOBUFS);
         }
@@ -73,17 +75,17 @@ impl KernelPipe {
         self.full
     }
 
-    /// Moves bytes from a socket to the end of the pipe. Returns how many.
+    /// Moves bytes from a socket to the end of the pipe. Returns their number.
     ///
     /// # Errors
-    /// Those of `splice(2)`. EAGAIN: the pipe [is full](Self::is_full) now, or else the socket is
-    /// empty.
+    /// Those of `splice(2)`. EAGAIN: the pipe is full if [`is_full`](Self::is_full) is true now;
+    /// otherwise the socket is empty.
     pub fn fill_from(&mut self, socket: impl AsFd) -> nix::Result<usize> {
         let moved = splice(socket, None, &self.into, None, CAPACITY, flags());
         self.filled(moved)
     }
 
-    /// The same from a file, at most `most` bytes from `offset` on, which moves along.
+    /// The same from a file: at most `most` bytes from `offset` on. Advances `offset`.
     pub fn fill_from_file(
         &mut self,
         file: impl AsFd,
@@ -98,14 +100,16 @@ impl KernelPipe {
     fn filled(&mut self, moved: nix::Result<usize>) -> nix::Result<usize> {
         match moved {
             Ok(count) => self.len += count,
-            // Nobody but us takes from it: as it is not empty, it is the pipe that may be full. If
-            // it is the socket that is empty, that shows when the pipe is empty too.
+            // EAGAIN does not say whether the pipe is full or the socket is empty. A pipe that
+            // holds bytes counts as full. When it has been drained, the next call shows whether the
+            // socket is empty.
             Err(errno) => self.full = errno == Errno::EAGAIN && !self.is_empty(),
         }
         moved
     }
 
-    /// Moves bytes from the front of the pipe, which is not empty, to a socket. Returns how many.
+    /// Moves bytes from the front of the pipe, which is not empty, to a socket. Returns their
+    /// number.
     ///
     /// # Errors
     /// Those of `splice(2)`. EAGAIN: the socket takes nothing now.
@@ -121,17 +125,17 @@ fn flags() -> SpliceFFlags {
     SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK
 }
 
-/// Where kernel pipes come from and go back to. One per event loop.
+/// The pool of kernel pipes. One per event loop.
 pub struct KernelPipes {
     unused: XpsVec<KernelPipe>,
     lent: usize,
     most: usize,
-    /// One has been lent since [`close_idle`](KernelPipes::close_idle) was called last.
+    /// Whether one has been lent since the last call of [`close_idle`](KernelPipes::close_idle).
     in_use: bool,
 }
 
 impl Default for KernelPipes {
-    /// For the limit of descriptors as it is now.
+    /// A pool for the descriptor limit as it is now.
     fn default() -> Self {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(limit, _)| limit);
         KernelPipes {
@@ -144,17 +148,17 @@ impl Default for KernelPipes {
 }
 
 impl KernelPipes {
-    /// So many event loops share the limit of descriptors.
+    /// This many event loops share the descriptor limit.
     pub fn share(&mut self, loops: usize) {
         self.most /= loops;
     }
 
-    /// How many are out. 0 when no flow is bulky, or something has leaked.
+    /// How many are lent. If this is not 0 although no flow is bulky, one has leaked.
     pub fn lent(&self) -> usize {
         self.lent
     }
 
-    /// An empty pipe; `None` when there is none to be had, or too many are out.
+    /// An empty pipe; `None` if the kernel gives none, or too many are lent.
     pub fn lend(&mut self) -> Option<KernelPipe> {
         if self.lent >= self.most {
             return None;
@@ -165,7 +169,7 @@ impl KernelPipes {
         Some(pipe)
     }
 
-    /// Takes back a pipe. One with bytes left in it is closed, and they are forgotten.
+    /// Takes back a pipe. If it still holds bytes it is closed, which drops them.
     pub fn take_back(&mut self, pipe: KernelPipe) {
         self.lent -= 1;
         if pipe.is_empty() && self.unused.len() < KEPT {
@@ -177,14 +181,14 @@ impl KernelPipes {
         !self.unused.is_empty()
     }
 
-    /// Closes those that are not used, unless one has been lent since this was called last.
+    /// Closes the unused pipes, unless one has been lent since the last call.
     pub fn close_idle(&mut self) {
         if !mem::take(&mut self.in_use) {
             self.close_unused();
         }
     }
 
-    /// Closes those that are not used. True if descriptors have become free by that.
+    /// Closes the unused pipes. True if that has freed descriptors.
     pub fn close_unused(&mut self) -> bool {
         let any = self.any_unused();
         self.unused = XpsVec::new();

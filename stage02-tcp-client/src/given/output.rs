@@ -1,5 +1,5 @@
-//! The user's side: answers and prompt on a terminal, or the server's bytes as they
-//! are in a pipe.
+//! What the user sees: a prompt and the answers on a terminal, or in a pipe the server's
+//! bytes as they are.
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::os::fd::AsFd;
@@ -7,23 +7,24 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::write;
-use stage02_tcp_client::given::answers::show_answer;
-use stage02_tcp_client::given::lines::Lines;
+
+use super::answers::show_answer;
+use super::lines::Lines;
 
 pub struct Output {
     terminal: bool,
-    /// Somebody types and looks: stdin and stdout are terminals.
+    /// stdin and stdout are terminals: a user types, and sees the prompt.
     interactive: bool,
-    /// Lines typed that have no answer yet.
+    /// How many typed lines have no answer yet.
     awaited: usize,
-    /// The cursor stands behind a prompt.
+    /// The cursor is behind a prompt.
     prompted: bool,
     answers: Lines,
     unwritten: Vec<u8>,
 }
 
 impl Output {
-    pub fn new() -> Self {
+    pub fn for_stdout() -> Self {
         let terminal = stdout().is_terminal();
         Self {
             terminal,
@@ -35,7 +36,7 @@ impl Output {
         }
     }
 
-    /// Asks for a line when every line before it is answered.
+    /// Prompts for a line when all lines before it are answered.
     pub fn prompt(&mut self) {
         if self.interactive && !self.prompted && self.awaited == 0 {
             self.unwritten.extend_from_slice(b"> ");
@@ -43,7 +44,7 @@ impl Output {
         }
     }
 
-    /// Notes what was typed: Enter has moved the cursor to a new line.
+    /// Counts the typed lines. Enter moves the cursor to a new line, away from the prompt.
     pub fn typed(&mut self, input: &[u8]) {
         self.awaited += count_lines(input);
         if input.ends_with(b"\n") {
@@ -56,7 +57,7 @@ impl Output {
         self.interactive = false;
     }
 
-    /// Takes what one read of the socket brought, with an end of its own anywhere.
+    /// Adds what one `recv` brought: it may begin and end within a line.
     pub fn answer(&mut self, bytes: &[u8]) {
         if !self.terminal {
             self.unwritten.extend_from_slice(bytes);
@@ -71,7 +72,7 @@ impl Output {
         self.show(&shown);
     }
 
-    /// The server sends nothing more: a last line may have no ending.
+    /// The server sends nothing more. Its last line may have no ending.
     pub fn end_of_answers(&mut self) {
         let mut shown = String::new();
         if let Some(line) = self.answers.last_line() {
@@ -95,15 +96,15 @@ impl Output {
         }
     }
 
-    /// Writes it all, and waits while stdout takes nothing: then the server's answers
-    /// have to wait, too.
+    /// Writes everything. While stdout takes nothing, this waits, and we receive no more
+    /// answers: that is backpressure.
     pub fn flush(&mut self) -> nix::Result<()> {
         let mut rest = self.unwritten.as_slice();
         while !rest.is_empty() {
             match write(stdout(), rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(Errno::EINTR) => {}
-                // Whoever shares this stdout has made it non-blocking.
+                // Another program that shares this stdout has made it non-blocking.
                 Err(Errno::EAGAIN) => wait_for_stdout()?,
                 Err(errno) => return Err(errno),
             }

@@ -1,4 +1,4 @@
-//! The rule against its table; pipes between sources and sinks that follow a script.
+//! The rule, compared with its table; and pipes between sources and sinks that follow a script.
 
 use std::collections::VecDeque;
 
@@ -6,19 +6,22 @@ use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::flow::Outcome;
+use crate::utils::logger::Transcript;
 
 const LONGEST_READ: usize = 100;
 
-fn tools() -> Tools {
-    Tools::new(Transcript::default())
+fn resources() -> Resources {
+    Resources::new(Transcript::default())
 }
 
-/// A source that does what its script says, and from then on has nothing.
+/// A source that does what its script says, and then has nothing more.
 #[derive(Default)]
 struct Scripted {
     script: VecDeque<Outcome>,
     ready: bool,
     ended: bool,
+    broken: bool,
     sent: Vec<u8>,
     calls: usize,
 }
@@ -28,27 +31,31 @@ impl Source for Scripted {
         self.ready && !self.ended
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
         assert!(!self.ended, "a read after the end");
         self.calls += 1;
         let outcome = self.script.pop_front().unwrap_or(Ok(Progress::Blocked));
         match outcome {
             Ok(Progress::Moved(count)) => {
-                let room = into.room(LONGEST_READ, &mut tools.chunks);
+                let room = into.room(LONGEST_READ, &mut resources.chunks);
                 for byte in &mut room[..count] {
                     *byte = self.sent.len() as u8;
                     self.sent.push(*byte);
                 }
-                into.commit(count, &mut tools.chunks);
+                into.commit(count, &mut resources.chunks);
             }
             Ok(Progress::Blocked) => self.ready = false,
             Ok(Progress::Eof) | Err(_) => self.ended = true,
+            Ok(Progress::Broken) => {
+                self.ended = true;
+                self.broken = true;
+            }
         }
         outcome
     }
 }
 
-/// A sink that does what its script says, and from then on takes all.
+/// A sink that does what its script says, and then takes everything.
 #[derive(Default)]
 struct Taker {
     script: VecDeque<Outcome>,
@@ -68,7 +75,7 @@ impl Sink for Taker {
         self.gone
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         assert!(!self.gone && self.shut == 0, "a write after the end");
         assert!(!from.is_empty(), "a write of nothing");
         self.calls += 1;
@@ -77,7 +84,7 @@ impl Sink for Taker {
             Ok(Progress::Moved(most)) => {
                 let count = most.min(from.front().len());
                 self.taken.extend_from_slice(&from.front()[..count]);
-                from.consume(count, &mut tools.chunks);
+                from.consume(count, &mut resources.chunks);
                 Ok(Progress::Moved(count))
             }
             Ok(_) => {
@@ -91,7 +98,7 @@ impl Sink for Taker {
         }
     }
 
-    fn shut(&mut self, _tools: &mut Tools) {
+    fn shut(&mut self, _resources: &mut Resources) {
         assert!(!self.gone, "shut although it is gone");
         self.shut += 1;
     }
@@ -122,6 +129,7 @@ fn an_outcome(with_end: bool) -> impl Strategy<Value = Outcome> {
         8 => (0..=LONGEST_READ).prop_map(|count| Ok(Progress::Moved(count))),
         4 => Just(Ok(Progress::Blocked)),
         end => Just(Ok(Progress::Eof)),
+        end => Just(Ok(Progress::Broken)),
         end => Just(Err(Errno::ECONNRESET)),
     ]
 }
@@ -134,13 +142,13 @@ fn a_taking() -> impl Strategy<Value = Outcome> {
     ]
 }
 
-/// A pipe, its two ends, and what must be true at any time.
+/// A pipe and its two ends, with what must always be true of them.
 struct Rig {
     pipe: Pipe,
     threshold: usize,
     source: Scripted,
     sink: Taker,
-    tools: Tools,
+    resources: Resources,
 }
 
 impl Rig {
@@ -158,11 +166,11 @@ impl Rig {
                 ready: true,
                 ..Taker::default()
             },
-            tools: tools(),
+            resources: resources(),
         }
     }
 
-    /// One half-step or event; `fill` and `drain` also where they are not wanted.
+    /// One half-step or event. Calls `fill` and `drain` also when the pipe does not need them.
     fn take(&mut self, step: Step) {
         let (state, sent, taken) = (
             self.pipe.state(),
@@ -175,16 +183,19 @@ impl Rig {
                 let room = self.pipe.held() < self.threshold;
                 let due = state == State::Open && room && self.source.readable();
                 assert_eq!(self.pipe.can_fill(&self.source), due);
-                let moved = self.pipe.fill(&mut self.source, &mut self.tools);
+                let moved = self.pipe.fill(&mut self.source, &mut self.resources);
                 assert_eq!(self.source.calls - reads, usize::from(due));
                 assert_eq!(self.source.sent.len() - sent, moved);
             }
             Step::Drain => {
                 let wanted = self.pipe.can_drain(&self.sink);
-                let moved = self.pipe.drain(&mut self.sink, &mut self.tools);
+                let moved = self.pipe.drain(&mut self.sink, &mut self.resources);
                 assert_eq!(self.sink.taken.len() - taken, moved);
                 let done = self.pipe.state() != state || self.sink.calls > writes;
-                assert_eq!(done, wanted, "wanted means that there is something to do");
+                assert_eq!(
+                    done, wanted,
+                    "can_drain is true only if there is something to do"
+                );
             }
             Step::SourceEvent => self.source.ready = true,
             Step::SinkEvent => self.sink.ready = true,
@@ -198,7 +209,7 @@ impl Rig {
         assert!(sent.starts_with(taken), "order");
         if self.pipe.state() == State::Failed {
             assert_eq!(self.pipe.held(), 0, "what was left is dropped");
-            assert!(self.sink.gone);
+            assert!(self.sink.gone || self.source.broken);
         } else {
             assert_eq!(taken.len() + self.pipe.held(), sent.len(), "nothing lost");
         }
@@ -207,8 +218,8 @@ impl Rig {
         assert_eq!(self.sink.shut, usize::from(shut));
     }
 
-    /// Steps only as long as the pipe wants them, and events only for ends that have shown that
-    /// they block: as the event loop does it.
+    /// Works as the event loop does: steps only when the pipe has something to do, and events only
+    /// for an end that has returned `Blocked`.
     fn run_to_the_end(&mut self) {
         for _ in 0..10_000 {
             if self.pipe.can_fill(&self.source) || self.pipe.can_drain(&self.sink) {
@@ -222,7 +233,7 @@ impl Rig {
                 return;
             }
         }
-        panic!("it never comes to rest");
+        panic!("the pipe never comes to rest");
     }
 }
 
@@ -246,7 +257,7 @@ proptest! {
         if rig.pipe.state() == State::Shut {
             prop_assert!(rig.sink.taken == rig.source.sent);
         }
-        prop_assert_eq!(rig.tools.chunks.lent(), 0);
+        prop_assert_eq!(rig.resources.chunks.lent(), 0);
     }
 
     #[test]
@@ -266,14 +277,20 @@ proptest! {
 
 /// The state after each event.
 const TABLE: &str = "
-    event        Open      Draining  Shut  Failed
-    SourceEnded  Draining  Draining  Shut  Failed
-    Emptied      Open      Shut      Shut  Failed
-    SinkGone     Failed    Failed    Shut  Failed";
+    event         Open      Draining  Shut  Failed
+    SourceEnded   Draining  Draining  Shut  Failed
+    SourceBroken  Failed    Draining  Shut  Failed
+    Emptied       Open      Shut      Shut  Failed
+    SinkGone      Failed    Failed    Shut  Failed";
 
 #[test]
 fn the_rule_is_the_table() {
-    let events = [Event::SourceEnded, Event::Emptied, Event::SinkGone];
+    let events = [
+        Event::SourceEnded,
+        Event::SourceBroken,
+        Event::Emptied,
+        Event::SinkGone,
+    ];
     let rows: Vec<&str> = TABLE.trim().lines().skip(1).collect();
     assert_eq!(rows.len(), events.len());
     for (event, row) in events.into_iter().zip(rows) {
@@ -294,7 +311,7 @@ fn a_full_pipe_does_not_read() {
     assert_eq!((rig.source.calls, rig.pipe.held()), (2, 18));
 }
 
-/// There may be nothing to send to it for hours: the death of a sink is an event of its own.
+/// The pipe must notice this even if there is nothing to send for hours.
 #[test]
 fn a_sink_that_is_gone_ends_an_empty_pipe() {
     let mut rig = Rig::new(10, vec![], vec![]);
@@ -305,7 +322,7 @@ fn a_sink_that_is_gone_ends_an_empty_pipe() {
     assert_eq!(rig.pipe.state(), State::Failed);
 }
 
-/// There may be no room in it for as long as its reader likes.
+/// Its reader may leave no room in it for as long as it likes.
 #[test]
 fn a_sink_that_takes_nothing_is_still_told_of_the_end() {
     let mut rig = Rig::new(10, vec![Ok(Progress::Eof)], vec![]);

@@ -1,5 +1,5 @@
-//! Kernel pipes between real sockets: that all bytes come through, in order, and that nothing is
-//! kept by who does not need it.
+//! Pipes between real sockets, with kernel pipes for bulky flows: all bytes arrive in order, and a
+//! flow that needs no kernel pipe keeps none.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use nix::sys::socket::{MsgFlags, send};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
-use super::super::*;
-use super::{CAPACITY, KEPT};
+use super::*;
+use crate::flow::kernel_pipe::CAPACITY;
 use crate::network::connection::Connection;
-use crate::network::rig::{Edges, connected, tools};
+use crate::network::rig::{Edges, connected, resources};
 
-/// A pipe from one connection to another, with the far ends of both.
+/// A pipe from one connection to another, and the remote ends of both.
 struct Rig {
-    tools: Tools,
+    resources: Resources,
     pipe: Pipe,
     source: Connection,
     sink: Connection,
@@ -28,7 +28,7 @@ struct Rig {
     began: Instant,
 }
 
-/// How long a test may take: one that loses bytes has to fail, not to wait for them.
+/// How long a test may take: a test that loses bytes must fail, not wait for them.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Rig {
@@ -38,7 +38,7 @@ impl Rig {
         receiver.set_nonblocking(true).unwrap();
         let edges = [Edges::of(&source), Edges::of(&sink)];
         Rig {
-            tools: tools(),
+            resources: resources(),
             pipe: Pipe::opaque(64 * 1024, State::Open),
             source: Connection::new(source),
             sink: Connection::new(sink),
@@ -49,7 +49,7 @@ impl Rig {
         }
     }
 
-    /// Lets the pipe do all that it can.
+    /// Lets the pipe do all that it can do now.
     fn run(&mut self) {
         assert!(
             self.began.elapsed() < PATIENCE,
@@ -61,12 +61,12 @@ impl Rig {
             }
         }
         while self.pipe.can_fill(&self.source) || self.pipe.can_drain(&self.sink) {
-            self.pipe.fill(&mut self.source, &mut self.tools);
-            self.pipe.drain(&mut self.sink, &mut self.tools);
+            self.pipe.fill(&mut self.source, &mut self.resources);
+            self.pipe.drain(&mut self.sink, &mut self.resources);
         }
     }
 
-    /// Sends `bytes` and lets them go through. Returns what has arrived.
+    /// Sends `bytes` and runs the pipe. Returns what has arrived.
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut arrived = Vec::new();
         self.sender.write_all(bytes).unwrap();
@@ -84,7 +84,7 @@ impl Rig {
         }
     }
 
-    /// Makes the flow bulky. Whether it is shows when bytes are held.
+    /// Makes the flow bulky. It has a kernel pipe only while bytes are held.
     fn make_bulky(&mut self) {
         let large = bytes(4 * LARGE);
         while self.pipe.bulk < BULKY {
@@ -105,11 +105,15 @@ fn bytes(count: usize) -> Vec<u8> {
 fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     let mut rig = Rig::new();
     rig.make_bulky();
-    assert!(!rig.is_in_kernel(), "who waits holds none");
-    assert_eq!(rig.tools.kernel_pipes.lent(), 0);
+    assert!(
+        !rig.is_in_kernel(),
+        "a flow that waits holds no kernel pipe"
+    );
+    assert_eq!(rig.resources.kernel_pipes.lent(), 0);
 
-    // Until the receiver, who does not read, has filled all there is.
-    let (large, mut sent) = (bytes(1 << 20), 0);
+    // The receiver does not read: sends until all buffers are full.
+    let large = bytes(1 << 20);
+    let mut sent = 0;
     rig.sender.set_nonblocking(true).unwrap();
     while let Ok(count) = rig.sender.write(&large[sent % 1000..]) {
         sent += count;
@@ -117,7 +121,7 @@ fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     }
     assert!(rig.is_in_kernel() && rig.pipe.held() > 0);
     assert!(rig.pipe.held() <= CAPACITY + 64 * 1024);
-    assert_eq!(rig.tools.chunks.lent(), 0);
+    assert_eq!(rig.resources.chunks.lent(), 0);
 }
 
 #[test]
@@ -130,16 +134,16 @@ fn small_messages_are_copied_again() {
     assert_eq!(rig.pipe.bulk, 0);
 }
 
-/// Else the bytes that are held would be overtaken, or lost with what holds them.
+/// Otherwise later bytes would overtake those that are held, or these would be lost.
 #[test]
-fn the_way_changes_only_while_nothing_is_held() {
+fn memory_and_kernel_pipe_change_only_while_nothing_is_held() {
     let mut rig = Rig::new();
     for piece in [b"first, ", b"second."] {
         rig.sender.write_all(piece).unwrap();
-        while rig.pipe.fill(&mut rig.source, &mut rig.tools) == 0 {
+        while rig.pipe.fill(&mut rig.source, &mut rig.resources) == 0 {
             rig.source.notice(rig.edges[0].next());
         }
-        rig.pipe.bulk = BULKY; // from here on it would have a kernel pipe
+        rig.pipe.bulk = BULKY; // bulky from now on
     }
     assert!(!rig.is_in_kernel());
     assert_eq!(rig.pipe.held(), 14);
@@ -157,57 +161,11 @@ fn only_opaque_bytes_go_through_the_kernel() {
     rig.pipe = Pipe::new(64 * 1024, State::Open);
     rig.make_bulky();
     rig.sender.write_all(&bytes(4 * LARGE)).unwrap();
-    while rig.pipe.fill(&mut rig.source, &mut rig.tools) == 0 {
+    while rig.pipe.fill(&mut rig.source, &mut rig.resources) == 0 {
         rig.source.notice(rig.edges[0].next());
     }
     assert!(!rig.is_in_kernel());
-    rig.pipe.on(Event::SinkGone, &mut rig.tools);
-}
-
-/// A pipe is limited in pieces: a byte that came alone takes as much of it as 4096 in a row.
-#[test]
-fn a_pipe_full_of_small_pieces_loses_nothing() {
-    let (socket, mut peer) = connected();
-    let mut source = Connection::new(socket);
-    let sent = bytes(3000);
-    for byte in &sent {
-        peer.write_all(&[*byte]).unwrap();
-    }
-    source.notice(Edges::of(&source).next());
-    let (sink, mut receiver) = connected();
-    let (mut sink, mut pipe) = (Connection::new(sink), KernelPipe::new().unwrap());
-    let mut was_full = false;
-    while source.readable() || !pipe.is_empty() {
-        while source.readable() && !pipe.is_full() {
-            source.splice_into(&mut pipe).unwrap();
-        }
-        was_full |= pipe.is_full();
-        assert!(!pipe.is_full() || source.readable(), "the rest is there");
-        while !pipe.is_empty() {
-            sink.splice_from(&mut pipe).unwrap();
-        }
-    }
-    assert!(was_full);
-    let mut arrived = vec![0; sent.len()];
-    receiver.read_exact(&mut arrived).unwrap();
-    assert_eq!(arrived, sent);
-}
-
-#[test]
-fn a_socket_is_empty_when_the_pipe_is_and_nothing_comes() {
-    let (socket, mut peer) = connected();
-    let (mut source, mut pipe) = (Connection::new(socket), KernelPipe::new().unwrap());
-    peer.write_all(b"abc").unwrap();
-    source.notice(Edges::of(&source).next());
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(3)));
-    assert!(source.readable(), "a short splice shows nothing");
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Moved(0)));
-    assert!(source.readable() && pipe.is_full(), "it may be the pipe");
-    let (sink, _receiver) = connected();
-    let drained = Connection::new(sink).splice_from(&mut pipe);
-    assert_eq!((drained, pipe.is_full()), (Ok(Progress::Moved(3)), false));
-    assert_eq!(source.splice_into(&mut pipe), Ok(Progress::Blocked));
-    assert!(!source.readable());
+    rig.pipe.on(Event::SinkGone, &mut rig.resources);
 }
 
 #[test]
@@ -228,7 +186,7 @@ fn the_end_is_what_recv_says() {
     assert!(rig.source.is_ended() && !rig.source.is_dead());
 }
 
-/// splice stops at the mark for good, and when the stream has ended it says that it ends there.
+/// splice stops at the mark of urgent data, and if the stream has ended it reports the end there.
 #[test]
 fn urgent_data_in_a_bulky_flow_loses_nothing() {
     for ends in [false, true] {
@@ -241,38 +199,16 @@ fn urgent_data_in_a_bulky_flow_loses_nothing() {
         if ends {
             rig.sender.shutdown(Shutdown::Write).unwrap();
         }
-        let (mut arrived, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(10));
+        let mut arrived = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(10);
         while arrived.len() < 2 * large.len() {
             rig.run();
             rig.receive(&mut arrived, usize::MAX);
             assert!(Instant::now() < deadline, "{} bytes", arrived.len());
         }
-        assert_eq!(arrived, [large.clone(), large].concat()); // the urgent byte is not in the stream
+        // The urgent byte is not part of the stream.
+        assert_eq!(arrived, [large.clone(), large].concat());
     }
-}
-
-#[test]
-fn the_pool_keeps_some_and_only_empty_ones() {
-    let mut pool = KernelPipes::default();
-    let pipes: Vec<_> = (0..KEPT + 3).map(|_| pool.lend().unwrap()).collect();
-    assert_eq!(pool.lent(), KEPT + 3);
-    let (socket, mut peer) = connected();
-    peer.write_all(b"abc").unwrap();
-    for mut pipe in pipes {
-        if pool.lent() == KEPT + 3 {
-            while pipe.fill_from(&socket) == Err(Errno::EAGAIN) {} // the first has bytes in it
-        }
-        pool.take_back(pipe);
-    }
-    assert_eq!((pool.lent(), pool.unused.len()), (0, KEPT));
-    assert!(pool.unused.iter().all(KernelPipe::is_empty));
-    pool.close_idle(); // they were in use just now
-    assert!(pool.any_unused());
-    pool.close_idle();
-    assert!(!pool.any_unused());
-    let pipe = pool.lend().unwrap();
-    pool.take_back(pipe);
-    assert!(pool.close_unused() && !pool.close_unused());
 }
 
 #[derive(Debug, Clone)]
@@ -283,22 +219,27 @@ enum Step {
 
 fn a_step() -> impl Strategy<Value = Step> {
     let sizes = prop_oneof![1..100usize, 1..300_000usize];
-    (any::<bool>(), sizes).prop_map(|(send, size)| match send {
-        true => Step::Send(size),
-        false => Step::Receive(size),
+    (any::<bool>(), sizes).prop_map(|(send, size)| {
+        if send {
+            Step::Send(size)
+        } else {
+            Step::Receive(size)
+        }
     })
 }
 
 proptest! {
-    // Each try to make a failure smaller may take all the patience that there is.
+    // Each attempt to shrink a failing case may last until its timeout.
     #![proptest_config(ProptestConfig { max_shrink_time: 1000, ..ProptestConfig::default() })]
 
-    /// However large the pieces, and whoever is the faster one: what was sent arrives.
+    /// What was sent arrives, for pieces of all sizes, whether the sender or the receiver is
+    /// faster.
     #[test]
     fn a_flow_is_the_same_stream_whatever_holds_it(steps in vec_of(a_step(), 1..60)) {
         let mut rig = Rig::new();
         rig.sender.set_nonblocking(true).unwrap();
-        let (mut sent, mut arrived) = (Vec::new(), Vec::new());
+        let mut sent = Vec::new();
+        let mut arrived = Vec::new();
         let mut left = VecDeque::from(steps);
         while let Some(step) = left.pop_front() {
             match step {
@@ -319,6 +260,6 @@ proptest! {
         rig.receiver.set_nonblocking(false).unwrap();
         rig.receiver.read_to_end(&mut arrived).unwrap();
         prop_assert!(arrived == sent, "{} bytes sent, {} arrived", sent.len(), arrived.len());
-        prop_assert_eq!((rig.tools.chunks.lent(), rig.tools.kernel_pipes.lent()), (0, 0));
+        prop_assert_eq!((rig.resources.chunks.lent(), rig.resources.kernel_pipes.lent()), (0, 0));
     }
 }

@@ -1,28 +1,26 @@
 //! An instance of the server: [`Core`].
 //!
-//! It owns the event loop, the listeners and the sessions, and it is the only one that creates and
-//! destroys sessions. It turns tokens back into things, gives each session its turn and does what
-//! the session asks for. It never touches a byte. Started by [`workers`], one per thread.
+//! A core owns the event loop, the listeners and the sessions, and it alone creates and destroys
+//! sessions. It looks up what an event is about, gives each session its turn and does what the
+//! session asks for. It never touches a byte. [`workers`] starts one core per thread.
 //!
-//! Its methods stand in three files: the turn here, how clients come in in `admission`, how the
-//! server ends in `ending`.
+//! Its methods are in three files: the turn of the loop is here, accepting clients is in
+//! `admission`, ending is in `ending`.
 //!
-//! Around it:
+//! The other modules:
 //!
-//! - [`event_loop`]: epoll, timers, the queue of those who have work to do.
-//! - [`token`]: what an event carries, and which thing that names.
-//! - [`session`]: what happens with one client.
-//! - [`pipe`]: one direction of it, and the rule of closing.
-//! - [`reverse`]: the line framer.
+//! - [`event_loop`]: epoll, the timers, and the queue of sessions and listeners with work to do.
+//! - [`token`]: what an event carries: the name of the thing that it is about.
+//! - [`session`]: one client, from accept to close.
+//! - [`reverse`]: finds the lines in a stream and reverses them.
 //! - [`spare`]: the descriptor kept in reserve.
-//! - `listening`: binds all listeners, before anybody is served.
-//! - [`workers`]: from a configuration to running cores, and the signals that end them.
+//! - `listening`: binds all listeners before the first client is served.
+//! - [`workers`]: starts the cores and passes signals on to them.
 
 mod admission;
 mod ending;
 pub mod event_loop;
 mod listening;
-pub mod pipe;
 pub mod reverse;
 pub mod session;
 pub mod spare;
@@ -40,27 +38,29 @@ use nix::errno::Errno;
 
 use crate::config::{Config, Role};
 use crate::disk::file::PublicFolder;
+use crate::flow::Resources;
 use crate::network::listener::Listener;
+use crate::network::socket::Readiness;
 use crate::utils::logger::Transcript;
-use crate::vec::{Key, Slots, XpsVec};
+use crate::vec::slots::Slots;
+use crate::vec::{Key, XpsVec};
 use event_loop::{EventLoop, Wake};
-use pipe::{Readiness, Tools};
-use session::{Context, End, Next, Session};
+use session::{End, Next, Session, Shared};
 use spare::Spare;
 use token::{Kind, Token};
 
-/// When to look again at a stdout that took nothing.
+/// How long to wait before writing to stdout again, after it took nothing.
 const STDOUT_PAUSE: Duration = Duration::from_millis(20);
-/// How long unused kernel pipes are kept. To make one anew for each transfer of a mebibyte costs
-/// nearly as much as the transfer.
+/// How long unused kernel pipes are kept. Making a new one for each transfer of 1 MiB costs nearly
+/// as much as the transfer.
 const PIPES_KEPT: Duration = Duration::from_secs(1);
 
-/// How a core has ended. The worse is the greater.
+/// How a core has ended. The worse end is the greater value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ended {
-    /// In order, or as far as there was time for it.
+    /// In order, or when the drain timeout was over.
     Clean,
-    /// At once, by a second signal.
+    /// Immediately, by a second signal.
     Forced,
 }
 
@@ -75,22 +75,22 @@ pub struct Core {
     events: EventLoop,
     listeners: Slots<Listener>,
     sessions: Slots<Session>,
-    /// Those that are over, until the end of the turn.
+    /// Sessions that are over. They are destroyed at the end of the turn.
     doomed: XpsVec<Key<Session>>,
-    context: Context,
+    shared: Shared,
     phase: Phase,
-    /// When to try to accept again.
+    /// When to accept again, after running out of descriptors.
     retry: Option<Instant>,
-    /// When to write what stdout did not take, or warnings that were held back.
+    /// When to write what stdout did not take, or the counts of repeated warnings.
     output: Option<Instant>,
-    /// The timer for unused kernel pipes is set.
+    /// Whether the timer for unused kernel pipes is set.
     pipes_timed: bool,
     admitted: u64,
     destroyed: u64,
 }
 
 impl Core {
-    /// A core that will accept from `listeners`, which listen already, until `wake` tells it to end.
+    /// A core that accepts clients from `listeners`, which already listen, until `wake` ends it.
     pub fn new(config: Arc<Config>, listeners: XpsVec<Listener>, wake: Wake) -> Result<Core> {
         let failed = |errno: Errno| anyhow!("cannot set up epoll: {}", errno.desc());
         let events = EventLoop::new(wake, Token::plain(Kind::Wake)).map_err(failed)?;
@@ -104,21 +104,21 @@ impl Core {
             }
         }
         let mut spare = Spare::default();
-        spare.retake(); // if it fails, whoever accepts tries again
+        spare.retake(); // may fail: `accept` tries again
         let mut services = config.services.iter();
         let sends_files = services.any(|service| matches!(service.role, Role::File(_)));
         let public = sends_files.then(|| open_public(&config.public));
-        let mut tools = Tools::new(Transcript::new(!config.quiet));
-        tools.kernel_pipes.share(config.workers);
+        let mut resources = Resources::new(Transcript::new(!config.quiet));
+        resources.kernel_pipes.share(config.workers);
         Ok(Core {
             events,
             listeners: table,
             sessions: Slots::new(),
             doomed: XpsVec::new(),
-            context: Context {
+            shared: Shared {
                 public: public.transpose()?,
                 spare,
-                tools,
+                resources,
                 ending: false,
                 config,
             },
@@ -131,13 +131,13 @@ impl Core {
         })
     }
 
-    /// Serves until it is told to end, and has.
+    /// Serves clients until a signal ends it.
     pub fn run(mut self) -> Result<Ended> {
         loop {
             self.turn()?;
             match self.phase {
                 Phase::Forced => {
-                    self.cut_off();
+                    self.cut_off("Second signal");
                     return Ok(self.end(Ended::Forced));
                 }
                 Phase::Draining if self.sessions.is_empty() => return Ok(self.end(Ended::Clean)),
@@ -146,14 +146,15 @@ impl Core {
         }
     }
 
-    /// One turn: what has happened is noted first, then those whose turn it is get one step each,
-    /// then what is over goes. So nothing dies while somebody may still be told of it, and the work
-    /// is in proportion to what is ready, however many sessions there are.
+    /// One turn: first take note of all events, then give one step to each session in the queue,
+    /// then destroy the sessions that are over. No session is destroyed while an event or a step
+    /// may still refer to it. The work is in proportion to what is ready, not to the number of
+    /// sessions.
     fn turn(&mut self) -> Result<()> {
         debug!("Epoll wait");
         let failed = |errno: Errno| anyhow!("cannot wait for events: {}", errno.desc());
         let count = self.events.wait().map_err(failed)?;
-        self.context.tools.now = self.events.now();
+        self.shared.resources.now = self.events.now();
         for index in 0..count {
             let (token, seen) = self.events.event(index);
             self.note(token, seen);
@@ -174,8 +175,8 @@ impl Core {
         Ok(())
     }
 
-    /// An event: sets flags and queues, nothing else; only a signal is followed at once. A key that
-    /// finds nothing is of something that has gone.
+    /// Takes note of an event: sets flags and queues the session or listener. Only a signal takes
+    /// effect here. A key that finds nothing belongs to a session that is gone.
     fn note(&mut self, token: Token, seen: Readiness) {
         match token.kind() {
             Some(Kind::Wake) => self.begin_to_end(),
@@ -222,12 +223,12 @@ impl Core {
                 }
             }
             Some(Kind::Retry) => self.resume_accepting(),
-            Some(Kind::DrainOver) => self.cut_off(),
+            Some(Kind::DrainOver) => self.cut_off("Drain timeout"),
             Some(Kind::Pipes) => {
                 self.pipes_timed = false;
-                self.context.tools.kernel_pipes.close_idle();
+                self.shared.resources.kernel_pipes.close_idle();
             }
-            _ => {} // Output: it was enough to wake up
+            _ => {} // Output: waking up was enough, `report` does the rest
         }
     }
 }
@@ -238,13 +239,13 @@ fn open_public(path: &Path) -> Result<PublicFolder> {
         .map_err(|errno| anyhow!("cannot open the public folder {folder}: {}", errno.desc()))
 }
 
-// ---- its turns ---------------------------------------------------------------------------------
+// ---- steps -------------------------------------------------------------------------------------
 
 impl Core {
     fn step(&mut self, key: Key<Session>) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.queued = false;
-            let next = session.step(&mut self.context);
+            let next = session.step(&mut self.shared);
             self.follow(key, next);
         }
     }
@@ -260,10 +261,10 @@ impl Core {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        // A timer that is set too early does no harm: the step finds nothing due, and here the
-        // next one is set. So bytes that move do not cost a timer each. One that nothing is waited
-        // for any more would wake the server for nothing: it is taken back.
-        let wanted = session.deadline(&self.context.config);
+        // A timer that is set too early stays as it is: the step that it causes finds nothing due,
+        // and the next timer is set here. So moving bytes does not cost a timer each time. A timer
+        // that is no longer needed is removed, because it would wake the server for nothing.
+        let wanted = session.deadline(&self.shared.config.limits);
         let enough = match (session.timer, wanted) {
             (Some(set), Some(at)) => set <= at,
             (set, at) => set == at,
@@ -284,21 +285,21 @@ impl Core {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if let Some(fd) = session.peer_fd()
+        if let Some(fd) = session.upstream_fd()
             && let Err(errno) = self.events.register(fd, Token::new(Kind::Upstream, key))
         {
-            session.no_upstream(errno, &mut self.context);
+            session.upstream_unavailable(errno, &mut self.shared);
         }
-        if session.wants() {
+        if session.has_work() {
             self.queue_session(key);
         }
     }
 }
 
-// ---- their end -----------------------------------------------------------------------------------
+// ---- the end of a turn -------------------------------------------------------------------------
 
 impl Core {
-    /// Destroys what is over. The only place where a session ends.
+    /// Destroys the sessions that are over. The only place where a session ends.
     fn sweep(&mut self) {
         if self.doomed.is_empty() {
             return;
@@ -306,12 +307,12 @@ impl Core {
         while let Some(key) = self.doomed.pop() {
             self.remove(key);
         }
-        self.resume_accepting(); // there are descriptors again
+        self.resume_accepting(); // descriptors have become free
     }
 
     fn remove(&mut self, key: Key<Session>) {
         if let Some(mut session) = self.sessions.remove(key) {
-            session.release(&mut self.context.tools);
+            session.release(&mut self.shared.resources);
             if let Some(at) = session.timer {
                 self.events.disarm(at, Token::new(Kind::Deadline, key));
             }
@@ -322,24 +323,30 @@ impl Core {
 
     /// Sets the timer for unused kernel pipes, if there are any.
     fn time_pipes(&mut self) {
-        if !self.pipes_timed && self.context.tools.kernel_pipes.any_unused() {
+        if !self.pipes_timed && self.shared.resources.kernel_pipes.any_unused() {
             self.pipes_timed = true;
-            let at = self.context.tools.now + PIPES_KEPT;
+            let at = self.shared.resources.now + PIPES_KEPT;
             self.events.arm(at, Token::plain(Kind::Pipes));
         }
     }
 
-    /// Writes what clients said, and the warnings that were held back.
+    /// Writes the messages of clients to stdout, and the counts of repeated warnings to the log.
     fn report(&mut self) {
-        let tools = &mut self.context.tools;
-        let stdout = match tools.transcript.flush() {
-            true => None,
-            false => Some(tools.now + STDOUT_PAUSE),
+        let resources = &mut self.shared.resources;
+        let stdout = if resources.transcript.flush() {
+            None
+        } else {
+            Some(resources.now + STDOUT_PAUSE)
         };
-        tools.warnings.flush(tools.now);
-        let next = [stdout, tools.warnings.due()].into_iter().flatten().min();
+        resources.warnings.flush(resources.now);
+        let next = [stdout, resources.warnings.due()]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(at) = next
-            && self.output.is_none_or(|set| set <= tools.now || at < set)
+            && self
+                .output
+                .is_none_or(|set| set <= resources.now || at < set)
         {
             self.output = Some(at);
             self.events.arm(at, Token::plain(Kind::Output));

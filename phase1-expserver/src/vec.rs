@@ -1,33 +1,30 @@
-//! Containers of our own, from raw memory up. They know nothing of the rest of the crate.
+//! Containers of our own, built from raw memory. They know nothing of the rest of the crate.
 //!
-//! - [`XpsVec`] (here): a growable array, with the operations of the classic C library.
-//! - `raw`: the allocation under it. `into_iter`: by value. `traits`: what makes it feel like a
-//!   slice.
-//! - [`Slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
+//! - [`XpsVec`] (here): a growable array, with the operations of the course's C library.
+//! - `raw`: the allocation under it. `into_iter`: iteration by value. `traits`: use as a slice.
+//! - [`slots`]: an arena on top of it, whose keys ([`Key`]) go stale instead of naming a later
 //!   occupant.
 //! - [`Pages`]: memory for bytes, from the kernel instead of the heap.
 //!
-//! This is the only module of the crate with `unsafe` blocks that touch memory: in `raw` and
-//! `pages`, which own the memory, and where a count of elements is what makes an access right.
-//! Every other operation is put together from those few and from safe slice methods.
+//! Only this module of the crate has `unsafe` blocks that touch memory: in `raw` and `pages`, which
+//! own the memory, and in the few methods whose count of elements makes an access sound. All other
+//! operations are built from those methods and from safe methods of the slice.
 
 use std::ops::Range;
 
-mod into_iter;
+pub mod into_iter;
 mod key;
 mod pages;
 mod raw;
-mod slots;
+pub mod slots;
 mod traits;
 
-pub use into_iter::IntoIter;
 pub use key::{KEY_BITS, Key};
 pub use pages::Pages;
 use raw::RawBuf;
 pub use raw::ReserveError;
-pub use slots::Slots;
 
-/// The first allocation has room for this many elements: 1, 2, 4 would be three allocations.
+/// The first allocation has room for this many elements: 1, 2 and 4 would be three allocations.
 const FIRST_CAPACITY: usize = 4;
 
 /// A growable array: pointer, capacity, length.
@@ -35,19 +32,19 @@ const FIRST_CAPACITY: usize = 4;
 /// It derefs to `[T]`, whose methods are the rest of its operations: `first`, `last`, `iter`,
 /// `iter_mut`, `swap`, `reverse`, `sort_by` …
 ///
-/// **Growth** doubles the capacity, so a push costs O(1) on average over many. Capacity never
-/// shrinks by itself: see [`compact`](XpsVec::compact).
+/// **Growth** doubles the capacity, so a push costs O(1) amortised. The capacity never shrinks by
+/// itself: see [`compact`](XpsVec::compact).
 ///
 /// **Panics in code of the element type** (`Drop`, `Clone`, `PartialEq`, a comparison, an iterator)
-/// leave an array that is valid and owns each of its elements once. Each method says what it holds
-/// then.
+/// leave an array that is valid and owns each of its elements once. Each method says what the array
+/// holds then.
 ///
 /// **Too much memory**: methods that grow panic if the new size is above `isize::MAX` bytes, and
 /// abort through [`std::alloc::handle_alloc_error`] if the allocator refuses;
-/// [`try_reserve`](XpsVec::try_reserve) returns an error instead. Elements without size take no
-/// memory: the capacity is `usize::MAX` at once.
+/// [`try_reserve`](XpsVec::try_reserve) returns an error instead. Zero-sized elements take no
+/// memory: their capacity is `usize::MAX` from the start.
 ///
-/// An array may be sent or shared where its elements may:
+/// An array may be sent to another thread, or shared with it, if its elements may:
 ///
 /// ```compile_fail,E0277
 /// fn sendable(_: impl Send) {}
@@ -59,7 +56,7 @@ pub struct XpsVec<T> {
     len: usize,
 }
 
-/// The core: the only methods that rely on `len` to touch memory, or change it.
+/// The core: only these methods change `len`, or touch memory because `len` says that they may.
 #[allow(unsafe_code)]
 impl<T> XpsVec<T> {
     /// An empty array. Does not allocate.
@@ -81,7 +78,7 @@ impl<T> XpsVec<T> {
         unsafe { self.buf.slice(0..self.len) }
     }
 
-    /// All elements, to be changed in place.
+    /// All elements, mutable.
     fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: the slots 0..len hold elements (the invariant).
         unsafe { self.buf.slice_mut(0..self.len) }
@@ -98,7 +95,7 @@ impl<T> XpsVec<T> {
     }
 
     /// Appends a clone of each element of `elements`. O(elements), amortised. If a clone panics,
-    /// those made before it have been appended.
+    /// the clones made before it have been appended.
     ///
     /// # Panics
     /// If the capacity would overflow; nothing has been appended then.
@@ -107,8 +104,8 @@ impl<T> XpsVec<T> {
         T: Clone,
     {
         self.reserve(elements.len());
-        // Not a push each: with the room checked once, and the length kept out of memory until the
-        // end (or until a clone panics), this loop becomes a memcpy where T is a byte.
+        // Not a push for each: the room is checked once, and the length is stored only at the end
+        // (or when a clone panics). So the compiler can turn this loop into a memcpy for bytes.
         let mut appended = Appended {
             len: self.len,
             stored: &mut self.len,
@@ -122,20 +119,20 @@ impl<T> XpsVec<T> {
     /// Removes and returns the last element. O(1).
     pub fn pop(&mut self) -> Option<T> {
         self.len = self.len.checked_sub(1)?;
-        // SAFETY: the slot held an element, and with the new len it is counted no more.
+        // SAFETY: the slot holds an element, and the new len no longer counts it.
         Some(unsafe { self.buf.take(self.len) })
     }
 
-    /// Drops all elements from index `len` on, in order; keeps the capacity. Does nothing if there
-    /// are not that many. O(elements dropped).
+    /// Drops all elements from index `len` on, in order; keeps the capacity. Does nothing if the
+    /// array is not longer than that. O(elements dropped).
     ///
-    /// If a drop panics, the others still happen and the array is as after a normal return.
+    /// If a drop panics, the rest is still dropped, and the array is as after a normal return.
     pub fn truncate(&mut self, len: usize) {
         if len < self.len {
             let dropped = len..self.len;
-            // The length first: should a drop panic, nobody may drop these elements a second time.
+            // The length first: even if a drop panics, no element may be dropped a second time.
             self.len = len;
-            // SAFETY: the range held elements, and with the new len they are counted no more.
+            // SAFETY: the range holds elements, and the new len no longer counts them.
             unsafe { self.buf.drop_in_place(dropped) };
         }
     }
@@ -147,7 +144,7 @@ impl<T> XpsVec<T> {
     }
 }
 
-/// The length of an array that is being extended; stored when it goes, even if by a panic.
+/// The length of an array that is being extended. Its drop stores it, even during a panic.
 struct Appended<'a> {
     len: usize,
     stored: &'a mut usize,
@@ -161,7 +158,7 @@ impl Drop for Appended<'_> {
 
 impl<T> Drop for XpsVec<T> {
     fn drop(&mut self) {
-        // The fields are dropped after this, even if it panics: so the memory is freed.
+        // The fields are dropped after this even if it panics, so `buf` frees the memory.
         self.clear();
     }
 }
@@ -187,8 +184,8 @@ impl<T> XpsVec<T> {
         self.buf.capacity()
     }
 
-    /// Makes room for `additional` more elements, and for twice as many as fit now if it has to
-    /// allocate at all. O(len) then, else O(1).
+    /// Makes room for `additional` more elements. O(1) if there is room already. Otherwise it at
+    /// least doubles the capacity, O(len).
     ///
     /// # Panics
     /// If the capacity would overflow.
@@ -196,8 +193,8 @@ impl<T> XpsVec<T> {
         self.try_reserve(additional).unwrap_or_else(|e| e.give_up());
     }
 
-    /// Like [`reserve`](XpsVec::reserve), but says why if there is no room. Nothing has changed
-    /// then.
+    /// Like [`reserve`](XpsVec::reserve), but returns an error if it cannot make room. Nothing has
+    /// changed then.
     pub fn try_reserve(&mut self, additional: usize) -> Result<(), ReserveError> {
         // Not `len + additional <= capacity`: that sum may overflow.
         if additional <= self.capacity() - self.len {
@@ -212,7 +209,7 @@ impl<T> XpsVec<T> {
     }
 
     /// Gives memory back: the capacity becomes the length. O(len). If the allocator refuses, the
-    /// larger buffer stays, which harms nobody.
+    /// larger buffer stays, which does no harm.
     pub fn compact(&mut self) {
         let _ = self.buf.resize(self.len);
     }
@@ -223,7 +220,7 @@ impl<T> XpsVec<T> {
         self.truncate(0);
     }
 
-    /// Puts `value` at `index` and moves what follows up by one. O(elements moved).
+    /// Puts `value` at `index` and moves the elements behind it up by one. O(elements moved).
     ///
     /// # Panics
     /// If `index > len`, or if the capacity would overflow.
@@ -237,8 +234,8 @@ impl<T> XpsVec<T> {
         self[index..].rotate_right(1);
     }
 
-    /// Removes and returns the element at `index`; what follows moves down by one. O(elements
-    /// moved).
+    /// Removes and returns the element at `index`; the elements behind it move down by one.
+    /// O(elements moved).
     ///
     /// # Panics
     /// If `index >= len`.
@@ -253,10 +250,10 @@ impl<T> XpsVec<T> {
             .expect("the index has shown that there is an element")
     }
 
-    /// Removes and drops the elements in `range`; what follows moves down, in order. O(elements
-    /// from the start of the range to the end of the array).
+    /// Removes and drops the elements in `range`; the elements behind it move down, in order.
+    /// O(elements from the start of the range to the end of the array).
     ///
-    /// If a drop panics, the others still happen and the array is as after a normal return.
+    /// If a drop panics, the rest is still dropped, and the array is as after a normal return.
     ///
     /// # Panics
     /// If the range is not inside the array.
@@ -266,17 +263,18 @@ impl<T> XpsVec<T> {
         self.truncate(self.len - count);
     }
 
-    /// Removes and drops the elements in `range` and fills the gap with elements from the end:
-    /// their order among themselves stays, the order of the array does not. O(count), however long
-    /// the array.
+    /// Removes and drops the elements in `range` and fills the gap with elements from the end.
+    /// These keep their order among themselves, but the order of the array changes. O(elements
+    /// removed), however long the array is.
     ///
-    /// If a drop panics, the others still happen and the array is as after a normal return.
+    /// If a drop panics, the rest is still dropped, and the array is as after a normal return.
     ///
     /// # Panics
     /// If the range is not inside the array.
     pub fn swap_splice(&mut self, range: Range<usize>) {
         let count = self[range.clone()].len();
-        // A short tail moves down whole and leaves part of the range where it was: at the end.
+        // If the elements behind the range are fewer than those in it, all of them move down, and
+        // the rest of the range is at the end already.
         let moved = count.min(self.len - range.end);
         let kept = self.len - moved;
         let (front, back) = self.split_at_mut(kept);
@@ -292,8 +290,8 @@ impl<T> XpsVec<T> {
         self.iter().position(|element| element == value)
     }
 
-    /// Removes and returns the first element equal to `value`; what follows moves down by one.
-    /// O(len). If a comparison panics, nothing has changed.
+    /// Removes and returns the first element equal to `value`; the elements behind it move down by
+    /// one. O(len). If a comparison panics, nothing has changed.
     pub fn remove_value(&mut self, value: &T) -> Option<T>
     where
         T: PartialEq,
