@@ -71,11 +71,11 @@ impl FromStr for Stage {
         found.ok_or_else(|| {
             let phase1 = matches!(number.parse(), Ok(6..=13));
             let hint = if phase1 {
-                "; the course's stages 6 to 13 are graded together, as phase1"
+                "; the course's stages 6 to 13 are graded together as phase1"
             } else {
                 ""
             };
-            format!("there are the stages 1 to 5, and phase1{hint}")
+            format!("use 1 to 5, or phase1{hint}")
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Who takes part: the programs of this workspace, their peers, the floor; how each is
-//! started, and how its server is ended.
+//! Who takes part: the programs of this workspace, their peers, and the floor. How each is
+//! started, and how it is ended.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,12 +16,12 @@ use nix::unistd::Pid;
 use crate::machine::{self, Cpus};
 use crate::peers::{self, Job};
 
-/// Connections that may wait to be accepted: the same for everybody.
+/// Connections that may wait to be accepted: the same for all contenders.
 const BACKLOG: u32 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Who {
-    /// The least that a level-triggered epoll server can do, built into this tool
+    /// Built into this tool: the least that a level-triggered epoll server can do
     Floor,
     Stage03,
     /// `stage03-udp-threads --per-datagram`
@@ -46,9 +46,9 @@ pub enum Who {
 /// What a server is started for.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
-    /// For those that proxy.
+    /// For proxies.
     pub upstream: Option<SocketAddr>,
-    /// For those that send files: a folder, and the name of the file.
+    /// For file servers: a folder, and the name of the file.
     pub file: Option<(&'a Path, &'a str)>,
 }
 
@@ -64,12 +64,12 @@ impl Who {
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Connects to an upstream for each client.
+    /// Whether it connects to an upstream for each client.
     pub fn is_proxy(self) -> bool {
         matches!(self, Who::Stage05 | Who::Proxy) || self.is_peer()
     }
 
-    /// Not of this workspace.
+    /// Whether it comes from outside this workspace.
     pub fn is_peer(self) -> bool {
         use Who::*;
         matches!(self, Nginx | Haproxy | HaproxySplice | Socat)
@@ -93,7 +93,7 @@ impl Who {
         }
     }
 
-    /// The command line that serves `order` on `listen`. Configurations go to `folder`.
+    /// The command line that serves `order` on `listen`. Writes configurations to `folder`.
     fn command(self, listen: SocketAddr, order: &Order, folder: &Path) -> Result<Vec<OsString>> {
         let program = self
             .program()
@@ -181,20 +181,20 @@ impl Who {
     }
 }
 
-/// Daemons are often installed where a user's PATH does not lead.
+/// Daemons are often installed in a folder that is not on a user's PATH.
 fn find_system_tool(name: &str) -> Option<PathBuf> {
     let places = ["/usr/sbin", "/usr/local/sbin"].map(|folder| Path::new(folder).join(name));
     find_tool(name).or_else(|| places.into_iter().find(|place| place.exists()))
 }
 
-/// A port that was free a moment ago: peers take no port 0.
+/// A port that was free a moment ago, because the peers do not accept port 0.
 fn free_address() -> Result<SocketAddr> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
     Ok(listener.local_addr()?)
 }
 
-/// A contender at work. Dropping it ends all its processes.
+/// A running contender. Dropping it ends all its processes.
 pub struct Server {
     pub who: Who,
     pub address: SocketAddr,
@@ -209,7 +209,7 @@ impl Server {
             if let Some(status) = self.process.status() {
                 let log = self.process.log();
                 bail!(
-                    "{} ended at once ({status}): {}",
+                    "{} ended right after its start ({status}): {}",
                     self.process.name,
                     log.trim()
                 );
@@ -238,7 +238,7 @@ impl Server {
         machine::cpu_time(self.pid())
     }
 
-    /// How long its processes, and the load, have waited for a CPU that others used.
+    /// How long its processes and the load have waited for a CPU that other programs used.
     pub fn queued(&self) -> Duration {
         machine::time_queued(self.pid()) + schedstat(std::process::id()).1
     }
@@ -248,7 +248,7 @@ impl Server {
         machine::resident(self.pid())
     }
 
-    /// A server that has ended has no figures.
+    /// Fails when the server has ended: it has no figures then.
     pub fn check(&self) -> Result<()> {
         match self.process.status() {
             Some(status) => bail!(

@@ -1,4 +1,5 @@
-//! All measurements of a run, interleaved: round by round every contender once.
+//! All measurements of a run. They are interleaved: in each round every contender has one
+//! turn.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,14 +13,14 @@ use crate::machine::Cpus;
 use crate::measure::{Conditions, Figures, measure};
 use crate::workload::Workload;
 
-/// What is to be measured, and how.
+/// What to measure, and how.
 pub struct Plan {
     pub workloads: Vec<Workload>,
-    /// Only these, or all.
+    /// Only these; all when it is empty.
     pub who: Vec<Who>,
     pub rounds: usize,
     pub time: Duration,
-    /// How long W10 listens to the silence, in its first round.
+    /// How long W10 measures the silence, in its first round.
     pub silence: Duration,
 }
 
@@ -27,7 +28,7 @@ pub struct Plan {
 pub struct Entry {
     pub who: Who,
     pub rounds: Vec<Figures>,
-    /// Why a round brought no figures.
+    /// Why a round has no figures.
     pub failure: Option<String>,
 }
 
@@ -41,14 +42,14 @@ impl Plan {
         self.who.is_empty() || self.who.contains(&who)
     }
 
-    /// Those of a workload that take part and are installed.
+    /// The contenders of a workload that take part and are installed.
     fn contenders(&self, workload: &Workload) -> Vec<Who> {
         let all = workload.who.iter().copied();
         all.filter(|&who| self.takes_part(who) && who.program().is_some())
             .collect()
     }
 
-    /// Those that would take part, and are not installed.
+    /// The contenders that would take part, but are not installed.
     pub fn missing(&self) -> Vec<Who> {
         let all = self.workloads.iter().flat_map(|workload| workload.who);
         let mut missing: Vec<Who> = all

@@ -1,5 +1,5 @@
-//! The floor: the least that a level-triggered epoll server can do for a message. One
-//! `recv`, one `send`, its share of an `epoll_wait`; no lines, no queues, no limits.
+//! The floor: the least that a level-triggered epoll server can do for a message, which is
+//! one `recv`, one `send` and a share of an `epoll_wait`. No lines, no queues, no limits.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -37,7 +37,7 @@ pub fn serve(port: u16) -> Result<()> {
             let slot = &mut clients[event.data() as usize];
             let Some(client) = slot else { continue };
             if echo(client, &mut buffer).is_err() {
-                *slot = None; // closed, which takes it out of epoll too
+                *slot = None; // closes it, which also removes it from epoll
             }
         }
     }
@@ -60,7 +60,7 @@ fn accept(
     Ok(())
 }
 
-/// One read, one write. A client that does not take its echo is not served.
+/// One read, one write. A client that does not read its echo is dropped.
 fn echo(client: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     match client.read(buffer)? {
         0 => Err(ErrorKind::UnexpectedEof.into()),

@@ -1,4 +1,4 @@
-//! Measures the servers of this workspace beside their peers: `cargo bench-peers`.
+//! Compares the servers of this workspace with their peers: `cargo bench-peers`.
 //!
 //! Each module imports only modules further down.
 //!
@@ -8,7 +8,7 @@
 //! | [`plot`]      | the pictures                                                   |
 //! | [`results`]   | medians, ratios, goals                                         |
 //! | [`contest`]   | all measurements of a run, interleaved                         |
-//! | [`syscalls`]  | the system calls for a unit of work, by strace                 |
+//! | [`syscalls`]  | the system calls for a unit of work, counted by strace         |
 //! | [`measure`]   | one measurement: a fresh server, its load, its figures         |
 //! | [`workload`]  | the workloads W1 to W10 and their goals, as data               |
 //! | [`contender`] | who takes part, how each is started and ended                  |
@@ -18,8 +18,8 @@
 //! | [`floor`]     | the built-in server that does the least                        |
 //! | [`page`]      | the page of the book that tables and pictures are written into |
 //!
-//! For each round of a workload every contender has its turn, with a fresh process, so
-//! that whatever else the machine does hits all alike; what counts is the ratio of the
+//! In each round of a workload every contender has one turn, with a fresh process, so that
+//! all suffer alike from whatever else the machine does. What counts is the ratio of the
 //! medians over the rounds.
 
 pub mod contender;

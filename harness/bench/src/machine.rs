@@ -1,4 +1,4 @@
-//! What the kernel knows: which CPUs are ours, what a process used of them, its memory.
+//! What the kernel knows: which CPUs are ours, and a process's CPU time and memory.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
-/// Who runs where: the servers on one CPU, the load and the upstream on another. With a
-/// single CPU all share it.
+/// Who runs where: the servers on one CPU, the load and the upstream on another. If there is
+/// only one CPU, all share it.
 #[derive(Clone, Debug)]
 pub struct Cpus {
     pub server: usize,
@@ -22,7 +22,7 @@ pub struct Cpus {
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
 impl Cpus {
-    /// Takes the first two CPUs that this process may use, and moves itself to its own.
+    /// Takes the first two CPUs that this process may use, and moves this process to one.
     pub fn share_out() -> Result<Self> {
         let allowed = sched_getaffinity(THIS_THREAD).context("sched_getaffinity")?;
         let mut ours = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu) == Ok(true));
@@ -60,9 +60,9 @@ fn move_to(cpu: usize) -> Result<()> {
     sched_setaffinity(THIS_THREAD, &set).with_context(|| format!("cannot move to CPU {cpu}"))
 }
 
-/// User and system time of a process and its descendants, those that have ended
-/// included, if somebody waited for them. The processes' CPU clocks count in
-/// nanoseconds; what ended is counted in ticks (`proc(5)`).
+/// User and system time of a process and its descendants. This includes those that have ended
+/// and whose parent has waited for them. The CPU clock of a running process counts in
+/// nanoseconds; the time of ended ones is counted in ticks (`proc(5)`).
 pub fn cpu_time(pid: Pid) -> Duration {
     let running = family(pid).into_iter().filter_map(|pid| {
         let clock = clock_getcpuclockid(pid).ok()?;
@@ -109,13 +109,13 @@ fn children(pid: Pid) -> Vec<Pid> {
     numbers.map(Pid::from_raw).collect()
 }
 
-/// How long a process and its descendants could have run, and others did.
+/// How long a process and its descendants were ready to run while others had the CPU.
 pub fn time_queued(pid: Pid) -> Duration {
     let queued = |pid: Pid| schedstat(pid.as_raw() as u32).1;
     family(pid).into_iter().map(queued).sum()
 }
 
-/// Whether somebody like strace is attached to a process.
+/// Whether a tracer such as strace is attached to a process.
 pub fn is_traced(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let tracer = status
@@ -124,8 +124,8 @@ pub fn is_traced(pid: Pid) -> bool {
     tracer.is_some_and(|tracer| tracer.trim() != "0")
 }
 
-/// Resident memory of a process and its descendants in bytes, counted page by page:
-/// `VmRSS` may lag behind by some pages of each CPU.
+/// Resident memory of a process and its descendants in bytes, counted page by page because
+/// `VmRSS` may lag behind by some pages for each CPU.
 pub fn resident(pid: Pid) -> u64 {
     let of_one = |pid: Pid| {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;

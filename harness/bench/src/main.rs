@@ -1,4 +1,4 @@
-//! Measures our servers beside nginx, HAProxy, socat and the least that a server can do.
+//! Compares our servers with nginx, HAProxy, socat, and the least that a server can do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitCode};
@@ -16,28 +16,28 @@ use harness_bench::plot::{self, Labels};
 use harness_bench::workload::{self, WORKLOADS, Workload};
 use harness_bench::{floor, load, page, report, syscalls};
 
-/// Measures the servers of this workspace beside their peers, and judges the goals.
+/// Compares the servers of this workspace with their peers, and judges the goals.
 ///
-/// Builds the release binaries, then runs the workloads W1 to W10: in each round every
-/// contender has one turn, with a fresh process. What counts are the ratios of the
-/// medians; absolute figures are those of this machine at this hour. Peers that are not
-/// installed are named and left out. Ctrl-C ends it, and all that it has started.
+/// Builds the release binaries, then runs the workloads W1 to W10. In each round every
+/// contender has one turn, with a fresh process. Look at the ratios of the medians: the
+/// absolute figures hold only for this machine at this hour. Peers that are not installed
+/// are named and left out. Ctrl-C ends the run, and everything that it has started.
 #[derive(Parser)]
 #[command(name = "bench-peers", bin_name = "cargo bench-peers")]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
-    /// Only these workloads, such as W3,W5 [default: all]
+    /// Run only these workloads, for example W3,W5 [default: all]
     #[arg(long, value_name = "W…", value_delimiter = ',')]
     only: Vec<String>,
 
     #[command(flatten)]
     turns: Turns,
 
-    /// Print JSON on stdout, with the figures of each round; the table goes to stderr
+    /// Print JSON on stdout, with the figures of each round; the table then goes to stderr
     #[arg(long)]
     json: bool,
 
-    /// Each workload for a moment, to see that everything works: the figures mean nothing
+    /// Run each workload for a moment, to see that everything works; the figures mean nothing
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "write"])]
     smoke: bool,
 
@@ -47,44 +47,45 @@ struct Cli {
 
 #[derive(Args)]
 struct Turns {
-    /// Only these contenders, such as proxy,nginx; a goal is judged when its reference
-    /// takes part [default: all that are installed]
+    /// Run only these contenders, for example proxy,nginx; a goal is judged only if its
+    /// reference takes part [default: all that are installed]
     #[arg(long, value_name = "NAME…", value_delimiter = ',', value_enum)]
     contenders: Vec<Who>,
 
-    /// How often each contender has its turn
+    /// How many rounds to run; each contender has one turn in each
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
 
-    /// How long a load is applied in one turn
+    /// How long each turn applies the load, in seconds
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
 
-    /// Write the results into the book as well (docs/src/performance.md and images)
+    /// Also write the results into the book (docs/src/performance.md and images)
     #[arg(long)]
     write: bool,
 }
 
 #[derive(Subcommand)]
 enum Other {
-    /// How the cost of W1 and W4 grows with the number of connections
+    /// Measure how the cost of W1 and W4 grows with the number of connections
     Growth(Turns),
-    /// How many system calls a unit of work takes, by strace
+    /// Count the system calls for each unit of work, with strace
     Syscalls {
-        /// Write the table into the book as well
+        /// Also write the table into the book
         #[arg(long)]
         write: bool,
     },
-    /// Open connections to a server that echoes, or proxies to this, and keep them idle
+    /// Open connections to an echo server, or to a proxy, and keep them idle
     ///
-    /// Each has had one message and its echo. For a look at a running server from outside,
-    /// such as its memory. Ctrl-C closes them.
+    /// Each connection sends one message, gets its echo, and then does nothing. Use this to
+    /// look at a running server from outside, for example at its memory. Ctrl-C closes them.
     Idle {
-        /// Port of the server, on 127.0.0.1
+        /// The port of the server on 127.0.0.1
         port: u16,
-        /// Port on which to be the upstream behind it
+        /// If the server is a proxy: listen on this port as its upstream, and echo
         #[arg(long, value_name = "PORT")]
         upstream: Option<u16>,
+        /// How many connections to open
         #[arg(long, value_name = "N", default_value_t = 8000)]
         connections: usize,
     },
@@ -163,16 +164,16 @@ fn contest(cli: &Cli, cpus: &Cpus) -> Result<()> {
 
 fn growth(turns: &Turns, cpus: &Cpus) -> Result<()> {
     let clients = Labels {
-        title: "W1: what a message costs beside how many others",
+        title: "W1: the cost of a message, by number of clients",
         x: "clients, all of them active",
-        y: "CPU time, µs a message",
+        y: "CPU time, µs per message",
         scale: 1e6,
         base: 10.0,
     };
     let connections = Labels {
-        title: "W4: what a GiB through the proxy costs",
+        title: "W4: the cost of a GiB through the proxy",
         x: "connections",
-        y: "CPU time, ms a GiB",
+        y: "CPU time, ms per GiB",
         scale: 1e3,
         base: 2.0,
     };
@@ -214,10 +215,10 @@ fn idle(port: u16, upstream: Option<u16>, connections: usize) -> Result<()> {
     Ok(())
 }
 
-/// Says on stderr who is left out and how it is measured, and returns the latter.
+/// Prints on stderr who is left out, and how the rest is measured. Returns the latter.
 fn announce(plan: &Plan, cpus: &Cpus) -> String {
     for who in plan.missing() {
-        eprintln!("{} is not installed, and left out", who.name());
+        eprintln!("{} is not installed and is left out", who.name());
     }
     let (rounds, seconds) = (plan.rounds, plan.time.as_secs_f64());
     let conditions = format!(
@@ -232,7 +233,7 @@ fn failures(contests: &[Contest]) -> Result<()> {
     let entries = contests.iter().flat_map(|contest| &contest.entries);
     match entries.filter(|entry| entry.failure.is_some()).count() {
         0 => Ok(()),
-        count => bail!("{count} contenders have failed a workload"),
+        count => bail!("contenders that failed a workload: {count}"),
     }
 }
 
@@ -253,16 +254,18 @@ fn workloads(only: &[String]) -> Result<Vec<Workload>> {
     let is = |workload: &Workload, id: &str| workload.id.eq_ignore_ascii_case(id);
     let known = |id: &str| WORKLOADS.iter().any(|workload| is(workload, id));
     if let Some(unknown) = only.iter().find(|id| !known(id)) {
-        bail!("there is no workload {unknown}: W1 to W10");
+        bail!("there is no workload {unknown}: choose from W1 to W10");
     }
     let wanted = |workload: &Workload| only.is_empty() || only.iter().any(|id| is(workload, id));
     Ok(WORKLOADS.iter().copied().filter(wanted).collect())
 }
 
-/// The programs that are measured, which lie beside this one in target/release.
+/// Builds the programs to measure, which are beside this one in target/release.
 fn build() -> Result<()> {
     if cfg!(debug_assertions) {
-        eprintln!("this is a debug build, and so is what it measures: use `cargo bench-peers`");
+        eprintln!(
+            "this debug build measures debug builds of the servers: use `cargo bench-peers` instead"
+        );
         return Ok(());
     }
     let packages = [
@@ -277,6 +280,6 @@ fn build() -> Result<()> {
     let status = cargo.status().context("cannot run cargo build")?;
     match status.success() {
         true => Ok(()),
-        false => bail!("the programs to be measured do not build"),
+        false => bail!("cannot build the programs to measure"),
     }
 }

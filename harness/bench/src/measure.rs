@@ -27,16 +27,16 @@ pub struct Conditions<'a> {
     pub cpus: Cpus,
     /// How long each load is applied.
     pub time: Duration,
-    /// How long W10 listens to the silence.
+    /// How long W10 measures the silence.
     pub silence: Duration,
-    /// Whether bulk is compared byte by byte first.
+    /// Whether a stream is first compared byte by byte.
     pub verify: bool,
-    /// Where the files are that are served.
+    /// The folder of the files to serve.
     pub folder: &'a Path,
 }
 
 impl Conditions<'_> {
-    /// A server is warm after this.
+    /// How long a server is used before it is measured.
     fn warm_up(&self) -> Duration {
         self.time / 5
     }
@@ -75,7 +75,7 @@ fn timed(server: &Server, work: impl FnOnce() -> Result<f64>) -> Result<Figures>
     ]))
 }
 
-/// Starts a server of lines or, if it is one, a proxy before `listener`.
+/// Starts a line server or, with a `listener`, a proxy in front of it.
 pub fn start(who: Who, listener: Option<&TcpListener>, cpus: &Cpus) -> Result<Server> {
     let upstream = listener.map(TcpListener::local_addr).transpose()?;
     let order = Order {
@@ -197,7 +197,7 @@ fn datagrams(who: Who, sockets: usize, conditions: &Conditions) -> Result<Figure
     Ok(figures)
 }
 
-/// nginx answers no lines: here it waits for requests that do not come.
+/// nginx does not answer lines: here it waits for requests that never come.
 fn burst(who: Who, connections: usize, conditions: &Conditions) -> Result<Figures> {
     let order = Order {
         upstream: None,
@@ -212,12 +212,12 @@ fn burst(who: Who, connections: usize, conditions: &Conditions) -> Result<Figure
     if who != Who::Nginx {
         load.ask_all()?;
     }
-    interrupt::sleep(Duration::from_millis(50))?; // what is under way ends
+    interrupt::sleep(Duration::from_millis(50))?; // let pending work end
     let cpu = server.cpu();
     interrupt::sleep(conditions.silence)?;
     let idle = server.cpu() - cpu;
     if who != Who::Nginx {
-        load.ask_all()?; // they are all still there
+        load.ask_all()?; // all clients must still be connected
     }
     server.check()?;
     Ok(Figures::from([

@@ -1,4 +1,4 @@
-//! The page of the book that this tool writes its tables and pictures into.
+//! Writes tables and pictures into a page of the book.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 const PAGE: &str = "docs/src/performance.md";
 const IMAGES: &str = "docs/src/images";
 
-/// Replaces what stands between `<!-- bench: NAME -->` and `<!-- bench: end -->`.
+/// Replaces the text between `<!-- bench: NAME -->` and `<!-- bench: end -->`.
 pub fn write_section(name: &str, text: &str) -> Result<()> {
     let path = root().join(PAGE);
     let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
@@ -31,7 +31,7 @@ pub fn write_image(name: &str, svg: &str) -> Result<()> {
     fs::write(&path, svg).with_context(|| format!("cannot write {IMAGES}/{name}"))
 }
 
-/// The workspace from which this was built.
+/// The workspace that this program was built from.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -1,4 +1,5 @@
-//! The configurations of the peers: one worker, no logs, nothing that slows them down.
+//! The configurations of the peers: one worker, no logs, and nothing else that slows them
+//! down.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,24 +8,24 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use nix::unistd::Uid;
 
-/// Where Debian, Fedora and Arch keep nginx's modules that are not built in.
+/// Where Debian, Fedora and Arch keep nginx's stream module when it is not built in.
 const MODULES: [&str; 3] = [
     "/usr/lib/nginx/modules/ngx_stream_module.so",
     "/usr/lib64/nginx/modules/ngx_stream_module.so",
     "/usr/lib/nginx/modules/stream/ngx_stream_module.so",
 ];
 
-/// What a peer is to do at `listen`.
+/// What a peer does on the address `listen`.
 #[derive(Clone, Copy, Debug)]
 pub enum Job<'a> {
     Proxy(SocketAddr),
     Files(&'a Path),
 }
 
-/// One worker in the foreground, access log off, sendfile on; the rest is nginx's
-/// default. There is no cache of open files: the role `file` has none either.
+/// One worker in the foreground, access log off, sendfile on; everything else is nginx's
+/// default. It does not cache open files, because the role `file` does not either.
 pub fn nginx(listen: SocketAddr, job: Job, folder: &Path, backlog: u32) -> String {
-    // Else its worker becomes `nobody`, who cannot read our temporary folder.
+    // Otherwise its worker becomes the user `nobody`, which cannot read our temporary folder.
     let user = if Uid::effective().is_root() {
         "user root;\n"
     } else {
@@ -56,10 +57,10 @@ pub fn nginx(listen: SocketAddr, job: Job, folder: &Path, backlog: u32) -> Strin
     )
 }
 
-/// One thread, TCP mode, no log; with `splice`, from kernel pipe to kernel pipe in
-/// both directions.
+/// One thread, TCP mode, no log. With `splice`, bytes go through kernel pipes in both
+/// directions.
 pub fn haproxy(listen: SocketAddr, upstream: SocketAddr, splice: bool, backlog: u32) -> String {
-    // By default it wants a pipe for every fourth connection, more than its descriptors.
+    // By default it wants a pipe for every fourth connection, which takes too many descriptors.
     let (pipes, splice) = match splice {
         true => (
             "  maxpipes 500\n",
@@ -75,7 +76,7 @@ pub fn haproxy(listen: SocketAddr, upstream: SocketAddr, splice: bool, backlog: 
     )
 }
 
-/// A process for each connection, with a buffer of 64 KiB instead of its 8.
+/// A process for each connection, with a buffer of 64 KiB instead of its usual 8.
 pub fn socat(listen: SocketAddr, upstream: SocketAddr, backlog: u32) -> Vec<String> {
     let from = format!(
         "TCP4-LISTEN:{},bind={},fork,reuseaddr,backlog={backlog}",
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn haproxy_splices_only_when_it_is_told_to() {
+    fn haproxy_splices_only_when_asked() {
         let plain = haproxy(address(1), address(2), false, 4096);
         for part in [
             "nbthread 1",

@@ -1,4 +1,4 @@
-//! How a cost grows with the number of connections, drawn as SVG.
+//! Draws how a cost grows with the number of connections, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
@@ -6,19 +6,20 @@ use plotters::prelude::*;
 use crate::contest::Contest;
 use crate::workload::Metric;
 
-/// As narrow as the other pictures of the book: on a phone its text is still to be read.
+/// As narrow as the other pictures of the book, so that its text can be read on a phone.
 const SIZE: (u32, u32) = (480, 420);
 const MARGIN: u32 = 12;
 
-/// The names of the lines stand below the plot.
+/// The legend below the plot: how many names in a row, and the height of a row.
 const NAMES_IN_A_ROW: u32 = 3;
 const ROW: u32 = 26;
 
-/// A card of its own, so that it reads the same on a light and on a dark page.
+/// The picture has its own background, so that it looks the same on light and dark pages.
 const CARD: RGBColor = RGBColor(0xf4, 0xf5, 0xf2);
 const INK: RGBColor = RGBColor(0x1c, 0x26, 0x2b);
 const GRID: RGBColor = RGBColor(0xd5, 0xd9, 0xd6);
-/// Of all text; plotters divides the size by 1.24, so in the SVG it is the 15 of the other pictures.
+/// The font of all text. plotters divides the size by 1.24, so the SVG has the size 15 of the
+/// other pictures.
 const FONT: (&str, u32) = ("system-ui, sans-serif", 19);
 
 const COLOURS: [RGBColor; 6] = [
@@ -33,22 +34,22 @@ const COLOURS: [RGBColor; 6] = [
 /// One line of a plot.
 struct Series {
     name: String,
-    /// Connections, and CPU time for a unit of work.
+    /// Numbers of connections, with the CPU time for a unit of work.
     points: Vec<(f64, f64)>,
 }
 
-/// What a plot says beside its lines.
+/// The texts and scales of a plot.
 pub struct Labels<'a> {
     pub title: &'a str,
     pub x: &'a str,
     pub y: &'a str,
-    /// By which the figure, in seconds, is multiplied.
+    /// The factor by which the figures, in seconds, are multiplied.
     pub scale: f64,
-    /// Of the logarithm along x.
+    /// The base of the logarithm along x.
     pub base: f64,
 }
 
-/// CPU time for a unit of work over the number of connections, a line each contender.
+/// CPU time for a unit of work by number of connections, with a line for each contender.
 pub fn cost(contests: &[Contest], labels: &Labels) -> Result<String> {
     let series = series(contests, labels.scale);
     let mut svg = String::new();
@@ -87,7 +88,7 @@ fn draw(series: &[Series], labels: &Labels, backend: SVGBackend) -> Drawn {
     let widest = points().map(|point| point.0).fold(2.0, f64::max);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     let lowest = points().map(|point| point.1).fold(highest, f64::min);
-    // Both logarithmic: what costs twice as much is as far away at the bottom as at the top.
+    // Both are logarithmic: twice the cost is the same distance at the bottom and at the top.
     let xs = (1.0..widest).log_scale().base(labels.base);
     let ys = (lowest * 0.8..highest * 1.2).log_scale().base(2.0);
     let text = FONT.into_font().color(&INK);
@@ -115,7 +116,7 @@ fn draw(series: &[Series], labels: &Labels, backend: SVGBackend) -> Drawn {
         .draw()?;
     for (index, series) in series.iter().enumerate() {
         let style = COLOURS[index % COLOURS.len()].stroke_width(2);
-        let size = 3 + index as u32 % 3; // told apart without colours, too
+        let size = 3 + index as u32 % 3; // the lines also differ without colours
         let line = LineSeries::new(series.points.iter().copied(), style).point_size(size);
         chart.draw_series(line)?;
         let (row, column) = (index as u32 / NAMES_IN_A_ROW, index as u32 % NAMES_IN_A_ROW);
@@ -130,7 +131,7 @@ fn draw(series: &[Series], labels: &Labels, backend: SVGBackend) -> Drawn {
     Ok(())
 }
 
-/// What a screen reader says, and the size that a narrow page shrinks.
+/// Adds the title for screen readers.
 fn accessible(svg: &str, title: &str) -> String {
     let head = format!("<svg role=\"img\" aria-label=\"{title}\" ");
     let mut text = svg.replacen("<svg ", &head, 1);

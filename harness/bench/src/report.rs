@@ -46,7 +46,7 @@ fn table(contests: &[Contest], preset: &str) -> String {
     table.to_string()
 }
 
-/// What a contender's row shows beside the CPU time, whichever of them was measured.
+/// What a contender's row shows besides the CPU time: those of them that were measured.
 const SHOWN: [Metric; 6] = [
     Metric::Rate,
     Metric::Memory,
@@ -87,7 +87,7 @@ fn row(contest: &Contest, entry: &Entry, first: bool) -> [String; 9] {
     ]
 }
 
-/// How much other programs have disturbed the measurements.
+/// How much other programs disturbed the measurements.
 pub fn disturbance(contests: &[Contest]) -> Option<String> {
     let entries = contests.iter().flat_map(|contest| &contest.entries);
     let shares: Vec<f64> = entries
@@ -95,11 +95,11 @@ pub fn disturbance(contests: &[Contest]) -> Option<String> {
         .collect();
     let typical = median(&shares)?;
     let advice = match typical > 0.05 {
-        true => ": a busy machine, look at the CPU time rather than at the throughput",
+        true => ": the machine is busy, so trust the CPU time more than the throughput",
         false => "",
     };
     Some(format!(
-        "server and load waited {:.0} % of the time for a CPU that others used{advice}",
+        "server and load waited {:.0} % of the time for a CPU that other programs used{advice}",
         typical * 100.0
     ))
 }
@@ -151,7 +151,7 @@ fn goal(verdict: &Verdict) -> String {
     }
 }
 
-/// CPU time for a unit of work: a line each number of connections, a column each
+/// CPU time for a unit of work: a line for each number of connections, a column for each
 /// contender.
 pub fn growth(contests: &[Contest]) -> String {
     let mut table = Table::new();
@@ -173,7 +173,7 @@ pub fn growth(contests: &[Contest]) -> String {
     table.to_string()
 }
 
-/// Everything, each round too.
+/// All results, with the figures of each round.
 pub fn for_programs(contests: &[Contest], conditions: &str) -> Value {
     let metrics = |figures: &crate::measure::Figures| -> Value {
         let pairs = figures

@@ -4,7 +4,7 @@ use crate::contender::Who;
 use crate::contest::{Contest, Entry};
 use crate::workload::{Against, Goal, Metric};
 
-/// Half of the values are not above it, half not below; none of no values.
+/// The middle of the sorted values, or the mean of the two in the middle. `None` without values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -15,15 +15,15 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// How a contender did at a goal.
+/// Whether a contender has reached a goal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
     pub metric: Metric,
-    /// The contender's figure divided by the reference's; or the figure itself, where
-    /// the goal is a fixed one.
+    /// The contender's figure divided by the reference's. If the goal is a fixed figure, the
+    /// contender's figure itself.
     pub reached: f64,
     pub goal: f64,
-    /// What the reference is, if it is not a fixed figure.
+    /// The name of the reference, unless the goal is a fixed figure.
     pub reference: Option<String>,
     pub met: bool,
 }
@@ -54,7 +54,7 @@ impl Contest {
         figures.max_by(better)
     }
 
-    /// What a contender's figure is compared with: a name for it, and its figure.
+    /// What a contender's figure is compared with: the name of the reference, and its figure.
     fn reference(
         &self,
         entry: &Entry,
@@ -73,7 +73,7 @@ impl Contest {
             }
             Against::Own(metric) => {
                 let figure = entry.median(metric)?;
-                Some((Some("itself without them".to_owned()), figure))
+                Some((Some("itself without idle clients".to_owned()), figure))
             }
         }
     }
@@ -84,8 +84,8 @@ impl Contest {
         Some(entry.median(metric)? / figure).filter(|ratio| ratio.is_finite())
     }
 
-    /// The verdicts on one contender: for each goal that is its own, and whose
-    /// reference was measured. A contender that failed a round has met none.
+    /// The verdicts on one contender, for each of its goals whose reference was measured. A
+    /// contender that failed a round has met no goal.
     pub fn verdicts(&self, entry: &Entry) -> Vec<Verdict> {
         let goals = self.workload.goals.iter();
         let own = goals.filter(|goal| goal.who.contains(&entry.who));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_in_the_middle() {
+    fn the_median_is_the_value_in_the_middle() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_failed_once_has_met_nothing_and_without_a_reference_nothing_is_judged() {
+    fn a_contender_that_failed_meets_no_goal_and_a_goal_without_its_reference_is_not_judged() {
         let mut proxy = entry(Who::Proxy, &[10.0], 1.0);
         proxy.failure = Some("12 of 20 bytes were lost".to_owned());
         let contest = contest(vec![proxy]);

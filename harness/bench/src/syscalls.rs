@@ -20,10 +20,10 @@ use crate::load::upstream;
 use crate::machine::{self, Cpus};
 use crate::measure::{answer_of, listener_for, start};
 
-/// How long the work goes on that is counted.
+/// How long the calls are counted.
 const TIME: Duration = Duration::from_millis(500);
 
-/// What is looked at: one client, one thing at a time.
+/// The work whose calls are counted: one client that does one thing at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     PingPong,
@@ -56,7 +56,7 @@ struct Call {
     failed: f64,
 }
 
-/// Counts for everybody that is installed, and returns a Markdown table.
+/// Counts the calls of all contenders that are installed. Returns a Markdown table.
 pub fn table(cpus: &Cpus) -> Result<String> {
     if find_tool("strace").is_none() {
         bail!("strace is not installed");
@@ -113,7 +113,7 @@ fn short_connection(who: Who, cpus: &Cpus) -> Result<Vec<Call>> {
     counted(server.pid(), || fetch.run(TIME, true))
 }
 
-/// The calls of a server while `work` is done, for one of the units that it returns.
+/// The calls of a server during `work`, divided by the number of units that `work` returns.
 fn counted(server: Pid, work: impl FnOnce() -> Result<u64>) -> Result<Vec<Call>> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let summary = folder.path().join("summary");
@@ -138,18 +138,19 @@ fn counted(server: Pid, work: impl FnOnce() -> Result<u64>) -> Result<Vec<Call>>
     }
     let units = work()? as f64;
     strace.signal(Signal::SIGINT);
-    strace.wait(deadline).context("strace does not end")?;
+    strace.wait(deadline).context("strace did not end")?;
     let summary = fs::read_to_string(&summary).context("strace wrote no summary")?;
     let mut calls = read_summary(&summary);
     for call in &mut calls {
         call.count /= units;
         call.failed /= units;
     }
-    calls.retain(|call| call.count >= 0.05); // those of timers and of attaching
+    calls.retain(|call| call.count >= 0.05); // drops the calls of timers and of attaching
     Ok(calls)
 }
 
-/// Lines such as `52.94  0.018  3  5000  12  recvfrom`; the errors may be missing.
+/// Reads lines such as `52.94  0.018  3  5000  12  recvfrom`. The number of errors, here 12,
+/// may be missing.
 fn read_summary(summary: &str) -> Vec<Call> {
     let call = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

@@ -1,32 +1,32 @@
-//! The workloads as data: what is done to whom, and what the goals are.
+//! The workloads as data: the load, who takes part, and the goals.
 
 use crate::contender::Who::{self, *};
 use crate::load::bulk::Direction;
 
-/// What a measurement brings.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Units of work a second.
+    /// Units of work per second.
     Rate,
     /// User and system time of the server for a unit of work, in seconds.
     Cpu,
-    /// The same while the server has no idle connections.
+    /// The same, while the server has no idle connections.
     CpuAlone,
     /// Resident memory for a connection, in bytes.
     Memory,
-    /// Until the last of a burst of connections was established, in seconds.
+    /// The time until the last connection of a burst was established, in seconds.
     Opening,
     Refused,
     /// Connection attempts that the kernel repeated.
     Retried,
-    /// User and system time in the time of silence, in seconds.
+    /// User and system time during the silence, in seconds.
     IdleCpu,
     /// Datagrams without an answer.
     Lost,
-    /// The share of its CPU that the load has used.
+    /// The share of its own CPU that the load used.
     LoadCpu,
-    /// The share of the time in which the server or the load waited for a CPU that
-    /// somebody else used: how much the machine has disturbed.
+    /// The share of the time in which the server or the load waited for a CPU that other
+    /// programs used: how much the machine disturbed the measurement.
     Queued,
 }
 
@@ -52,7 +52,7 @@ impl Metric {
     }
 }
 
-/// What is counted.
+/// The units of work that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Message,
@@ -92,7 +92,7 @@ pub enum Load {
         at_once: usize,
         bytes: usize,
     },
-    /// Proxied connections that have each had an answer.
+    /// Proxied connections that have each received an answer.
     Memory {
         connections: usize,
     },
@@ -106,7 +106,7 @@ pub enum Load {
 }
 
 impl Load {
-    /// Connections that are used.
+    /// The number of connections that are in use.
     pub fn connections(self) -> usize {
         match self {
             Load::PingPong { clients, .. } => clients,
@@ -128,19 +128,19 @@ impl Load {
     }
 }
 
-/// With what a figure is compared.
+/// What a figure is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Against {
     One(Who),
-    /// The best of those peers that are installed, in this metric.
+    /// The peer that is best in this metric, of those that are installed.
     BestPeer,
-    /// The contender's own figure of another kind.
+    /// The contender's own figure in another metric.
     Own(Metric),
     /// A fixed figure, in the metric's unit.
     Figure,
 }
 
-/// At least (throughput) or at most (everything else) `factor` times the reference.
+/// A goal is at least (for throughput) or at most (for all else) `factor` times the reference.
 #[derive(Clone, Copy, Debug)]
 pub struct Goal {
     pub who: &'static [Who],
@@ -155,7 +155,7 @@ pub struct Workload {
     pub title: &'static str,
     pub load: Load,
     pub who: &'static [Who],
-    /// Whom all are compared with.
+    /// What all contenders are compared with.
     pub reference: Against,
     pub goals: &'static [Goal],
 }
@@ -216,7 +216,7 @@ pub fn more_connections() -> Vec<Workload> {
     [1, 2, 4, 8, 16, 32, 64].map(with).into()
 }
 
-/// One row for each; W4 has four.
+/// One row for each workload; W4 has four.
 pub const WORKLOADS: &[Workload] = &[
     Workload {
         id: "W1",

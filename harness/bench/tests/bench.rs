@@ -1,4 +1,4 @@
-//! The benchmark itself: it runs, it ends, and it notices what is lost.
+//! The benchmark itself: it runs, it ends, and it notices lost or wrong bytes.
 #![allow(clippy::unwrap_used)] // a test
 
 use std::io::{Read, Write};
@@ -58,7 +58,7 @@ fn a_smoke_run_against_the_floor_prints_json_and_the_table() {
 }
 
 #[test]
-fn a_signal_ends_it_and_what_it_has_started() {
+fn a_signal_ends_the_run_and_its_servers() {
     let bench = bench(&["--only", "W1", "--contenders", "floor", "--seconds", "600"]);
     let deadline = in_a_minute();
     let this = Pid::from_raw(bench.pid() as i32);
@@ -90,10 +90,10 @@ fn workloads_and_contenders_that_do_not_exist_are_refused() {
     }
 }
 
-/// Gets the number of bytes before, and the next ones.
+/// Gets the number of bytes that came before, and the next bytes.
 type Spoil = fn(usize, Vec<u8>) -> Vec<u8>;
 
-/// A proxy whose `spoil` may change what goes through: a thread for each direction.
+/// A proxy with a thread for each direction. `spoil` may change what goes through.
 fn proxy(upstream: SocketAddr, spoil: Spoil) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -117,7 +117,7 @@ fn copy(mut from: TcpStream, mut to: TcpStream, spoil: Spoil) {
             return;
         }
     }
-    let _ = to.shutdown(Shutdown::Write); // it may be gone
+    let _ = to.shutdown(Shutdown::Write); // it may have closed already
 }
 
 fn nothing(_before: usize, bytes: Vec<u8>) -> Vec<u8> {
@@ -132,7 +132,7 @@ fn lose_the_first(before: usize, mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 fn change_one(_before: usize, mut bytes: Vec<u8>) -> Vec<u8> {
-    bytes[0] = bytes[0].wrapping_add(1); // twice on the way there and back
+    bytes[0] = bytes[0].wrapping_add(1); // an echo passes here twice, on its way there and back
     bytes
 }
 
@@ -147,7 +147,7 @@ fn bulk_through(spoil: Spoil, verify: bool) -> Result<u64, String> {
 }
 
 #[test]
-fn bulk_is_counted_to_the_last_byte_and_compared() {
+fn lost_and_wrong_bytes_of_a_stream_are_noticed() {
     assert!(bulk_through(nothing, true).unwrap() > 0);
     assert!(bulk_through(nothing, false).unwrap() > 0);
     let lost = bulk_through(lose_the_first, false).unwrap_err();
@@ -157,7 +157,7 @@ fn bulk_is_counted_to_the_last_byte_and_compared() {
 }
 
 #[test]
-fn answers_are_compared() {
+fn a_wrong_answer_is_noticed() {
     let ask = |spoil: Spoil, kind| {
         let listener = upstream().unwrap();
         let proxy = proxy(listener.local_addr().unwrap(), spoil);
@@ -176,7 +176,7 @@ fn answers_are_compared() {
 }
 
 #[test]
-fn short_connections_must_bring_all() {
+fn an_answer_that_is_cut_short_is_noticed() {
     let fetch = |spoil: Spoil| {
         let listener = upstream().unwrap();
         let fetch = Fetch {

@@ -19,74 +19,80 @@ use crate::order::Limits;
     override_usage = "cargo grade --stage STAGE [OPTIONS] -- PROGRAM [ARGUMENT]...\n       \
                       cargo grade --all FOLDER [--stage STAGE] [OPTIONS]\n       \
                       cargo grade --stage STAGE --list",
-    after_help = "Exit status: 0 when all core checks have passed (with --only: all that it \
-                  names), 1 when some have failed, 2 for a wrong command line, 3 when the grader \
-                  itself has failed.\n\nThe book tells more: docs/src/instructors/grading.md"
+    after_help = "Exit status: 0 when all core checks passed (with --only: all selected \
+                  checks), 1 when some failed, 2 for a wrong command line, 3 when the grader \
+                  itself failed, 130 when it was interrupted.\n\nMore in the book: \
+                  docs/src/instructors/grading.md"
 )]
 pub struct Arguments {
-    /// The stage whose checks are run: 1 to 5, or phase1
+    /// The stage whose checks to run: 1 to 5, or phase1
     #[arg(long, value_name = "STAGE")]
     pub stage: Option<Stage>,
 
-    /// Grade each sub-folder of this one: one for each student
+    /// Grade each sub-folder of this folder: one for each student
     #[arg(long, value_name = "FOLDER", conflicts_with = "program")]
     pub all: Option<PathBuf>,
 
-    /// Show the checks, their tiers and points, and run nothing
+    /// List the checks with their tiers and points, and run none of them
     #[arg(long)]
     pub list: bool,
 
-    /// Run the check with this id, or those with this in their id; may be repeated
+    /// Run only the check with this id, or all checks whose id contains this text; may be
+    /// repeated
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub only: Vec<String>,
 
-    /// Run the checks of one tier: what the course asks, or what a real server must withstand
+    /// Run only one tier. Core: what the course asks for; robust: what a real program must
+    /// withstand
     #[arg(long)]
     pub tier: Option<TierName>,
 
-    /// How many checks run at once, each in a network of its own [default: one a CPU]
+    /// How many checks to run at the same time, each in its own network [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 
-    /// Go on where an earlier run with --all has stopped: skip what is done
+    /// Continue an interrupted run: skip the checks that already have a result
     #[arg(long)]
     pub resume: bool,
 
-    /// Where results are kept as they come [default: with --all, FOLDER/grade-results.jsonl]
+    /// Save each result to this file as soon as it is known [default: with --all,
+    /// FOLDER/grade-results.jsonl]
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
 
-    /// Run the program in a copy of this folder, a fresh one for each check
+    /// Run the program in a copy of this folder; each check gets a fresh copy
     #[arg(long, value_name = "FOLDER", conflicts_with = "all")]
     pub folder: Option<PathBuf>,
 
-    /// The program takes the options of this workspace's own and logs its address: run the
-    /// checks that need them as well
+    /// The program takes the same options as this workspace's own and logs its address as
+    /// they do: also run the checks that need this
     #[arg(long)]
     pub workspace_options: bool,
 
-    /// Print the results as JSON; the table then goes to stderr
+    /// Print the results as JSON on stdout; the table then goes to stderr
     #[arg(long)]
     pub json: bool,
 
-    /// Write the results for a JUnit reader
+    /// Write the results to this file as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
 
-    /// Write results.json as Gradescope reads it, after every check
+    /// Write the results.json of a Gradescope autograder to this file, again after each check
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub gradescope: Option<PathBuf>,
 
-    /// Append a summary in Markdown, as for $GITHUB_STEP_SUMMARY
+    /// Append a summary in Markdown to this file, for example to $GITHUB_STEP_SUMMARY
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
-    /// Append GitHub Classroom's `result=`, as for $GITHUB_OUTPUT
+    /// Append the `result=` line of GitHub Classroom to this file, for example to
+    /// $GITHUB_OUTPUT
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub classroom: Option<PathBuf>,
 
-    /// The program and its arguments. {port}, {port1} to {port4} and {upstream} are
-    /// replaced; without them the course's ports are used: 8080, 8001 to 8004, 3000
+    /// The program and its arguments. {port}, {port1} to {port4} and {upstream} are replaced
+    /// by port numbers. A program without them must use the course's ports: 8080 (phase1:
+    /// 8001 to 8004), and 3000 for the upstream
     #[arg(last = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
 

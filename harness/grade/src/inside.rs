@@ -1,4 +1,4 @@
-//! What a process does that was started for one task.
+//! The work of a process that was started for one task: a build, or a check.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 
 use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
 
-/// So much of a long text is kept, in bytes: the beginning and the end.
+/// How many bytes of a long text are kept: half from its beginning, half from its end.
 const KEPT: usize = 30_000;
 
 pub fn carry_out(order: &Order) -> Answer {
@@ -51,7 +51,7 @@ fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdi
         Some(status) if status.success() => Answer::Done,
         Some(status) => Answer::BuildFailed(shorten(&format!("`{command}`:\n{said}({status})"))),
         None => {
-            let text = format!("`{command}`:\n{said}(not done after {seconds} s)");
+            let text = format!("`{command}`:\n{said}(still running after {seconds} s)");
             Answer::BuildFailed(shorten(&text))
         }
     })
@@ -82,7 +82,7 @@ fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
 }
 
 fn limits(allowed: &Allowed) -> Vec<(Resource, u64, u64)> {
-    // At the soft limit a process gets SIGXCPU, which says what happened.
+    // At the soft limit the kernel sends SIGXCPU, so the exit status names the reason.
     let cpu = (Resource::RLIMIT_CPU, allowed.cpu_time, allowed.cpu_time + 1);
     let processes = tasks_of_this_user() + allowed.processes;
     let both = |resource, limit| (resource, limit, limit);

@@ -1,13 +1,13 @@
-//! A process for one task, and the walls around it. It is this program, started again:
-//! a process that may make a user namespace has one thread only (`unshare(2)`).
+//! A process for one task, and the walls around it. It is this program, started again,
+//! because only a process with a single thread may create a user namespace (`unshare(2)`).
 //!
-//! With namespaces there are two processes: the first of a process table of its own
-//! (`pid_namespaces(7)`), which has a loopback interface for itself, sees the machine's
-//! files without being able to write them, and works in a folder that is in memory only;
-//! and its parent. When the first ends, the kernel ends everything that it started.
+//! With namespaces there are two processes, a parent and its child. The child is the first
+//! process in its own process table (`pid_namespaces(7)`). It has its own loopback
+//! interface, can read the machine's files but not write them, and works in a folder that
+//! is in memory only. When the child ends, the kernel ends everything that it started.
 //!
-//! Without them the parent adopts what its child leaves behind (`PR_SET_CHILD_SUBREAPER`)
-//! and ends it.
+//! Without namespaces the parent adopts the processes that its child leaves behind
+//! (`PR_SET_CHILD_SUBREAPER`), and ends them.
 
 use std::ffi::CString;
 use std::fs;
@@ -35,10 +35,10 @@ use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Order, Task};
 use crate::orphans::end_descendants;
 
-/// The first word of the command line of such a process.
+/// The first argument of such a process.
 pub const WORKER: &str = "inside";
 
-/// What a program may keep in its working folder, in memory.
+/// Mount options of the working folder, which is in memory: its size, and who may enter.
 const ROOM: &str = "size=1g,mode=0700";
 
 /// Reads an order, carries it out, prints the answer.
@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
             Err(error) if order.isolated => Answer::NotIsolated(format!("{error:#}")),
             Err(error) => Answer::Trouble(format!("{error:#}")),
         },
-        Err(error) => Answer::Trouble(format!("an order that nobody understands: {error:#}")),
+        Err(error) => Answer::Trouble(format!("cannot read the order: {error:#}")),
     };
     match serde_json::to_string(&answer) {
         Ok(answer) => println!("{answer}"),
@@ -64,10 +64,11 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The answer in the child, `None` in the parent, once everything has ended.
+/// Returns the answer in the child; in the parent `None`, when everything has ended.
 fn follow(order: &Order) -> Result<Option<Answer>> {
     tie_to_parent()?;
-    // Ctrl-C is the grader's to handle, and CPU time is shared between sessions.
+    // In a session of its own: Ctrl-C reaches the grader only, and the kernel divides CPU time
+    // fairly between sessions (sched(7), autogroups).
     try_to("setsid", setsid())?;
     let is_child = match order.isolated {
         true => enter_namespaces(order)?,
@@ -76,12 +77,12 @@ fn follow(order: &Order) -> Result<Option<Answer>> {
     Ok(is_child.then(|| inside::carry_out(order)))
 }
 
-/// Errors in the system's words: `unshare: Operation not permitted`.
+/// Puts an error in the system's words: `unshare: Operation not permitted`.
 fn try_to<T>(what: &str, result: nix::Result<T>) -> Result<T> {
     result.map_err(|errno| anyhow!("{what}: {}", errno.desc()))
 }
 
-/// This process ends with the one that started it.
+/// Makes the kernel end this process when the one that started it ends.
 fn tie_to_parent() -> Result<()> {
     let parent = getppid();
     try_to("PR_SET_PDEATHSIG", prctl::set_pdeathsig(Signal::SIGKILL))?;
@@ -99,7 +100,7 @@ fn enter_namespaces(order: &Order) -> Result<bool> {
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC;
     try_to("unshare", unshare(own))?;
-    // The same user as outside, and no other: not even in here is anybody root.
+    // Inside there is one user, the same as outside: no process is root, not even in here.
     let inside = |id| if id == 0 { NOBODY } else { id };
     write_map("setgroups", "deny")?;
     write_map("uid_map", &format!("{} {user} 1", inside(user)))?;
@@ -110,7 +111,7 @@ fn enter_namespaces(order: &Order) -> Result<bool> {
     }
     try_to("PR_SET_PDEATHSIG", prctl::set_pdeathsig(Signal::SIGKILL))?;
     build_walls(order)?;
-    // A program under test is of the same user: it may not look into this process.
+    // The program under test runs as the same user: it must not be able to inspect this process.
     try_to("PR_SET_DUMPABLE", prctl::set_dumpable(false))?;
     Ok(true)
 }
@@ -119,7 +120,7 @@ fn write_map(name: &str, text: &str) -> Result<()> {
     fs::write(format!("/proc/self/{name}"), text).with_context(|| format!("write {name}"))
 }
 
-/// The view of the first process in the namespaces.
+/// Sets up what the first process in the namespaces can see, reach and write.
 fn build_walls(order: &Order) -> Result<()> {
     const NONE: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -148,7 +149,7 @@ fn build_walls(order: &Order) -> Result<()> {
     try_to("enter the temporary folder", chdir(&order.scratch))
 }
 
-/// A process of its own for the task, whose orphans are ours. True in the child.
+/// Forks a process for the task, and adopts its orphans. True in the child.
 fn become_parent_of_orphans(order: &Order) -> Result<bool> {
     try_to("PR_SET_CHILD_SUBREAPER", prctl::set_child_subreaper(true))?;
     if let Some(child) = fork_alone()? {
@@ -163,7 +164,7 @@ fn become_parent_of_orphans(order: &Order) -> Result<bool> {
     Ok(true)
 }
 
-/// Root runs a program as nobody; anybody else is who he is.
+/// A grader that is root runs a program as the user `nobody`. Otherwise the user stays.
 fn become_nobody() -> Result<()> {
     if !can_be_nobody() {
         return Ok(());
@@ -171,15 +172,15 @@ fn become_nobody() -> Result<()> {
     try_to("setgroups", setgroups(&[]))?;
     try_to("setgid", setgid(Gid::from_raw(NOBODY)))?;
     try_to("setuid", setuid(Uid::from_raw(NOBODY)))?;
-    // With another user this process has become one that may not even write its own maps.
+    // After a change of user the kernel does not let a process write its own maps.
     try_to("PR_SET_DUMPABLE", prctl::set_dumpable(true))?;
-    tie_to_parent() // forgotten by setuid
+    tie_to_parent() // setuid has undone it
 }
 
-/// The child's number in the parent.
+/// Returns the child's pid in the parent, `None` in the child.
 fn fork_alone() -> Result<Option<Pid>> {
-    // SAFETY: this process has one thread, so that the child's memory is whole: no other
-    // thread can have been in the middle of something.
+    // SAFETY: this process has one thread, so no other thread can be in the middle of a
+    // change when the child's memory is copied.
     #[allow(unsafe_code)]
     match try_to("fork", unsafe { fork() })? {
         ForkResult::Parent { child } => Ok(Some(child)),
@@ -215,7 +216,7 @@ fn bring_loopback_up() -> Result<()> {
     try_to("SIOCSIFFLAGS", Errno::result(result)).map(drop)
 }
 
-/// Whether files can be written in `place` and all mounts below it (`mount_setattr(2)`).
+/// Sets whether files can be written in `place` and all mounts below it (`mount_setattr(2)`).
 fn set_writable(place: &Path, writable: bool) -> Result<()> {
     let place = CString::new(place.as_os_str().as_encoded_bytes())?;
     let (set, clear) = match writable {
@@ -228,8 +229,8 @@ fn set_writable(place: &Path, writable: bool) -> Result<()> {
         propagation: 0,
         userns_fd: 0,
     };
-    // SAFETY: the kernel reads a path that ends in a NUL and a structure of the size that
-    // it is told; both live longer than the call. Neither nix nor libc has a function.
+    // SAFETY: the kernel reads a path that ends in a NUL and a structure of the given
+    // size; both live longer than the call. Neither nix nor libc has a function.
     #[allow(unsafe_code)]
     let result = unsafe {
         libc::syscall(

@@ -4,25 +4,25 @@
 //!
 //! | module         | what it is for                                                      |
 //! |----------------|---------------------------------------------------------------------|
-//! | [`queue`]      | the work, side by side, until somebody interrupts it                |
-//! | [`work`]       | a submission in the works: its copy, its build, its results         |
+//! | [`queue`]      | the work, side by side; what interrupts it                          |
+//! | [`work`]       | a submission while it is graded: its copy, its build, its results   |
 //! | [`workplace`]  | the temporary folder, and the processes that are started in it      |
-//! | [`launcher`]   | such a process: its namespaces, its user, the end of all it started |
-//! | [`inside`]     | what it does there: builds a submission, runs a check               |
-//! | [`orphans`]    | what a program leaves behind, where there are no namespaces         |
-//! | [`progress`]   | results as they come: the bar, the file, the resumption             |
+//! | [`launcher`]   | such a process: its namespaces, its user, and how it is ended       |
+//! | [`inside`]     | the work of such a process: builds a submission, or runs a check    |
+//! | [`orphans`]    | the processes that a program leaves behind, without namespaces      |
+//! | [`progress`]   | the progress bar, and the file of results for `--resume`            |
 //! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms       |
-//! | [`result`]     | what came out, and its points                                       |
-//! | [`selection`]  | which checks: a stage's, a tier's, those asked for by name          |
+//! | [`result`]     | the results of the checks, and their points                         |
+//! | [`selection`]  | which checks to run: by stage, by tier, by name                     |
 //! | [`submission`] | what is graded: one program, or a folder with one for each student  |
 //! | [`arguments`]  | the command line                                                    |
 //! | [`ports`]      | the ports of a program                                              |
-//! | [`order`]      | what a process of its own is asked to do, and what it answers       |
+//! | [`order`]      | the task that a process is given, and its answer                    |
 //! | [`nobody`]     | the user that programs run as where root grades                     |
 //!
-//! A program under test is not trusted. Each check runs in a process of its own, which
-//! has a network, a process table and a view of the files for itself, and everything in
-//! there ends with it. Only what that process prints at its end counts.
+//! The program under test is not trusted. Each check runs in a process of its own, with its
+//! own network, its own process table and its own view of the files. Everything that was
+//! started in there ends with that process. Only what it prints at its end counts.
 
 pub mod arguments;
 mod inside;
@@ -54,11 +54,11 @@ use selection::Selection;
 use submission::Submission;
 use workplace::Workplace;
 
-/// The command line is wrong, or what it names is not there.
+/// The command line is wrong, or something that it names does not exist.
 const USAGE: u8 = 2;
 /// The grader itself, or the machine, has failed.
 const GRADER: u8 = 3;
-/// As a shell says that a program was ended by SIGINT.
+/// What a shell reports for a program that SIGINT has ended.
 const INTERRUPTED: u8 = 130;
 
 /// The whole of `cargo grade`.
@@ -73,20 +73,20 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     grade(arguments, &selection, submissions).unwrap_or_else(|error| fail(GRADER, &error))
 }
 
-/// What is to be run, and against what: everything that can be wrong with a command
-/// line is found here.
+/// The checks to run, and the programs to run them on. Every mistake in a command line
+/// is found here.
 fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
     let selection = Selection::new(arguments)?;
     if arguments.list {
         ensure!(
             arguments.stage.is_some(),
-            "--list needs a stage: --stage 4 (1 to 5, or phase1)"
+            "--list needs a stage, for example --stage 4 (1 to 5, or phase1)"
         );
         return Ok((selection, Vec::new()));
     }
     ensure!(
         !arguments.resume || arguments.results_file().is_some(),
-        "--resume goes on with a run of --all FOLDER, or of --results FILE"
+        "--resume needs saved results: use --all FOLDER or --results FILE"
     );
     let submissions = match &arguments.all {
         Some(folder) => submission::find_all(folder, arguments)?,
@@ -98,10 +98,10 @@ fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
 fn one_stage(arguments: &Arguments) -> Result<Stage> {
     match arguments.stage {
         _ if arguments.program.is_empty() => {
-            bail!("no program to grade: cargo grade --stage 4 -- ./tcp_server")
+            bail!("no program given; try `cargo grade --stage 4 -- ./tcp_server` or --help")
         }
         Some(stage) => Ok(stage),
-        None => bail!("whose checks? Say the stage: --stage 4 (1 to 5, or phase1)"),
+        None => bail!("no stage given; choose one, for example --stage 4 (1 to 5, or phase1)"),
     }
 }
 
@@ -141,7 +141,7 @@ fn grade(
     Ok(status(&all, selection))
 }
 
-/// 0: all that counts has passed. What was asked for by name counts, else tier `core`.
+/// 0 when all checks that count have passed: those that `--only` selects, or else tier `core`.
 fn status(all: &[Graded], selection: &Selection) -> ExitCode {
     let by_name = selection.is_by_name();
     let results = || all.iter().flat_map(|graded| &graded.checks);

@@ -4,11 +4,11 @@ use std::fs;
 
 use nix::unistd::geteuid;
 
-/// The user that a program runs as when root grades it: `nobody` nearly everywhere.
+/// The user that a program runs as when root grades it: `nobody` on nearly every system.
 pub const NOBODY: u32 = 65_534;
 
-/// Whether programs run as somebody else than this grader: where it is root, and not the
-/// only user of a namespace (`user_namespaces(7)`).
+/// Whether programs run as another user than this grader. They do when it is root, unless
+/// root is the only user of its namespace (`user_namespaces(7)`).
 pub fn can_be_nobody() -> bool {
     let has_nobody = |map: &str| {
         let text = fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What a process of its own is asked to do (on its stdin), and what it answers (on its
-//! stdout): JSON.
+//! The order that a process gets on its stdin, and the answer that it prints on its stdout,
+//! both as JSON.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
 pub struct Order {
-    /// In namespaces of its own; else with the machine's network and processes around it.
+    /// Whether to run in new namespaces. If not, the task shares the machine's network and
+    /// processes.
     pub isolated: bool,
-    /// A folder to work in, for this order alone.
+    /// A folder to work in, used only for this order.
     pub scratch: PathBuf,
     pub allowed: Allowed,
     pub task: Task,
@@ -21,23 +22,23 @@ pub struct Order {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// How long a program may keep a check waiting for one answer
+    /// How long a check waits for each answer of the program
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub patience: u64,
 
-    /// CPU time of a process
+    /// CPU time that one process may use
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub cpu_time: u64,
 
-    /// Processes and threads of a program
+    /// How many processes and threads the program may have
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     pub processes: u64,
 
-    /// The longest file that a program may write
+    /// The largest file that the program may write
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub file_size: u64,
 
-    /// Address space of a process [default: unlimited]
+    /// Address space that one process may use [default: unlimited]
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
 
@@ -70,9 +71,9 @@ impl Allowed {
 
 #[derive(Serialize, Deserialize)]
 pub enum Task {
-    /// Nothing: to see whether namespaces can be had.
+    /// Does nothing: the answer shows whether namespaces are available.
     Probe,
-    /// A shell command in this folder, which it may write to, within so many seconds.
+    /// Runs a shell command in this folder, which it may write to, for at most `seconds`.
     Build {
         folder: PathBuf,
         command: String,
@@ -87,20 +88,20 @@ pub enum Task {
 /// A program to be graded.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Subject {
-    /// Its words; one with a `/` in it that is not absolute is in the folder.
+    /// Its command line. A relative path with a `/` starts in the folder below.
     pub command: Vec<OsString>,
-    /// Each run has a copy of this folder as its working directory, else an empty one.
+    /// Each run gets a copy of this folder as its working directory; without it, an empty one.
     pub folder: Option<PathBuf>,
     /// It takes the options of this workspace's programs.
     pub workspace_options: bool,
     /// The stage's other programs.
     pub companions: Vec<(String, Vec<OsString>)>,
-    /// Its ports, where they are not the course's.
+    /// The ports that it listens on, and the port of its upstream.
     pub ports: Option<(Vec<u16>, u16)>,
 }
 
 impl Subject {
-    /// As the checks know it, without any limits.
+    /// The program as the checks see it, without limits.
     pub fn program(&self) -> Program {
         let ports = match self.workspace_options {
             true => Ports::Announced,
@@ -122,13 +123,13 @@ impl Subject {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// Namespaces cannot be had, for this reason.
+    /// Namespaces are not available, for this reason.
     NotIsolated(String),
     Done,
-    /// The words of the compiler.
+    /// The output of the build.
     BuildFailed(String),
     Passed,
-    /// What the check needs and is not here.
+    /// What the check needs and does not find.
     Skipped(String),
     Failed(Failed),
     /// The grader itself has failed.
@@ -139,9 +140,9 @@ pub enum Answer {
 pub struct Failed {
     /// `no answer in time`
     pub outcome: String,
-    /// The program crashed, or ended when it should not.
+    /// The program crashed, or ended when it should not have.
     pub crashed: bool,
-    /// What happened, in a line.
+    /// What happened, in one line.
     pub what: String,
     /// The whole explanation.
     pub text: String,

@@ -1,4 +1,4 @@
-//! What a program leaves behind when there is no process table to end with it.
+//! Ends the processes that a program leaves behind, where namespaces are not available.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,8 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Ends all that this process has started and adopted, also what has left its process
-/// group and its session. First they are stopped: who is stopped starts nobody.
+/// Kills all processes that this one has started or adopted, also those that have left its
+/// process group or its session. They are stopped first, because a stopped process cannot
+/// start another one.
 pub fn end_descendants() -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -29,31 +30,31 @@ pub fn end_descendants() -> Result<()> {
             stopped.extend(found);
         }
         send(&stopped, Signal::SIGKILL);
-        // Once its parent is dead, one of them is our child.
+        // A process whose parent is dead has become our child.
         match bury_the_dead() {
             Err(Errno::ECHILD) => return Ok(()),
             _ => thread::sleep(LOOK),
         }
         ensure!(
             Instant::now() < deadline,
-            "processes of the program do not end: {stopped:?}"
+            "some processes of the program did not end: {stopped:?}"
         );
     }
 }
 
 fn send(processes: &[Pid], signal: Signal) {
     for &process in processes {
-        let _ = kill(process, signal); // gone already: fine
+        let _ = kill(process, signal); // it may have ended already
     }
 }
 
-/// ECHILD when there is no child any more, dead or alive.
+/// Collects the exit statuses of dead children. ECHILD when no child is left, dead or alive.
 fn bury_the_dead() -> nix::Result<()> {
     while waitpid(None, Some(WaitPidFlag::WNOHANG))? != WaitStatus::StillAlive {}
     Ok(())
 }
 
-/// All processes below this one (`proc(5)`, /proc/pid/stat).
+/// All descendants of a process (`proc(5)`, /proc/pid/stat).
 pub fn descendants(top: Pid) -> Vec<Pid> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! The ports of a program: the course's, unless its command line has a place for others.
+//! The ports of a program: the course's, unless its command line has placeholders.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -9,8 +9,8 @@ use harness::stage::Stage;
 
 use crate::order::Subject;
 
-/// Decides on the ports and writes them into the program's command line. In a network of
-/// its own every port is free; in the machine's, one may be taken.
+/// Chooses the ports and writes them into the program's command line. In a network of its
+/// own every port is free; in the machine's network another program may have one.
 pub fn choose(subject: &mut Subject, stage: Stage, isolated: bool) -> Result<()> {
     if subject.workspace_options {
         return Ok(());
@@ -48,9 +48,10 @@ fn fill_in(word: &OsString, ports: &FixedPorts) -> OsString {
 
 fn take_free_ones(ports: &mut FixedPorts) -> Result<()> {
     let clients = ports.listeners.contains(&ports.upstream);
-    let mut held = Vec::new(); // so that none comes twice
+    let mut held = Vec::new(); // so that no port is chosen twice
     let mut free = || -> Result<u16> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
         let port = listener.local_addr()?.port();
         held.push(listener);
         Ok(port)
@@ -62,7 +63,8 @@ fn take_free_ones(ports: &mut FixedPorts) -> Result<()> {
     Ok(())
 }
 
-/// The program would end at once, and the checks would talk to somebody else.
+/// Fails when a port is taken. The program could not listen on it, and the checks would talk
+/// to another program.
 fn expect_free(ports: &FixedPorts, stage: Stage) -> Result<()> {
     for &port in ports.listeners.iter().chain([&ports.upstream]) {
         let address = (Ipv4Addr::LOCALHOST, port);
@@ -72,8 +74,9 @@ fn expect_free(ports: &FixedPorts, stage: Stage) -> Result<()> {
         };
         if let Err(error) = taken {
             bail!(
-                "port {port} cannot be used: {error}; `ss -lntup` shows who has it. End that \
-                 program, or let the graded one take its port: -- ./server --port {{port}}"
+                "port {port} cannot be used: {error}; `ss -lntup` shows which program has it. \
+                 End that program, or give the graded one another port: \
+                 -- ./server --port {{port}}"
             );
         }
     }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_filled_in_where_there_is_a_place_for_them() {
+    fn placeholders_are_replaced_by_ports() {
         let ports = FixedPorts::of_the_course(Stage::Phase1);
         let filled = |word: &str| fill_in(&word.into(), &ports).into_string().unwrap();
         assert_eq!(filled("--listen={port1}=echo"), "--listen=8001=echo");
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_named() {
+    fn the_error_names_the_port_that_is_taken() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let ports = FixedPorts {

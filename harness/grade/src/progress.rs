@@ -1,5 +1,5 @@
-//! Results as they come: the bar on the terminal, and the file from which a run that
-//! was interrupted goes on.
+//! What happens to each new result: the progress bar on the terminal, and the file from
+//! which an interrupted run continues.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -34,7 +34,7 @@ struct Line {
 struct Key {
     submission: String,
     stage: String,
-    /// Of the student's files, so that a changed submission is graded again.
+    /// A hash of the student's files, so that a changed submission is graded again.
     fingerprint: String,
     #[serde(skip)]
     check: String,
@@ -52,7 +52,7 @@ impl Key {
 }
 
 impl Progress {
-    /// Without `resume` the file begins anew.
+    /// Without `resume` the file starts empty.
     pub fn open(path: Option<&Path>, resume: bool) -> Result<Self> {
         let mut done = HashMap::new();
         let file = match path {
@@ -102,11 +102,11 @@ impl Progress {
         text.push(b'\n');
         let mut file = lock(file);
         if let Err(error) = file.write_all(&text) {
-            eprintln!("grade: cannot keep a result: {error}");
+            eprintln!("grade: cannot save a result: {error}");
         }
     }
 
-    // --- the bar; only where stderr is a terminal ---
+    // --- the progress bar, shown only when stderr is a terminal ---
 
     pub fn begin(&self, count: usize, verb: &str) {
         let style =
@@ -134,7 +134,7 @@ impl Progress {
     }
 }
 
-/// A last line that was cut off is no result.
+/// Leaves out lines that are not complete, such as the last line of a killed run.
 fn read(text: &str) -> HashMap<Key, CheckResult> {
     let lines = text
         .lines()

@@ -1,4 +1,4 @@
-//! The work: submissions are built, then checked, some of them side by side.
+//! The work: submissions are built and then checked, several at the same time.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ impl Queue<'_> {
         side_by_side(self.jobs(), &tasks, |&(work, check)| {
             let result = work.check(check, self.workplace);
             if is_interrupted() {
-                return; // it may have failed for that
+                return; // the interrupt may be why it failed
             }
             work.record(check, result, progress);
             self.reports.after_each_check(|| work.graded());
@@ -70,7 +70,7 @@ impl Queue<'_> {
         progress.end();
     }
 
-    /// Without networks of their own, two programs with the same port cannot run at once.
+    /// Without networks of their own, programs with the same port must run one after the other.
     fn jobs(&self) -> usize {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         match self.workplace.is_isolated() {
@@ -80,20 +80,20 @@ impl Queue<'_> {
     }
 }
 
-/// What a reader of an interrupted run can count on.
+/// What an interrupted run has saved, for its last message.
 pub fn what_is_kept(arguments: &Arguments) -> String {
     let kept = |file: PathBuf| {
         format!(
-            "what is done is in {}; --resume goes on from there",
+            "the results so far are in {}; --resume continues from there",
             file.display()
         )
     };
     arguments
         .results_file()
-        .map_or("nothing is left behind".to_owned(), kept)
+        .map_or("these results are not complete".to_owned(), kept)
 }
 
-/// Does each task, so many at once, in their order, until somebody interrupts.
+/// Does the tasks in their order, at most `jobs` at a time, until an interrupt.
 fn side_by_side<T: Sync>(jobs: usize, tasks: &[T], work: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let take = || {

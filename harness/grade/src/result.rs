@@ -1,4 +1,4 @@
-//! What came out, and its points.
+//! The results of the checks, and their points.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ pub struct Graded {
     /// The student, or the program when there is only one.
     pub name: String,
     pub stage: Stage,
-    /// Why it could not be built, in the compiler's words.
+    /// Why it could not be built: the output of the build.
     pub build_failure: Option<String>,
     pub checks: Vec<CheckResult>,
-    /// How many more checks there would have been, had nobody interrupted.
+    /// How many checks were not run because of an interrupt.
     pub not_done: usize,
 }
 
@@ -32,7 +32,7 @@ pub struct CheckResult {
     pub points: u32,
     /// `no answer in time`
     pub outcome: Option<String>,
-    /// What happened, in a line; what is missing when it was skipped.
+    /// What happened, in one line. For a skipped check: what it needs.
     pub what: Option<String>,
     /// The whole explanation.
     pub text: Option<String>,
@@ -44,16 +44,16 @@ pub struct CheckResult {
 pub enum Status {
     Passed,
     Failed,
-    /// The program crashed, or ended when it should not.
+    /// The program crashed, or ended when it should not have.
     Crashed,
     BuildFailed,
-    /// Something that it needs is not here: it counts for nothing.
+    /// Something that the check needs is missing: it does not count.
     Skipped,
-    /// The grader's fault, or the machine's.
+    /// The grader or the machine is at fault.
     NotCarriedOut,
 }
 
-/// Points reached, and how many there were.
+/// The points reached, and the points possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Score {
     pub score: u32,
@@ -128,7 +128,7 @@ impl CheckResult {
         }
     }
 
-    /// The compiler's words, when that is why.
+    /// The output of the build, if that is what failed.
     pub fn build_failure(&self) -> Option<String> {
         self.text
             .clone()

@@ -1,4 +1,4 @@
-//! Which checks are run.
+//! Which checks to run.
 
 use anyhow::{Result, bail};
 use harness::check::{Check, Tier};
@@ -34,13 +34,13 @@ impl Selection {
                 let whose = arguments
                     .stage
                     .map_or(String::new(), |stage| format!(" of {stage}"));
-                bail!("no check{whose} has `{wanted}` in its id; --list shows them all");
+                bail!("no check{whose} has `{wanted}` in its id; --list shows all ids");
             }
         }
         Ok(selection)
     }
 
-    /// The checks of a stage that are to be run: tier `core` first.
+    /// The selected checks of a stage, tier `core` first.
     pub fn of(&self, stage: Stage) -> impl Iterator<Item = &'static Check> + '_ {
         let tiers = [Tier::Core, Tier::Robust];
         let of_tier = move |tier| checks::of(stage).filter(move |check| check.tier == tier);
@@ -51,7 +51,7 @@ impl Selection {
     }
 
     fn includes(&self, check: &Check) -> bool {
-        // An id in full means that check alone, not those that begin with it.
+        // A complete id selects that check alone, not others that contain it.
         let exact = |only: &String| checks::find(only).is_some();
         let asked_for = |only: &String| match exact(only) {
             true => check.id() == *only,
@@ -65,7 +65,7 @@ impl Selection {
         self.stage
     }
 
-    /// Whether checks were asked for one by one.
+    /// Whether `--only` selected the checks.
     pub fn is_by_name(&self) -> bool {
         !self.only.is_empty()
     }

@@ -21,9 +21,9 @@ use crate::order::Subject;
 pub struct Submission {
     pub name: String,
     pub stage: Stage,
-    /// The student's folder, which is never touched.
+    /// The student's folder, which is only read.
     pub source: Option<PathBuf>,
-    /// A shell command that makes the program, in a copy of the folder.
+    /// A shell command that builds the program, in a copy of the folder.
     pub build: Option<String>,
     /// The program, or why there is none.
     pub subject: Result<Subject, String>,
@@ -59,12 +59,12 @@ fn course_names(stage: Stage) -> &'static [&'static str] {
     }
 }
 
-/// The program that stands on the command line.
+/// The program that is given on the command line.
 pub fn of_command(stage: Stage, arguments: &Arguments) -> Result<Submission> {
     let mut command = arguments.program.clone();
     command[0] = find_program(&command[0], arguments.folder.as_deref())?;
     for word in &mut command[1..] {
-        // It runs in a folder of its own, where our relative paths lead nowhere.
+        // It runs in another folder, where our relative paths do not work.
         if arguments.folder.is_none() && Path::new(word).exists() {
             *word = std::path::absolute(&word)?.into();
         }
@@ -89,7 +89,7 @@ pub fn of_command(stage: Stage, arguments: &Arguments) -> Result<Submission> {
     })
 }
 
-/// With a `/` a path, else a name to be found on the PATH, as in a shell.
+/// A name with a `/` is a path; another is looked up on the PATH, as in a shell.
 fn find_program(name: &OsStr, folder: Option<&Path>) -> Result<OsString> {
     let shown = name.to_string_lossy();
     if !shown.contains('/') {
@@ -110,7 +110,7 @@ fn find_program(name: &OsStr, folder: Option<&Path>) -> Result<OsString> {
         .with_context(|| format!("no program to grade at {}", path.display()))?;
     ensure!(
         !metadata.is_dir(),
-        "{shown} is a folder, not a program; for a folder of submissions: --all {shown}"
+        "{shown} is a folder, not a program; to grade a folder of submissions: --all {shown}"
     );
     if metadata.permissions().mode() & 0o111 == 0 {
         let hint = match path.extension().and_then(OsStr::to_str) {
@@ -118,9 +118,9 @@ fn find_program(name: &OsStr, folder: Option<&Path>) -> Result<OsString> {
                 "; compile it first: cc -pthread -o {0} {0}.c",
                 shown.trim_end_matches(".c")
             ),
-            _ => format!("; a program can be run: chmod +x {shown}"),
+            _ => format!("; if it is a program: chmod +x {shown}"),
         };
-        bail!("{shown} cannot be run{hint}");
+        bail!("{shown} is not executable{hint}");
     }
     match folder {
         Some(_) => Ok(name.to_owned()),
@@ -128,7 +128,7 @@ fn find_program(name: &OsStr, folder: Option<&Path>) -> Result<OsString> {
     }
 }
 
-/// The first of this name that the one who runs it can get at.
+/// The first program of this name that the user who will run it can reach.
 fn find_on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let in_reach = |folder: &PathBuf| !can_be_nobody() || is_open_to_all(folder);
@@ -139,7 +139,7 @@ fn find_on_path(name: &str) -> Option<PathBuf> {
         .or_else(|| find_tool(name))
 }
 
-/// A submission for each sub-folder, and for each of its stages.
+/// One submission for each stage of each sub-folder.
 pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
     let what = || format!("cannot read the submissions in {}", all.display());
     let mut students = Vec::new();
@@ -174,7 +174,9 @@ fn of_student(name: &str, source: &Path, wanted: Option<Stage>) -> Result<Vec<Su
     let path = source.join("grade.toml");
     if !path.is_file() {
         let stage = wanted.with_context(|| {
-            format!("{name} has no grade.toml that names its stages: say which one, --stage 4")
+            format!(
+                "{name} has no grade.toml that names its stages; choose a stage, for example --stage 4"
+            )
         })?;
         let (build, subject) = by_name(source, stage);
         return Ok(vec![submission(stage, build, subject)]);
@@ -207,7 +209,7 @@ struct ReadRecipe {
 
 fn read_recipe(path: &Path) -> Result<ReadRecipe> {
     let text = fs::read_to_string(path).context("cannot read its grade.toml")?;
-    let recipe: Recipe = toml::from_str(&text).context("its grade.toml is not right")?;
+    let recipe: Recipe = toml::from_str(&text).context("its grade.toml has an error")?;
     let stages = recipe.stage.into_iter().map(|(name, program)| {
         let stage = name.parse().map_err(anyhow::Error::msg);
         Ok((
@@ -239,7 +241,7 @@ fn subject(program: &StageRecipe) -> Result<Subject, String> {
     })
 }
 
-/// An executable under the course's name, or a source from which to make it.
+/// An executable with a name from the course, or the C file to build it from.
 fn by_name(source: &Path, stage: Stage) -> (Option<String>, Result<Subject, String>) {
     let run = |name: &str| Subject {
         command: vec![format!("./{name}").into()],
@@ -255,11 +257,11 @@ fn by_name(source: &Path, stage: Stage) -> (Option<String>, Result<Subject, Stri
             return (None, Ok(run(name)));
         }
     }
-    let names = course_names(stage).join("`, `");
+    let names = course_names(stage).join("` or `");
     (
         None,
         Err(format!(
-            "it has no grade.toml, and no `{names}`, with or without `.c`"
+            "it has no grade.toml, and no file `{names}` (with or without `.c`)"
         )),
     )
 }

@@ -1,4 +1,4 @@
-//! A submission in the works: its copy, its ports, its build, its results.
+//! A submission while it is graded: its copy, its ports, its build, its results.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::result::{CheckResult, Graded};
 use crate::submission::Submission;
 use crate::workplace::Workplace;
 
-/// A task has a deadline of its own; what is beyond it by so much is ended from outside.
+/// A task ends itself at its deadline. One that is late by this much is ended from outside.
 const GRACE: Duration = Duration::from_secs(20);
 
 pub struct Work {
@@ -34,7 +34,7 @@ pub struct Work {
     /// The program as it is run here.
     subject: Subject,
     checks: Vec<&'static Check>,
-    /// Of the student's files: when they change, what was done before counts no more.
+    /// A hash of the student's files: when it changes, earlier results do not count.
     fingerprint: u64,
     state: Mutex<State>,
 }
@@ -42,7 +42,7 @@ pub struct Work {
 struct State {
     /// Why there is nothing to check.
     build_failure: Option<String>,
-    /// By check; those of an earlier run are there from the beginning.
+    /// One for each check; those of an earlier run are there from the start.
     results: Vec<Option<CheckResult>>,
 }
 
@@ -89,8 +89,8 @@ impl Work {
         open.collect()
     }
 
-    /// Makes the copy in which it is built and run. What is wrong with one submission is
-    /// that one's result; an error is one of the machine.
+    /// Makes the copy in which the submission is built and run. If the submission is wrong,
+    /// that becomes its result; an `Err` means that the machine has a problem.
     pub fn prepare(&mut self, workplace: &Workplace, progress: &Progress) -> Result<()> {
         if self.open_checks().is_empty() {
             return Ok(());
@@ -100,7 +100,7 @@ impl Work {
             return Ok(());
         }
         let copy = workplace.path().join(self.number.to_string());
-        fs::create_dir(&copy).context("make a temporary folder")?;
+        fs::create_dir(&copy).context("cannot make a temporary folder")?;
         if let Some(source) = self.submission.source.clone() {
             if let Err(error) = copy_tree(&source, &copy) {
                 self.give_up(
@@ -112,7 +112,7 @@ impl Work {
             self.subject.folder = Some(copy.clone());
         } else if can_be_nobody() {
             for word in &mut self.subject.command {
-                bring_into_reach(word, &copy).context("copy the program")?;
+                bring_into_reach(word, &copy).context("cannot copy the program")?;
             }
         }
         let owner = if self.submission.build.is_some() {
@@ -142,7 +142,7 @@ impl Work {
             seconds,
         };
         let answer = workplace.carry_out(task, Duration::from_secs(seconds) + GRACE);
-        // What it has built is not its own any more: no run of it can change the next.
+        // From here on another user owns the files, so that one run cannot change the next.
         let owned = give_away(folder, 0);
         match answer.and_then(|answer| owned.map(|()| answer)) {
             _ if is_interrupted() => {}
@@ -155,7 +155,7 @@ impl Work {
         }
     }
 
-    /// All its checks have failed for the same reason, but for those that nobody could run.
+    /// Fails all its open checks for the same reason, except those that could not run anyway.
     fn give_up(&self, why: &str, progress: &Progress) {
         let program = self.subject.program();
         for number in self.open_checks() {
@@ -202,15 +202,15 @@ impl Work {
     }
 }
 
-/// Where root grades, programs run as somebody else.
+/// Changes the owner of a folder, when programs run as another user than the grader.
 fn give_away(folder: &Path, user: u32) -> Result<()> {
     if !can_be_nobody() {
         return Ok(());
     }
-    give(folder, user).with_context(|| format!("change the owner of {}", folder.display()))
+    give(folder, user).with_context(|| format!("cannot change the owner of {}", folder.display()))
 }
 
-/// A program, or a file on its command line, that only root can get at is copied.
+/// Copies a program, or a file on its command line, that only root can reach.
 fn bring_into_reach(word: &mut OsString, folder: &Path) -> io::Result<()> {
     let path = PathBuf::from(&*word);
     let Some(name) = path
@@ -232,7 +232,7 @@ fn bring_into_reach(word: &mut OsString, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A number that changes when a file of the folder, its name or its content, does.
+/// A hash of the names and the contents of all files in a folder.
 fn fingerprint(folder: &Path) -> io::Result<u64> {
     let mut hasher = DefaultHasher::new();
     let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;

@@ -1,4 +1,4 @@
-//! The temporary folder of a grading, and the processes that are started in it.
+//! The temporary folder of a run, and the processes that are started in it.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
@@ -24,10 +24,10 @@ use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Allowed, Answer, Order, Task};
 use crate::orphans::descendants;
 
-/// How often a process that is waited for is looked after.
+/// How long to wait for output before looking at the deadline and at interrupts.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
 
-/// What is passed on of our environment: no keys, no tokens.
+/// The environment variables that are passed on. Others may hold keys and tokens.
 const ENVIRONMENT: [&str; 4] = ["PATH", "LANG", "LC_ALL", "EXPSERVER_FULL_TESTS"];
 
 pub struct Workplace {
@@ -41,7 +41,8 @@ impl Workplace {
     pub fn open(arguments: &Arguments) -> Result<Self> {
         let place = temporary_place();
         let folder = tempfile::Builder::new().prefix("grade-").tempdir_in(&place);
-        let folder = folder.with_context(|| format!("make a folder in {}", place.display()))?;
+        let folder =
+            folder.with_context(|| format!("cannot make a folder in {}", place.display()))?;
         let mut workplace = Self {
             folder,
             isolated: true,
@@ -49,8 +50,9 @@ impl Workplace {
             scratches: AtomicUsize::new(0),
         };
         if can_be_nobody() {
-            // Nobody else may enter: the submissions are in there.
-            chown(workplace.path(), None, Some(NOBODY)).context("chown the temporary folder")?;
+            // No other user may enter, because the submissions are in there.
+            chown(workplace.path(), None, Some(NOBODY))
+                .context("cannot chown the temporary folder")?;
             let group_may_enter = std::os::unix::fs::PermissionsExt::from_mode(0o710);
             fs::set_permissions(workplace.path(), group_may_enter)?;
         }
@@ -59,8 +61,8 @@ impl Workplace {
         {
             workplace.isolated = false;
             eprintln!(
-                "grade: note: no namespaces here ({why}): programs are graded one at a time, \
-                 with this machine's own network and files around them"
+                "grade: note: no namespaces here ({why}), so programs are graded one at a time, \
+                 in this machine's own network and with access to its files"
             );
         }
         Ok(workplace)
@@ -70,12 +72,12 @@ impl Workplace {
         self.folder.path()
     }
 
-    /// Whether each task has a network of its own.
+    /// Whether each task has its own network.
     pub fn is_isolated(&self) -> bool {
         self.isolated
     }
 
-    /// Removes the temporary folder with all that programs have left in it.
+    /// Removes the temporary folder with everything that programs have left in it.
     pub fn close(self) {
         let path = self.folder.keep();
         if let Err(error) = remove_tree(&path) {
@@ -83,9 +85,11 @@ impl Workplace {
         }
     }
 
-    /// In a process of its own, which has so long to answer.
+    /// Runs a task in a process of its own, which must answer within `time`.
     pub fn carry_out(&self, task: Task, time: Duration) -> Result<Answer> {
-        let scratch = self.new_scratch().context("make a temporary folder")?;
+        let scratch = self
+            .new_scratch()
+            .context("cannot make a temporary folder")?;
         let order = Order {
             isolated: self.isolated,
             scratch: scratch.clone(),
@@ -93,7 +97,7 @@ impl Workplace {
             task,
         };
         let answer = Worker::start(&order).and_then(|process| process.answer(time));
-        let _ = remove_tree(&scratch); // once more at the end
+        let _ = remove_tree(&scratch); // `close` removes what is left
         answer
     }
 
@@ -108,7 +112,7 @@ impl Workplace {
     }
 }
 
-/// Where temporary folders go: where somebody else can get at them when root grades.
+/// The place for temporary folders. When root grades, another user must be able to reach it.
 fn temporary_place() -> PathBuf {
     let usual = std::env::temp_dir();
     match can_be_nobody() && !is_open_to_all(&usual) {
@@ -117,10 +121,10 @@ fn temporary_place() -> PathBuf {
     }
 }
 
-/// A launcher and all that is below it.
+/// A launcher and its descendants.
 struct Worker {
     child: Child,
-    /// What the launcher says on stderr: nothing, unless the grader itself fails.
+    /// The launcher's stderr: empty, unless the grader itself fails.
     complaints: File,
 }
 
@@ -144,13 +148,13 @@ impl Worker {
         if order.isolated {
             command.env(own_network::INSIDE, "1");
         }
-        let mut child = command.spawn().context("start the grader once more")?;
+        let mut child = command.spawn().context("cannot start the grader again")?;
         let mut stdin = child.stdin.take().context("no stdin")?;
         stdin.write_all(&serde_json::to_vec(order)?)?;
         Ok(Self { child, complaints })
     }
 
-    /// Waits for its answer and its end, or ends it.
+    /// Waits until it has answered and ended. Ends it when the time is over.
     fn answer(mut self, time: Duration) -> Result<Answer> {
         let mut stdout = self.child.stdout.take().context("no stdout")?;
         let (mut text, mut chunk) = (Vec::new(), [0; 16 * 1024]);
@@ -171,7 +175,7 @@ impl Worker {
         }
         self.child.wait()?;
         if overdue {
-            let what = format!("the check was not over after {} s", time.as_secs());
+            let what = format!("the check did not end within {} s", time.as_secs());
             return Ok(Answer::failed("no answer in time", &what));
         }
         match serde_json::from_slice(&text) {
@@ -181,8 +185,8 @@ impl Worker {
         }
     }
 
-    /// A grader that fails says why. One that is killed says nothing; without namespaces
-    /// a program can do that to it.
+    /// A launcher that fails prints the reason. One that was killed prints nothing; without
+    /// namespaces a program under test can kill it.
     fn explain_silence(&mut self) -> Result<Answer> {
         let mut said = String::new();
         self.complaints.rewind()?;
@@ -190,17 +194,17 @@ impl Worker {
         Ok(match said.trim_end() {
             "" => Answer::failed(
                 "the check was killed",
-                "the program has ended the process that checks it",
+                "the program killed the process that was checking it",
             ),
-            said => Answer::Trouble(format!("the checking process has failed: {said}")),
+            said => Answer::Trouble(format!("the process that runs the check failed: {said}")),
         })
     }
 
-    /// Ends what the launcher has started; then it ends itself.
+    /// Kills what the launcher has started; the launcher then ends by itself.
     fn end(&self) {
         let launcher = Pid::from_raw(self.child.id() as i32);
         let below = descendants(launcher);
         let first = below.first().copied().unwrap_or(launcher);
-        let _ = kill(first, Signal::SIGKILL); // gone already: fine
+        let _ = kill(first, Signal::SIGKILL); // it may have ended already
     }
 }

@@ -1,4 +1,4 @@
-//! Broken file transfers (stage 5): both programs, sound but for one fault.
+//! Broken file transfers (stage 5): both programs, each sound except for one fault.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -51,8 +51,8 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Becomes the file-server or the file-client that is broken in this way; false when
-/// there is no such way.
+/// Runs the file-server or file-client that is broken as `name` says; false when there is
+/// no such program.
 pub fn run(name: &str, options: &[String]) -> bool {
     if !CASES.iter().any(|case| case.broken == name) {
         return false;
@@ -92,7 +92,7 @@ fn fail(fault: &str, why: &str) -> ! {
     exit(1)
 }
 
-/// True when a whole file has come and has its name.
+/// True when the whole file has arrived and has its final name.
 fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
     let path = match fault {
         "file-is-written-in-place" => out.to_owned(),

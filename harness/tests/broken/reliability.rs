@@ -1,7 +1,7 @@
-//! The tables of `docs/src/reliability.md`: which fault is tried by which test, and which
-//! broken program that test has caught. They come from `faults.txt`, the checks and the
-//! cases, so they cannot go stale. `UPDATE_DOCS=1 cargo test -p harness --test broken --
-//! reliability` writes them anew.
+//! The tables of `docs/src/reliability.md`: which test tries which fault, and which broken
+//! programs that test catches. They are made from `faults.txt`, the checks and the cases, so
+//! they cannot go stale. `UPDATE_DOCS=1 cargo test -p harness --test broken -- reliability`
+//! writes them again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +19,13 @@ const BEGIN: &str = "<!-- The tables: written by `cargo test -p harness --test b
 const END: &str = "<!-- End of the tables -->\n";
 
 struct Fault<'a> {
-    /// As in the classic lists: `A1`. Often there is none.
+    /// Its number in the classic lists, such as `A1`. Often there is none.
     id: &'a str,
     what: &'a str,
     tests: Vec<&'a str>,
 }
 
-/// Of the broken programs for a check.
+/// The test that compares the page with the tables.
 pub fn tests(cases: Vec<&'static Case>) -> Vec<Test> {
     let compare = move || compare(&cases);
     vec![Test::test("reliability.md shows what is tried", compare)]
@@ -51,7 +51,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// `faults.txt`: titles, and the faults below each.
+/// Reads `faults.txt`: the titles, and the faults below each.
 fn groups() -> Vec<(&'static str, Vec<Fault<'static>>)> {
     let mut groups: Vec<(&str, Vec<Fault>)> = Vec::new();
     for line in include_str!("faults.txt").lines() {
@@ -59,7 +59,7 @@ fn groups() -> Vec<(&'static str, Vec<Fault<'static>>)> {
             groups.push((title, Vec::new()));
         }
         let Some((_, faults)) = groups.last_mut() else {
-            continue; // what the file is
+            continue; // the introduction of the file
         };
         if let Some(tests) = line.strip_prefix("    ") {
             if let Some(fault) = faults.last_mut() {
@@ -91,7 +91,7 @@ fn tables(cases: &[&Case]) -> Result<String, Failed> {
     Ok(text + "\n")
 }
 
-/// Server, test, broken programs.
+/// The other columns of a row: server, test, broken programs.
 fn row(
     test: &str,
     names: &BTreeMap<String, Vec<String>>,
@@ -110,7 +110,7 @@ fn row(
     }
     let check = checks::find(test);
     let check = check.ok_or_else(|| format!("there is no check {test}"))?;
-    let place = place(check, names).ok_or_else(|| format!("{test} stands in no file"))?;
+    let place = place(check, names).ok_or_else(|| format!("no file contains {test}"))?;
     let broken = broken(check, cases);
     let server = server(check.stage);
     Ok(format!("{server} | [`{test}`](../../{place}) | {broken}"))

@@ -1,5 +1,5 @@
-//! Streams through a proxy: one end sends as fast as it can, the other end counts, and
-//! looks at every byte when it is to verify.
+//! Streams through a proxy. One end sends as fast as it can; the other end counts the bytes,
+//! and compares each of them when it has to verify.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -14,11 +14,11 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use super::{PATIENCE, noise, wait};
 
-/// Bytes that one `send` offers, and that one `recv` takes.
+/// The size of each `send` and each `recv`, in bytes.
 const PORTION: usize = 256 * 1024;
 
-/// The stream repeats after so many bytes; not a power of two, so that a lost page or
-/// a lost portion shows.
+/// The stream repeats after this many bytes. It is not a power of two, so that the loss of a
+/// page or of a portion is noticed.
 const PERIOD: usize = (1 << 20) - 57;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn run(
     verify: bool,
 ) -> Result<u64> {
     let stream = noise(PERIOD);
-    let stream = [&stream[..], &stream[..PORTION]].concat(); // a portion from any offset
+    let stream = [&stream[..], &stream[..PORTION]].concat(); // a portion may begin anywhere
     let mut flows = Vec::new();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     for number in 0..connections {
@@ -119,8 +119,8 @@ impl Flow {
         Ok(())
     }
 
-    /// False when the stream has ended, whole. Without `expected` the kernel throws the
-    /// bytes away instead of copying them (`MSG_TRUNC`, `tcp(7)`).
+    /// False when the stream has ended and nothing was lost. Without `expected` the kernel
+    /// discards the bytes instead of copying them (`MSG_TRUNC`, `tcp(7)`).
     fn receive(&mut self, buffer: &mut [u8], expected: Option<&[u8]>) -> Result<bool> {
         let flags = match expected {
             Some(_) => MsgFlags::empty(),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-/// A datagram without an answer after this time was lost, and is sent again.
+/// A datagram that has no answer after this time counts as lost, and is sent again.
 const LOST: u16 = 500; // ms
 
 struct Client {
@@ -50,7 +50,7 @@ impl Datagrams {
         })
     }
 
-    /// Returns how many answers came, every one as expected.
+    /// Returns how many answers came. Each has been compared.
     pub fn run(&mut self, time: Duration) -> Result<u64> {
         let end = Instant::now() + time;
         let mut events = vec![EpollEvent::empty(); 256];

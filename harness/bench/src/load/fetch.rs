@@ -1,5 +1,5 @@
-//! Connections that bring one thing and end: connect, read to the end of the stream,
-//! close; again and again, some at a time.
+//! Short connections: connect, read to the end of the stream, close. Again and again, several
+//! at the same time.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,16 +16,16 @@ use super::wait;
 const LISTENER: u64 = u64::MAX;
 const PORTION: usize = 256 * 1024;
 
-/// Answers up to this size are compared each time, larger ones counted.
+/// Answers up to this size are always compared; larger ones are only counted.
 const COMPARED: usize = 64 * 1024;
 
 pub struct Fetch<'a> {
     pub server: SocketAddr,
-    /// The upstream, which gives `body` to each connection and closes it.
+    /// The upstream, which sends `body` on each connection and closes it.
     pub listener: Option<&'a TcpListener>,
     /// What the client says first, if it has to.
     pub request: &'a [u8],
-    /// The end of what must come.
+    /// How each answer must end.
     pub body: &'a [u8],
     pub at_once: usize,
 }
@@ -37,8 +37,8 @@ struct Client {
 }
 
 impl Fetch<'_> {
-    /// Fetches until the time is over; at least one of each client. Returns how often,
-    /// always whole.
+    /// Fetches until the time is over, at least once for each client. Returns the number of
+    /// answers; all of them were complete.
     pub fn run(&self, time: Duration, verify: bool) -> Result<u64> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         if let Some(listener) = self.listener {
@@ -96,7 +96,7 @@ impl Fetch<'_> {
     /// The upstream's part.
     fn give(&self) {
         while let Some(Ok((mut stream, _))) = self.listener.map(TcpListener::accept) {
-            let _ = stream.write_all(self.body); // what is missing its client misses
+            let _ = stream.write_all(self.body); // on an error the client misses the bytes
         }
     }
 
@@ -104,7 +104,7 @@ impl Fetch<'_> {
         let (got, wanted) = (client.received, self.body.len());
         // Before the body there may be a header.
         if got < wanted || (compare && !client.kept.ends_with(self.body)) {
-            bail!("{got} bytes came, which do not end with the {wanted} expected");
+            bail!("received {got} bytes, which do not end with the {wanted} bytes expected");
         }
         Ok(())
     }

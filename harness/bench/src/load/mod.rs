@@ -1,6 +1,6 @@
-//! The load: what clients send, and what the upstream behind a proxy answers. One
-//! thread and one epoll instance do both, level-triggered, so that the load costs less
-//! than any server; whatever comes back is counted and compared.
+//! The load: what the clients send, and what the upstream behind a proxy answers. One thread
+//! with one level-triggered epoll instance does both, so that the load costs less than any
+//! server. Everything that comes back is counted and compared.
 
 pub mod bulk;
 pub mod datagrams;
@@ -15,7 +15,7 @@ use harness::interrupt;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::sys::socket::{Backlog, listen};
 
-/// How long a server may leave all clients without any answer.
+/// How long a server may leave all clients without an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listener for the upstream's side, on a free port.
@@ -32,20 +32,20 @@ pub fn upstream_on(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-/// Waits for events; silence is an error.
+/// Waits for events. It is an error if none comes within `PATIENCE`.
 fn wait(epoll: &Epoll, events: &mut [EpollEvent], server: SocketAddr) -> Result<usize> {
     let patience = EpollTimeout::try_from(PATIENCE)?;
     loop {
         interrupt::check()?;
         match epoll.wait(events, patience) {
             Err(nix::Error::EINTR) => {}
-            Ok(0) => bail!("nothing came from {server} in {PATIENCE:?}"),
+            Ok(0) => bail!("nothing came from {server} within {PATIENCE:?}"),
             other => return Ok(other?),
         }
     }
 }
 
-/// Bytes that look like nothing else, the same in each run (xorshift).
+/// Random-looking bytes, the same in each run (xorshift).
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = |_| {

@@ -1,5 +1,5 @@
-//! Clients that each send a line of 32 bytes and wait for the answer before the next;
-//! directly, or through a proxy to an upstream that echoes.
+//! Clients that each send a line of 32 bytes and wait for the answer before they send the
+//! next. They talk to a server directly, or through a proxy to an upstream that echoes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,15 +14,15 @@ use super::wait;
 
 const LINE: usize = 32;
 
-/// What is registered in epoll: the upper half of its number says what it is.
+/// The kinds of sockets in epoll: the upper half of an event's number.
 const CLIENT: u64 = 0;
 const LISTENER: u64 = 1;
 const UPSTREAM: u64 = 2;
 
-/// Connections that are opened before the first of them is waited for.
+/// How many connections are opened before the first answer is waited for.
 const STEP: usize = 64;
 
-/// A connection attempt that is repeated has waited a second before.
+/// An attempt that takes longer was repeated: the kernel sends a lost SYN again after 1 s.
 const RETRIED: Duration = Duration::from_millis(900);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Client {
     }
 }
 
-/// How 8,000 connections at once were taken.
+/// How the server coped with many connections that were opened at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Burst {
     /// Until the last one was established.
@@ -95,7 +95,7 @@ pub struct PingPong {
     listener: Option<TcpListener>,
     upstreams: Vec<Option<TcpStream>>, // by descriptor
     clients: Vec<Client>,
-    /// Clients that ask again and again: the first ones.
+    /// How many clients ask again after each answer: the first ones in the list.
     active: usize,
     /// Questions without an answer.
     open: usize,
@@ -104,7 +104,7 @@ pub struct PingPong {
 }
 
 impl PingPong {
-    /// With a `listener` it is also the upstream that the server connects to.
+    /// With a `listener`, this is also the upstream that the server connects to.
     pub fn new(server: SocketAddr, listener: Option<TcpListener>, kind: Answer) -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         if let Some(listener) = &listener {
@@ -124,7 +124,7 @@ impl PingPong {
         })
     }
 
-    /// More clients, each of which has one answer when this returns.
+    /// Adds clients. Each has received one answer when this returns.
     pub fn add_clients(&mut self, count: usize) -> Result<()> {
         let wanted = self.clients.len() + count;
         while self.clients.len() < wanted {
@@ -151,8 +151,8 @@ impl PingPong {
         self.clients[number].ask()
     }
 
-    /// The first `active` clients ask until the time is over. Returns how many answers
-    /// came, every one as expected.
+    /// The first `active` clients ask until the time is over. Returns how many answers came.
+    /// Each has been compared.
     pub fn run(&mut self, active: usize, time: Duration) -> Result<u64> {
         self.active = active;
         let end = Instant::now() + time;
@@ -184,7 +184,7 @@ impl PingPong {
         Ok(answers)
     }
 
-    /// One wait, and all that it brought.
+    /// Waits once, and handles all events.
     fn turn(&mut self) -> Result<u64> {
         let mut answers = 0;
         let count = wait(&self.epoll, &mut self.events, self.server)?;
@@ -220,7 +220,8 @@ impl PingPong {
         Ok(())
     }
 
-    /// The upstream's part. A connection that is lost here is missed by its client.
+    /// The upstream's part. If a connection fails here, its client notices that an answer is
+    /// missing.
     fn echo(&mut self, number: usize) {
         let Some(stream) = &mut self.upstreams[number] else {
             return;

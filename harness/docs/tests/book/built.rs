@@ -1,4 +1,4 @@
-//! The built book: `mdbook build` has nothing to complain of.
+//! The built book: `mdbook build` must succeed without warnings.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::Problems;
 
-/// Two tests, ignored where mdBook is missing: it is no part of what a student needs.
+/// Two tests, ignored where mdBook is missing, because a student does not need it.
 pub fn tests(root: &Path) -> Vec<Trial> {
     let docs = root.join("docs");
     let missing = find_tool("mdbook").is_none();
@@ -30,7 +30,7 @@ pub fn tests(root: &Path) -> Vec<Trial> {
     tests.map(|test| test.with_ignored_flag(missing)).collect()
 }
 
-/// What `mdbook build` says, apart from its progress, about the book in this folder.
+/// What `mdbook build` prints about the book in this folder, except its progress.
 fn problems(docs: &Path) -> Problems {
     let built = TempDir::new().unwrap();
     let mut mdbook = Command::new("mdbook");
@@ -48,7 +48,7 @@ fn problems(docs: &Path) -> Problems {
     problems
 }
 
-/// A page of it has a tag that is not closed.
+/// A book whose only page has a tag that is not closed.
 fn broken_book() -> TempDir {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -1,4 +1,4 @@
-//! Excerpts: the comment before a block names where its text comes from.
+//! Excerpts: the comment before a block names the source of its text.
 //!
 //! ```text
 //! <!-- source: stage04-epoll/src/client.rs#fn interest -->
@@ -7,9 +7,10 @@
 //! <!-- not from the source: an exercise -->
 //! ```
 //!
-//! An item is named as in its first line, with its comments and attributes before it;
-//! `impl Flow > fn send` is one inside another. `from` and `to` name a part of it, by
-//! the first lines that hold these texts. Indentation common to all lines is taken off.
+//! An item is named by the beginning of its first line; its comments and attributes belong
+//! to it. `impl Flow > fn send` is an item inside another. `from` and `to` select a part of
+//! it, by the first lines that contain these texts. Indentation that all lines have in
+//! common is removed.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +18,7 @@ use std::path::Path;
 use crate::Problems;
 use crate::page::Page;
 
-/// Compares every excerpt with its source, or with `UPDATE_DOCS=1` copies it anew.
+/// Compares every excerpt with its source. With `UPDATE_DOCS=1`, copies it again instead.
 pub fn check(root: &Path, page: &Page) -> Problems {
     let source = |path: &str| fs::read_to_string(root.join(path)).map_err(|e| e.to_string());
     let (refreshed, mut problems) = refresh(page, &source);
@@ -31,7 +32,7 @@ pub fn check(root: &Path, page: &Page) -> Problems {
     problems
 }
 
-/// The page with all excerpts as their sources are, and what is wrong with its markers.
+/// The page with all excerpts copied from their sources, and what is wrong with its markers.
 pub fn refresh(page: &Page, source: &dyn Fn(&str) -> Result<String, String>) -> (String, Problems) {
     let (mut refreshed, mut problems) = (String::new(), Vec::new());
     let mut copied = 0;
@@ -43,7 +44,7 @@ pub fn refresh(page: &Page, source: &dyn Fn(&str) -> Result<String, String>) -> 
             let (old, new) = specs.split_once(" | ").unwrap_or((specs, specs));
             region(old, source).and_then(|old| Ok(diff(&old, &region(new, source)?)))
         } else if ["rust", "diff"].contains(&block.language) && !marker.starts_with("not from") {
-            Err("names no source: `<!-- source: FILE#ITEM -->`".to_owned())
+            Err("has no marker that names its source: `<!-- source: FILE#ITEM -->`".to_owned())
         } else {
             continue;
         };
@@ -60,14 +61,14 @@ pub fn refresh(page: &Page, source: &dyn Fn(&str) -> Result<String, String>) -> 
     (refreshed, problems)
 }
 
-/// The first line in which the page is not what it should be.
+/// The first line in which the page differs from its sources.
 fn differences(page: &Page, refreshed: &str) -> Option<String> {
     let lines = page.text.lines().zip(refreshed.lines());
     let (number, (is, should)) = (1..).zip(lines).find(|(_, (is, should))| is != should)?;
     Some(format!(
         "{}:{number}: differs from its source\n  here:   {is}\n  source: {should}\n\
-         only an experiment? `git checkout` it; else refresh the page: \
-         UPDATE_DOCS=1 cargo test -p harness-docs",
+         if you changed the source only to try something, `git checkout` it; otherwise \
+         refresh the page: UPDATE_DOCS=1 cargo test -p harness-docs",
         page.path
     ))
 }
@@ -83,7 +84,8 @@ fn region(spec: &str, source: &dyn Fn(&str) -> Result<String, String>) -> Result
         None => (item, None),
     };
     for name in item.split(" > ").filter(|name| !name.is_empty()) {
-        lines = find_item(&lines, name).ok_or(format!("{path} has no item `{name}`, or two"))?;
+        lines =
+            find_item(&lines, name).ok_or(format!("{path} has no item `{name}`, or several"))?;
     }
     if let Some(part) = part {
         let (from, to) = part.split_once("\" to \"").ok_or("`from` needs a `to`")?;
@@ -94,7 +96,7 @@ fn region(spec: &str, source: &dyn Fn(&str) -> Result<String, String>) -> Result
     Ok(unindented(&lines))
 }
 
-/// The lines of the one item whose first line begins with `name`.
+/// The lines of the item whose first line begins with `name`. It must be the only one.
 fn find_item<'s>(lines: &[&'s str], name: &str) -> Option<Vec<&'s str>> {
     let begins = |line: &&str| {
         let line = line.trim_start();
@@ -124,7 +126,7 @@ fn find_item<'s>(lines: &[&'s str], name: &str) -> Option<Vec<&'s str>> {
     Some(lines[first - comments..=last].to_vec())
 }
 
-/// Whether `line` ends the item that `first` begins: it stands as far to the left.
+/// Whether `line` ends the item that `first` begins: it has the same indentation.
 fn closes(line: &str, first: &str) -> bool {
     indent(line) == indent(first) && (line.trim_start().starts_with('}') || line.ends_with(';'))
 }
@@ -146,8 +148,8 @@ fn unindented(lines: &[&str]) -> String {
     lines.iter().map(line).collect()
 }
 
-/// Both texts, with the lines that only one of them has marked by `-` or `+`. More than
-/// five lines in common are shown as their ends.
+/// Both texts in one. Lines that only one of them has are marked by `-` or `+`. Of more than
+/// five common lines, only the first two and the last two are shown.
 fn diff(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     // How many lines old[i..] and new[j..] have in common, in order.

@@ -1,5 +1,5 @@
-//! Links: a relative one leads to a file that exists, its `#anchor` to a heading there,
-//! and a link named like a man page, `accept4(2)`, leads to that page.
+//! Links: a relative link must lead to a file that exists, and its `#anchor` to a heading
+//! there. A link named like a man page, `accept4(2)`, must lead to that man page.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -55,7 +55,7 @@ pub fn summary_problems(book: &Book) -> Problems {
         .collect()
 }
 
-/// `[text](target)`, with the number of its line. Code in backticks has no links.
+/// `[text](target)`, with the number of its line. Code in backticks contains no links.
 fn links(page: &Page) -> Vec<(usize, String, String)> {
     let mut links = Vec::new();
     for (number, line) in page.prose() {
@@ -112,7 +112,7 @@ fn resolve(from: &str, target: &str) -> Option<String> {
     Some(path.display().to_string())
 }
 
-/// The headings of a page as mdBook and the code hosts name them.
+/// The anchors of a page's headings, as mdBook and the code hosts make them.
 pub fn anchors(page: &Page) -> Vec<String> {
     let heading = |(_, line): (usize, &str)| {
         let text = line

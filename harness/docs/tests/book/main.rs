@@ -1,8 +1,8 @@
-//! The book in `docs/` cannot go stale: its excerpts are the source, its links lead
-//! somewhere, its options exist, and its terminal sessions are replayed.
+//! The book in `docs/` cannot go stale: its excerpts are compared with the source, its links
+//! must lead somewhere, its options must exist, and its terminal sessions are replayed.
 //!
-//! `UPDATE_DOCS=1 cargo test -p harness-docs` refreshes the excerpts. How a page
-//! marks what is to be checked stands at the head of each file here.
+//! `UPDATE_DOCS=1 cargo test -p harness-docs` refreshes the excerpts. The head of each file
+//! here says how a page marks what that file checks.
 #![allow(clippy::unwrap_used)] // a test
 
 mod built;
@@ -21,7 +21,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use page::{Book, Page};
 
-/// What is wrong with a page, one line each; empty when it is right.
+/// What is wrong with a page, one line for each problem; empty when it is right.
 type Problems = Vec<String>;
 
 fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn page_test(
     Trial::test(name, move || verdict(problems(&book, &page)))
 }
 
-/// Ignored when a program that the page shows is not built; its name says which.
+/// Ignored when a program that the page shows is not built. The name of the test says which.
 fn options_test(page: &Page, programs: &Arc<options::Programs>) -> Trial {
     let (page, programs) = (page.clone(), Arc::clone(programs));
     let missing = options::missing_program(&page, &programs);

@@ -1,7 +1,7 @@
-//! Options: one that is shown with a command of ours, `stage04-epoll -q`,
-//! `cargo run -p stage04-epoll -- -q` or `cargo grade --list`, exists in that program's
-//! `--help`. In the stages' chapters and the page of the command line, one that stands
-//! alone, `--iterative`, exists in the help of some program.
+//! Options: when a page shows an option with a command of ours, such as `stage04-epoll -q`,
+//! `cargo run -p stage04-epoll -- -q` or `cargo grade --list`, it must be in that program's
+//! `--help`. In the stages' chapters and on the page about the command line, an option that
+//! is shown alone, such as `--iterative`, must be in the help of some program.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::process::Command;
 use crate::Problems;
 use crate::page::Page;
 
-/// The programs of the workspace, by name: where they are, if they are built.
+/// The programs of the workspace by name, with their paths if they are built.
 pub struct Programs(BTreeMap<String, Option<PathBuf>>);
 
 impl Programs {
@@ -124,7 +124,7 @@ pub fn problems_among(
     problems
 }
 
-/// Options in backticks without a command, that no program knows.
+/// Options in backticks, without a command, that no program has.
 fn unknown_alone(page: &Page, known: &[String]) -> Problems {
     let alone = code_spans(page)
         .into_iter()
@@ -171,12 +171,12 @@ fn used_program(command: &str, is_known: &dyn Fn(&str) -> bool) -> Option<(Strin
             .unwrap_or(words.len());
         (program, &words[end..])
     } else if words.starts_with(&["cargo", "grade"]) && is_known("grade") {
-        // What stands behind `--` is the program that it grades.
+        // After `--` comes the program that it grades.
         let end = words.iter().position(|&word| word == "--");
         ("grade", &words[2..end.unwrap_or(words.len())])
     } else {
         let program = words.iter().position(|word| is_known(base_name(word)))?;
-        // `cargo build -p NAME`, `cd NAME`: not run, but named. `strace -f PATH`: run.
+        // `cargo build -p NAME` and `cd NAME` only name the program. `strace -f PATH` runs it.
         let runs = program == 0 || words[program].contains('/');
         (base_name(words[program]), runs.then(|| &words[program..])?)
     };
@@ -203,7 +203,7 @@ fn single_options(word: &str) -> Vec<String> {
     }
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn code_spans(page: &Page) -> Vec<(usize, String)> {
     let spans = |(number, line): (usize, &str)| {
         let spans = line.split('`').skip(1).step_by(2);
@@ -214,7 +214,7 @@ fn code_spans(page: &Page) -> Vec<(usize, String)> {
     page.prose().into_iter().flat_map(spans).collect()
 }
 
-/// The commands in blocks: all lines of `sh`, those after the prompt of `console`.
+/// The commands in blocks: all lines of `sh`, and the lines of `console` with a prompt.
 fn command_lines(page: &Page) -> Vec<(usize, String)> {
     let mut commands = Vec::new();
     for block in page.blocks() {

@@ -1,5 +1,5 @@
-//! A page of the book, taken apart as far as the checks need it: fenced blocks, each
-//! with the comment line before it, and the prose between them.
+//! A page of the book, parsed as far as the checks need it: fenced blocks, each with the
+//! comment line before it, and the prose between them.
 
 use std::fs;
 use std::ops::Range;
@@ -13,7 +13,7 @@ pub struct Book {
 
 #[derive(Clone)]
 pub struct Page {
-    /// From the root of the repository: `docs/src/setup.md`.
+    /// Relative to the root of the repository: `docs/src/setup.md`.
     pub path: String,
     pub text: String,
 }
@@ -26,7 +26,7 @@ pub struct Block<'p> {
     pub marker: Option<&'p str>,
     pub language: &'p str,
     pub body: &'p str,
-    /// Where the body stands in the page's text.
+    /// The position of the body in the page's text.
     pub range: Range<usize>,
 }
 

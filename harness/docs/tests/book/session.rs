@@ -1,5 +1,5 @@
-//! Terminal sessions, replayed with the real programs. Before each `console` block stands
-//! what it is:
+//! Terminal sessions, replayed with the real programs. A comment before each `console` block
+//! says what the block is:
 //!
 //! ```text
 //! <!-- server -->                       started first; its output is compared at the end
@@ -9,11 +9,11 @@
 //! <!-- not replayed: why -->
 //! ```
 //!
-//! The first server after a client begins a new session. Servers get free ports here;
-//! the page shows those of the course. One of phase 1 listens on several: its session is
-//! replayed in a network of its own, on the very ports. `^C` in a block is SIGINT at that
-//! place. The blocks of a grading share a folder in which `harness` is that of the
-//! repository, and how long something took is not compared.
+//! The first server after a client begins a new session. A page shows the course's ports;
+//! here the servers get free ones. A server of phase 1 listens on several ports, so its
+//! session is replayed in a network of its own, on the ports that the page shows. `^C` in a
+//! block means SIGINT at that place. The blocks of a grading share a folder, in which
+//! `harness` is a link to that of the repository. Times are not compared.
 
 use std::fs::File;
 use std::io::{Read, Write, pipe};
@@ -38,18 +38,18 @@ use tempfile::TempDir;
 use crate::options::Programs;
 use crate::page::Page;
 
-/// No step of a session takes so long.
+/// No step of a session takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// They talk to a server, so they need to be told its port here.
+/// Clients, which need the option `--port` here because the server has another port.
 const CLIENTS: &[&str] = &[
     "stage02-tcp-client",
     "multi-client",
     "udp-client",
     "file-client",
 ];
-/// What a session may need that is not ours.
+/// The tools that sessions may need and that are not part of this workspace.
 const TOOLS: &[&str] = &["nc.openbsd", "curl", "strace", "cc", "make"];
-/// Their ports are those that the page shows.
+/// A server with this name uses the ports that the page shows.
 const FIXED_PORTS: &str = "phase1-expserver";
 
 #[derive(Clone, Default)]
@@ -65,7 +65,8 @@ struct Terminal {
     typed: Vec<String>,
 }
 
-/// One test a session; ignored when a program or a tool is missing, and the name says so.
+/// One test for each session. It is ignored when a program or a tool is missing; then its
+/// name says which.
 pub fn tests(page: &Page, programs: &Arc<Programs>) -> Vec<Trial> {
     let (sessions, problems) = sessions(page);
     let mut tests = Vec::new();
@@ -88,7 +89,7 @@ pub fn tests(page: &Page, programs: &Arc<Programs>) -> Vec<Trial> {
     tests
 }
 
-/// The sessions of a page, and the blocks that do not say what they are.
+/// The sessions of a page, and a problem for each block without a marker.
 pub fn sessions(page: &Page) -> (Vec<Session>, Vec<String>) {
     let (mut sessions, mut problems): (Vec<Session>, _) = (Vec::new(), Vec::new());
     for block in page
@@ -126,14 +127,17 @@ pub fn sessions(page: &Page) -> (Vec<Session>, Vec<String>) {
                 }
             }
             (_, marker) if marker.starts_with("not replayed: ") => {}
-            _ => problems.push(format!("{}:{}: unmarked session", page.path, block.line)),
+            _ => problems.push(format!(
+                "{}:{}: session without a marker",
+                page.path, block.line
+            )),
         }
     }
     (sessions, problems)
 }
 
 impl Session {
-    /// It has no server of its own.
+    /// Whether it is a grading: a session without a server.
     fn is_grading(&self) -> bool {
         self.servers.is_empty()
     }
@@ -167,7 +171,7 @@ impl Session {
     }
 }
 
-/// Whether the grader has namespaces here: it says when it has none.
+/// Whether the grader has namespaces here. It prints a note when it does not.
 fn isolates(programs: &Programs) -> bool {
     let words = [
         "--stage",
@@ -184,7 +188,7 @@ fn isolates(programs: &Programs) -> bool {
     output.is_some_and(|output| !String::from_utf8_lossy(&output.stderr).contains("no namespaces"))
 }
 
-/// Runs all of it and compares what the terminals show.
+/// Runs a session, and compares what the terminals show.
 pub fn replay(session: &Session, programs: &Programs) -> Result<(), String> {
     let folder = TempDir::new().map_err(|error| error.to_string())?;
     if session.is_grading() {
@@ -246,11 +250,11 @@ fn compare(shown: &str, got: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "the page shows:\n{shown}\nthe programs gave:\n{got}"
+        "the page shows:\n{shown}\nthe programs printed:\n{got}"
     ))
 }
 
-/// A block that begins with a command, as that command and the rest.
+/// Splits a block into its first command and the rest.
 fn first_command(shown: &str) -> (&str, &str) {
     let (command, rest) = shown.split_once('\n').unwrap_or((shown, ""));
     (command.strip_prefix("$ ").unwrap_or(command), rest)
@@ -274,7 +278,7 @@ fn with_free_port(command: &str) -> String {
     }
 }
 
-/// The command as it is run here: programs by their paths, ports as they are.
+/// The command as it is run here: with the paths of our programs, and the real ports.
 fn translated(
     command: &str,
     ports: &[(u16, u16)],
@@ -326,7 +330,7 @@ fn translated(
     ports.iter().fold(command, swap)
 }
 
-/// The pages are written for OpenBSD's netcat, see `reference/netcat.md`.
+/// The pages are written for OpenBSD's netcat: see `reference/netcat.md`.
 fn tool(word: &str) -> &str {
     if word == "nc" { "nc.openbsd" } else { word }
 }
@@ -346,7 +350,7 @@ fn without_colors(text: &str) -> String {
     })
 }
 
-/// With each decimal fraction as `0.0`, and one blank before it.
+/// Replaces each decimal fraction, and the blanks before it, by ` 0.0`.
 fn without_times(text: &str) -> String {
     let mut plain = String::new();
     for piece in text.split_inclusive(|c: char| !c.is_ascii_digit() && c != '.') {
@@ -363,7 +367,7 @@ fn without_times(text: &str) -> String {
     plain
 }
 
-/// Where `from` stands as a number of its own, `to`.
+/// Replaces `from` by `to` where it is a whole number, not a part of one.
 fn replace_number(text: &str, from: u16, to: u16) -> String {
     let pieces = text.split_inclusive(|c: char| !c.is_ascii_digit());
     let piece = |piece: &str| {
@@ -378,7 +382,7 @@ fn replace_number(text: &str, from: u16, to: u16) -> String {
     pieces.map(piece).collect()
 }
 
-/// One shell runs all commands of the block, and prints them as a terminal shows them.
+/// Runs all commands of a block in one shell, which also prints them with their prompts.
 fn run(
     shown: &str,
     ports: &[(u16, u16)],
@@ -398,7 +402,7 @@ fn run(
     Ok(running.text())
 }
 
-/// Types each line when the terminal shows what comes before it.
+/// Types each line when the terminal shows the text that precedes it.
 fn converse(
     client: &Terminal,
     typed: &[String],
@@ -414,7 +418,10 @@ fn converse(
     let mut at = 0;
     for line in typed {
         let found = shown[at..].find(&format!("{line}\n"));
-        let begin = at + found.ok_or(format!("`{line}` is typed, but not shown"))?;
+        let begin = at
+            + found.ok_or(format!(
+                "the marker types `{line}`, but the block does not show it"
+            ))?;
         running.wait_until(|text| as_shown(text, ports) == shown[..begin]);
         writeln!(keyboard, "{line}").map_err(|error| error.to_string())?;
         at = begin + line.len() + 1;
@@ -423,20 +430,20 @@ fn converse(
         Some(before) => (before, true),
         None => (shown, false),
     };
-    // A program may end a last line of its own when its input ends.
+    // When its input ends, a program may still end its last line.
     let all_but_end = before.strip_suffix('\n').unwrap_or(before);
     running.wait_until(|text| [before, all_but_end].contains(&as_shown(text, ports).as_str()));
     if interrupted {
         running.interrupt();
     } else {
-        let _ = keyboard.write_all(b"\x04"); // Ctrl-D; it may have left already
+        let _ = keyboard.write_all(b"\x04"); // Ctrl-D; the program may have ended already
     }
     running.wait()?;
     let end = if interrupted { "^C\n" } else { "" };
     Ok(format!("$ {command}\n{}{end}", running.text()))
 }
 
-/// A program that runs, in a process group of its own, and what it has printed.
+/// A running program in its own process group, and what it has printed.
 struct Running {
     child: Child,
     output: Arc<Output>,
@@ -445,13 +452,13 @@ struct Running {
 
 #[derive(Default)]
 struct Output {
-    /// The text, and whether it has ended.
+    /// The text, and whether it is complete.
     text: Mutex<(String, bool)>,
     changed: Condvar,
 }
 
 impl Running {
-    /// On a terminal when there is one (its two ends), else with nothing to read.
+    /// Starts a command on a terminal, given as its two ends. Without one, stdin is empty.
     fn start(
         command: &str,
         folder: &TempDir,
@@ -495,7 +502,7 @@ impl Running {
         self.output.text.lock().unwrap().0.clone()
     }
 
-    /// Waits until it has printed that; what is compared later tells if it never has.
+    /// Waits until it has printed enough. If it never does, the later comparison fails.
     fn wait_until(&self, enough: impl Fn(&str) -> bool) -> bool {
         let state = self.output.text.lock().unwrap();
         let waiting = |state: &mut (String, bool)| !enough(&state.0) && !state.1;
@@ -506,7 +513,7 @@ impl Running {
         enough(&waited.unwrap().0.0)
     }
 
-    /// Where it listens, when it has said so of at least `count` ports.
+    /// Waits until it has announced `count` ports. Returns the addresses.
     fn announced_ports(&self, count: usize) -> Result<Vec<SocketAddr>, String> {
         if !self.wait_until(|text| announced_addresses(text).len() >= count) {
             return Err(format!(
@@ -518,8 +525,9 @@ impl Running {
         Ok(announced_addresses(&self.text()))
     }
 
-    /// Ctrl-C, which a terminal sends to all processes of a command. Where the tests themselves run with SIGINT ignored, as a job in the
-    /// background does (signal(7)), a program that leaves it alone is sent SIGTERM.
+    /// Ctrl-C, which a terminal sends to all processes of a command. If the tests run with
+    /// SIGINT ignored, as a background job does (signal(7)), a program may inherit that and
+    /// keep it. Then it gets SIGTERM instead.
     fn interrupt(&self) {
         let pid = self.child.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -528,7 +536,7 @@ impl Running {
             let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
             mask.unwrap_or_default() & (1 << (Signal::SIGINT as u64 - 1)) != 0
         };
-        // One that is blocked is kept, ignored or not: a signalfd gets it.
+        // A blocked signal stays pending, even if it is ignored: a signalfd receives it.
         let signal = match has_sigint("SigIgn:") && !has_sigint("SigBlk:") {
             true => Signal::SIGTERM,
             false => Signal::SIGINT,
@@ -536,7 +544,7 @@ impl Running {
         let _ = killpg(Pid::from_raw(pid as i32), signal);
     }
 
-    /// Its exit status, when it has ended and its output as well.
+    /// Waits for its end and the end of its output. Returns the exit status.
     fn wait(&mut self) -> Result<i32, String> {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -565,7 +573,7 @@ impl Drop for Running {
 impl Output {
     fn collect(&self, mut from: File) {
         let mut chunk = [0; 4096];
-        // A terminal ends with an error, EIO, when its last program has left.
+        // A terminal ends with the error EIO when its last program has closed it.
         while let Ok(count @ 1..) = from.read(&mut chunk) {
             let text = String::from_utf8_lossy(&chunk[..count]).into_owned();
             self.text.lock().unwrap().0 += &text;

@@ -1,4 +1,4 @@
-//! Pages that are stale on purpose: each check must notice.
+//! Pages that are stale on purpose: each check must notice its fault.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ pub fn tests() -> Vec<Trial> {
         |name: &str, run: fn() -> Result<(), Failed>| Trial::test(format!("docs: {name}"), run);
     vec![
         test("a changed excerpt is noticed", changed_excerpt),
-        test("a part of an item is an excerpt", part_of_an_item),
-        test("a comparison of two items is an excerpt", comparison),
+        test("an excerpt can be a part of an item", part_of_an_item),
+        test("an excerpt can compare two items", comparison),
         test("code without a source is noticed", code_without_source),
-        test("an item that is gone is noticed", item_gone),
+        test("an item that does not exist is noticed", item_gone),
         test(
             "a page that the summary leaves out is noticed",
             page_left_out,
@@ -25,7 +25,7 @@ pub fn tests() -> Vec<Trial> {
         test("a dead anchor is noticed", dead_anchor),
         test("a wrong man page is noticed", wrong_man_page),
         test("an unknown option is noticed", unknown_option),
-        test("an unmarked session is noticed", unmarked_session),
+        test("a session without a marker is noticed", unmarked_session),
         test("a wrong output of a session is noticed", wrong_output),
     ]
 }
@@ -195,7 +195,7 @@ fn unmarked_session() -> Result<(), Failed> {
     expect(problems.len() == 1, problems)
 }
 
-/// With `sh` as the server and the client.
+/// A session in which `sh` is both the server and the client.
 fn wrong_output() -> Result<(), Failed> {
     let replayed = |answer: &str, last: &str| {
         let text = format!(

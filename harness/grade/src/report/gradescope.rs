@@ -47,7 +47,7 @@ pub fn results(graded: &Graded, elapsed: Duration) -> Result<String> {
         output,
         output_format: "text",
         visibility: "visible",
-        // What the grader prints there says no more than the tests.
+        // The grader's stdout has nothing that the tests do not have.
         stdout_visibility: "hidden",
         tests: (1..)
             .zip(counted)

@@ -1,5 +1,5 @@
-//! `--junit`: a suite for each submission, a case for each check. JUnit knows no points:
-//! they are properties of the case.
+//! `--junit`: a suite for each submission, a case for each check. JUnit has no points,
+//! so they are properties of the case.
 
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +28,7 @@ pub fn report(all: &[Graded], begun: SystemTime) -> Result<String> {
         suite.add_test_cases(graded.checks.iter().map(|result| case(graded, result)));
         report.add_test_suite(suite);
     }
-    report.to_string().context("write JUnit's XML")
+    report.to_string().context("cannot write JUnit XML")
 }
 
 fn case(graded: &Graded, result: &CheckResult) -> TestCase {
@@ -41,8 +41,8 @@ fn case(graded: &Graded, result: &CheckResult) -> TestCase {
     case
 }
 
-/// What the program did wrong is a failure; that it crashed, was not built, or could not
-/// be checked is an error.
+/// Wrong behaviour is a failure. A crash, a failed build, and a check that could not be
+/// carried out are errors.
 fn status(result: &CheckResult) -> TestCaseStatus {
     let what = result.what.clone().unwrap_or_default();
     let kind = match result.status {

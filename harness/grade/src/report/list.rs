@@ -1,4 +1,4 @@
-//! `--list`: the checks of a stage, what each is worth, and what it needs.
+//! `--list`: the checks of a stage, the points of each, and what it needs.
 
 use comfy_table::{Cell, Table};
 use harness::check::{Check, Need, Tier};
@@ -35,7 +35,7 @@ fn list_of(tier: Tier, checks: &[&Check]) -> Table {
         count => format!("{count} checks"),
     };
     let title = format!("{}, {count}", title_of(tier));
-    table.set_header(head(&[&title, &points.to_string()]));
+    table.set_header(head(&[&title, &format!("{points} points")]));
     for check in checks {
         let needs: Vec<String> = check.needs.iter().map(Need::to_string).collect();
         let needs = match needs.is_empty() {

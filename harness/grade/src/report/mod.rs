@@ -19,11 +19,11 @@ use harness::lock::lock;
 use crate::arguments::Arguments;
 use crate::result::Graded;
 
-/// Where results go beside the terminal.
+/// Where results go besides the terminal.
 pub struct Reports {
     json: bool,
     junit: Option<PathBuf>,
-    /// Checks that run side by side write it one at a time.
+    /// Locked, because checks that run at the same time all write it.
     gradescope: Option<Mutex<PathBuf>>,
     summary: Option<PathBuf>,
     classroom: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct Reports {
 }
 
 impl Reports {
-    /// A file that cannot be written is better known before an hour of work.
+    /// Opens the files now, so that one that cannot be written is reported before the work.
     pub fn open(arguments: &Arguments) -> Result<Self> {
         let reports = Self {
             json: arguments.json,
@@ -56,7 +56,7 @@ impl Reports {
         Ok(reports)
     }
 
-    /// Gradescope gives nothing for a run that takes too long, unless results are there.
+    /// If a run takes too long, Gradescope counts only the results that are already there.
     pub fn after_each_check(&self, graded: impl FnOnce() -> Graded) {
         if let Err(error) = self.write_gradescope(graded) {
             eprintln!("grade: {error:#}");
@@ -68,7 +68,7 @@ impl Reports {
             return Ok(());
         };
         let path = lock(path);
-        // Asked for with the lock held: who writes last writes the most.
+        // Collected while the lock is held, so the last writer has the most results.
         let text = gradescope::results(&graded(), self.begun.1.elapsed())?;
         replace(&path, text.as_bytes())
     }
@@ -100,7 +100,7 @@ impl Reports {
     }
 }
 
-/// A reader never finds half a file.
+/// Replaces a file in one step, so that a reader never finds half of it.
 fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
     ensure!(!path.is_dir(), "{} is a folder", path.display());
@@ -119,7 +119,7 @@ fn append(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(what)
 }
 
-/// Prints what is for people: in colour on a terminal.
+/// Prints text for people, in colour on a terminal.
 pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
     let width = match to.is_terminal() {
         true => table::width_of_terminal(),
@@ -130,7 +130,7 @@ pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
         .iter()
         .map(|part| part.render(width, colors))
         .collect();
-    // A reader who has left (`| head`) has seen enough.
+    // A reader that has closed the pipe (`| head`) is not an error.
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
@@ -143,9 +143,9 @@ mod tests {
     use super::*;
     use harness::stage::Stage;
 
-    /// Four checks at a time end, and each has the file written again.
+    /// Four threads finish checks at the same time, and each writes the file again.
     #[test]
-    fn side_by_side_the_newest_results_stay() {
+    fn with_several_writers_the_newest_results_stay() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("results.json");
         let option = format!("--gradescope={}", file.display());

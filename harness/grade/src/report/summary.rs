@@ -68,7 +68,9 @@ fn one(graded: &Graded) -> String {
 }
 
 fn class(all: &[Graded]) -> String {
-    let mut text = "## Submissions\n\n| | stage | core | robust | first to look at |\n|---|---|---:|---:|---|\n".to_owned();
+    let mut text =
+        "## Submissions\n\n| | stage | core | robust | first failure |\n|---|---|---:|---:|---|\n"
+            .to_owned();
     for graded in all {
         let (core, robust) = (graded.score_of(Tier::Core), graded.score_of(Tier::Robust));
         let first = match (&graded.build_failure, graded.failed().next()) {
@@ -90,7 +92,7 @@ fn capital(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// What would end a cell of a table.
+/// Escapes what would end a cell of a table.
 fn cell(text: &str) -> String {
     html(text).replace('|', "\\|").replace('\n', " ")
 }
@@ -99,7 +101,7 @@ fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// A block with a fence that is longer than any in the text.
+/// A code block whose fence is longer than any in the text.
 fn fenced(text: &str) -> String {
     let longest = text.split(|character| character != '`').map(str::len).max();
     let fence = "`".repeat(longest.unwrap_or_default().max(2) + 1);
@@ -123,7 +125,7 @@ struct ClassroomTest {
     duration: f64,
 }
 
-/// One step carries all checks: that gives credit for a part of them.
+/// One result with all checks, so that a program gets credit for those that pass.
 pub fn classroom(graded: &Graded) -> Result<String> {
     let counted = graded
         .checks

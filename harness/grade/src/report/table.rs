@@ -8,7 +8,7 @@ use harness::check::Tier;
 
 use crate::result::{CheckResult, Graded, Score, Status};
 
-/// Where there is no terminal.
+/// The width when the output is not a terminal.
 pub const WIDTH: u16 = 80;
 
 /// A piece of what is printed.
@@ -30,7 +30,7 @@ pub fn raw(text: String) -> Part {
     Part::Raw(text)
 }
 
-/// A line in lines that are no longer than `width`, each as far to the right as the first.
+/// Wraps a line to `width` columns. The lines after the first are indented a little more.
 fn wrap(line: &str, width: u16) -> String {
     let text = line.trim_start();
     let indent = " ".repeat((line.len() - text.len()).min(usize::from(width / 2)));
@@ -86,7 +86,7 @@ pub(super) fn right(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// All checks of one program, and what the failed ones have to say.
+/// All checks of one program, and an explanation for each that failed.
 pub fn one(graded: &Graded) -> Vec<Part> {
     let mut parts = vec![Part::Title(
         format!("{}: {}", graded.stage, graded.name),
@@ -111,7 +111,7 @@ pub fn one(graded: &Graded) -> Vec<Part> {
     parts
 }
 
-/// What failed, and why; the same reason once.
+/// What failed, and why. A reason that repeats is printed once.
 fn explanations(graded: &Graded) -> Vec<Part> {
     let mut parts = Vec::new();
     let failed = graded
@@ -129,7 +129,7 @@ fn explanations(graded: &Graded) -> Vec<Part> {
         parts.push(plain("\n"));
         parts.push(Part::Title(title, color));
         let text = match before {
-            Some(before) if before.text == result.text => "as before",
+            Some(before) if before.text == result.text => "the same as above",
             _ => result.text.as_deref().unwrap_or_default().trim_end(),
         };
         parts.push(plain(format!("{text}\n")));
@@ -141,7 +141,7 @@ fn explanations(graded: &Graded) -> Vec<Part> {
 fn results(tier: Tier, rows: &[&CheckResult]) -> Table {
     let mut table = bare();
     table.set_header(head(&["", title_of(tier), "points", "seconds", ""]));
-    // The last column may wrap, the others stay whole.
+    // The last column may wrap, the others may not.
     let whole = [ColumnConstraint::ContentWidth; 4];
     table.set_constraints(whole);
     for result in rows {
@@ -159,8 +159,8 @@ fn results(tier: Tier, rows: &[&CheckResult]) -> Table {
 
 pub(super) fn title_of(tier: Tier) -> &'static str {
     match tier {
-        Tier::Core => "core: what the course asks",
-        Tier::Robust => "robust: what a server must withstand",
+        Tier::Core => "core: what the course asks for",
+        Tier::Robust => "robust: what a real program must withstand",
     }
 }
 
@@ -180,7 +180,7 @@ fn totals(graded: &Graded) -> String {
         .map(|(tier, score)| format!("{tier} {score}"))
         .collect();
     if parts.len() != 1 {
-        parts.push(format!("in all {}", graded.score()));
+        parts.push(format!("total {}", graded.score()));
     }
     format!("{} points", parts.join(", "))
 }
@@ -195,7 +195,7 @@ fn verdict_color(graded: &Graded) -> Color {
     }
 }
 
-/// What could not be run here, and counts for nothing.
+/// The checks that could not run here, and do not count.
 fn skipped(graded: &Graded) -> Option<String> {
     let mut needs: Vec<&str> = graded
         .skipped()
@@ -209,14 +209,15 @@ fn skipped(graded: &Graded) -> Option<String> {
         .map(|need| need.trim_start_matches("needs "))
         .collect();
     (count > 0).then(|| {
-        format!(
-            "{count} more checks were not run, and do not count: they need {}\n",
-            needs.join(", ")
-        )
+        let needs = needs.join(", ");
+        match count {
+            1 => format!("1 more check was not run and does not count: it needs {needs}\n"),
+            _ => format!("{count} more checks were not run and do not count: they need {needs}\n"),
+        }
     })
 }
 
-/// One line a student.
+/// One line for each student.
 pub fn all(all: &[Graded]) -> Vec<Part> {
     let mut table = bare();
     table.set_header(head(&[
@@ -250,13 +251,13 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
     parts
 }
 
-/// The beginning of what the compiler says.
+/// The first lines of what the build printed.
 fn why_not_built(graded: &Graded) -> Vec<Part> {
     const LINES: usize = 8;
     let Some(words) = &graded.build_failure else {
         return Vec::new();
     };
-    let title = format!("✗ {} was not built", graded.name);
+    let title = format!("✗ {}: no program to check", graded.name);
     let words: Vec<&str> = words.lines().take(LINES).collect();
     vec![
         plain("\n"),
@@ -265,7 +266,7 @@ fn why_not_built(graded: &Graded) -> Vec<Part> {
     ]
 }
 
-/// The core checks that failed, else how many of the others.
+/// The names of the core checks that failed; if none did, how many of the others.
 fn what_has_failed(graded: &Graded) -> String {
     if let Some(words) = &graded.build_failure {
         let nothing = words.starts_with("nothing to grade");
@@ -286,7 +287,8 @@ fn what_has_failed(graded: &Graded) -> String {
     let failed = match (core.is_empty(), others) {
         (false, _) => core.join(", "),
         (true, 0) => String::new(),
-        (true, others) => format!("{others} of robust"),
+        (true, 1) => "1 robust check".to_owned(),
+        (true, others) => format!("{others} robust checks"),
     };
     match (failed.is_empty(), graded.not_done) {
         (_, 0) => failed,

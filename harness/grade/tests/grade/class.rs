@@ -1,4 +1,4 @@
-//! A folder of submissions: side by side as one by one, building, going on.
+//! A folder of submissions: several graded at the same time, builds, and continued runs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,34 +14,34 @@ use crate::test;
 pub fn tests() -> Vec<Trial> {
     vec![
         test(
-            "side by side, all on port 8080, results are those of one by one",
+            "submissions graded at the same time, all on port 8080, get the same results as one by one",
             &["cc"],
             side_by_side,
         ),
         test(
-            "a submission is built by its grade.toml, from a .c file, or not at all",
+            "a submission is built as its grade.toml says, from a .c file, or not at all",
             &["cc", "make"],
             builds,
         ),
         test(
-            "a build cannot write to the other submissions, nor to its own source",
+            "a build cannot write to other submissions or to its own source",
             &["cc"],
             builds_in_a_copy,
         ),
         test(
-            "a run goes on where it has stopped, and grades again what has changed",
+            "--resume skips what is done and grades what has changed again",
             &["cc"],
             resumes,
         ),
         test(
-            "a student's mistake in grade.toml costs that student alone",
+            "a student's mistake in grade.toml costs only that student's points",
             &[],
             wrong_recipe,
         ),
     ]
 }
 
-/// Of each variant some copies, in a folder for each student.
+/// A folder for each student, with copies of sound and broken programs in turn.
 fn a_class(room: &Room, students: usize) -> PathBuf {
     let faults = [
         "",
@@ -71,7 +71,7 @@ fn a_class(room: &Room, students: usize) -> PathBuf {
     room.path("class")
 }
 
-/// Submission, check, status: what may not depend on how it was run.
+/// Submission, check, status and outcome: these must not depend on how the run was made.
 fn outcomes(json: &Value) -> Vec<String> {
     let submissions = json["submissions"].as_array().unwrap();
     let outcome = |submission: &Value, check: &Value| {
@@ -165,7 +165,7 @@ fn builds() {
     );
     assert!(
         !room.path("class/by-name/tcp_server").exists(),
-        "built in the student's own folder"
+        "it was built in the student's own folder"
     );
     room.expect_nothing_left();
 }
@@ -204,7 +204,7 @@ fn resumes() {
     let lines = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().count();
     assert_eq!(lines(&file), 20);
 
-    // As an interrupted run leaves it, the last line cut off.
+    // As an interrupted run leaves it: the last line is incomplete.
     let text = fs::read_to_string(&file).unwrap();
     let cut: usize = text.lines().take(12).map(|line| line.len() + 1).sum();
     fs::write(&file, &text[..cut + 20]).unwrap();
@@ -215,10 +215,10 @@ fn resumes() {
         fs::read_to_string(&file)
             .unwrap()
             .starts_with(&begun[..cut]),
-        "what was done is done again"
+        "checks that had a result were run again"
     );
 
-    // A new version of a submission, and of that one alone.
+    // A new version of one submission.
     fs::copy(room.path("variant-0"), class.join("student-01/tcp_server")).unwrap();
     let changed = grade("--resume");
     assert_eq!(lines(&file), 25);
@@ -238,7 +238,7 @@ fn wrong_recipe() {
     let run = room.grade("--all class --stage 4 --only stage04/reverses-a-line");
     run.expect_status(1);
     assert!(
-        run.out.contains("unknown field `rum`") || run.out.contains("not right"),
+        run.out.contains("unknown field `rum`") || run.out.contains("has an error"),
         "{}",
         run.out
     );

@@ -1,5 +1,5 @@
-//! C programs in the classic style: sound ones pass all core checks, broken ones fail the
-//! one that names their fault.
+//! C programs in the classic style: sound ones pass all core checks, and each broken one
+//! fails only the check for its fault.
 
 use libtest_mimic::{Failed, Trial};
 
@@ -57,7 +57,7 @@ pub fn tests() -> Vec<Trial> {
             check,
             ..
         } = broken;
-        let name = format!("{source}.c with {fault} fails {check} alone{missing}");
+        let name = format!("{source}.c with {fault} fails only {check}{missing}");
         Trial::test(name, || fails(broken))
     });
     let mut tests: Vec<Trial> = sound
@@ -95,7 +95,7 @@ fn fails(broken: &Broken) -> Result<(), Failed> {
         "--stage {stage} --tier core --patience 3 --json -- {program}"
     ));
     run.expect_status(1);
-    // curl sees some of the faults too, and is not everywhere.
+    // The check with curl finds some of the faults too, but curl is not installed everywhere.
     let mut failed = run.failed();
     failed.remove("stage05/curl");
     assert_eq!(

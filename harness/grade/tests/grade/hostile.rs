@@ -1,5 +1,5 @@
-//! Programs that do their worst cost their own points, and leave nothing behind; neither
-//! does a grader that is interrupted.
+//! Programs that do their worst lose only their own points and leave nothing behind. A
+//! grader that is interrupted leaves nothing behind either.
 
 use std::fs;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use crate::room::{Room, Run};
 use crate::test;
 
-/// The ways of `fixtures/hostile.c`.
+/// What `fixtures/hostile.c` can do.
 pub const WAYS: &[&str] = &[
     "child",
     "closed-folder",
@@ -31,12 +31,12 @@ pub const WAYS: &[&str] = &[
 pub fn tests() -> Vec<Trial> {
     vec![
         test(
-            "hostile programs cost their own points only",
+            "hostile programs lose only their own points",
             &["cc"],
             cost_their_own_points,
         ),
         test(
-            "Ctrl-C leaves nothing behind, and what is done is kept",
+            "Ctrl-C leaves nothing behind, and the results so far are kept",
             &["cc"],
             || interrupt(Signal::SIGINT),
         ),
@@ -46,7 +46,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// A class of hostile programs, and two sound ones among them.
+/// A class of hostile programs, with two sound ones among them.
 pub fn a_class(room: &Room, ways: &[&str]) -> String {
     let hostile = room.build("hostile", "", "hostile-program");
     let sound = room.build("tcp_server_epoll", "", "sound-program");

@@ -1,5 +1,5 @@
-//! `cargo grade` from outside: on small C programs in the classic style, sound, broken
-//! and hostile, with all its reports and errors.
+//! `cargo grade` from outside, with all its reports and errors. It grades small C programs
+//! in the classic style: sound, broken and hostile ones.
 #![allow(clippy::unwrap_used)] // a test
 
 mod class;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use harness::host::find_tool;
 use libtest_mimic::{Arguments, Trial};
 
-/// A test that runs programs with fixed ports, and what else it cannot do without.
+/// A test that runs programs with fixed ports, and the tools that it needs.
 pub fn test(name: &str, tools: &[&str], body: fn()) -> Trial {
     let tool = tools.iter().find(|tool| find_tool(tool).is_none());
     let missing = tool
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         usage::tests(),
     ];
     let mut arguments = Arguments::from_args();
-    // Most of the time a check waits for what a broken program does not do.
+    // Most of the time a check waits for something that a broken program never does.
     arguments.test_threads.get_or_insert(4);
     let tests = rooms.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, tests).exit_code()

@@ -1,5 +1,5 @@
-//! Where namespaces cannot be had: one note, one at a time, the same results. Each of
-//! these tests is in a network of its own, for the others have port 8080 too.
+//! Without namespaces: one note, one program at a time, the same results. Each of these
+//! tests runs in its own network, because the other tests use port 8080 too.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub fn tests() -> Vec<Trial> {
     let tools = &["cc", "unshare", "ip"];
     vec![
         test(
-            "without namespaces results are the same, after one note",
+            "without namespaces the results are the same, after one note",
             tools,
             same_results,
         ),
@@ -25,12 +25,12 @@ pub fn tests() -> Vec<Trial> {
             hostile_programs,
         ),
         test(
-            "without namespaces a port in use is named before anything runs",
+            "without namespaces the error names a port in use before anything runs",
             tools,
             port_in_use,
         ),
         test(
-            "without namespaces a program that takes its port gets a free one",
+            "without namespaces a program with {port} gets a free port",
             tools,
             free_port,
         ),
@@ -42,7 +42,7 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-/// In a network of its own, in which no more namespaces can be made.
+/// Runs the grader in its own network, where no further namespaces can be made.
 fn refused(room: &Room, before: &str, line: &str) -> Run {
     let script = format!(
         "ip link set lo up && echo 0 > /proc/sys/user/max_user_namespaces || exit 99
@@ -85,7 +85,7 @@ fn same_results() {
 
 fn hostile_programs() {
     let room = Room::new();
-    // One that kills all processes of its user kills the grader: nobody can help that.
+    // A program that kills all processes of its user kills the grader too: there is no remedy.
     let ways: Vec<&str> = hostile::WAYS
         .iter()
         .copied()
@@ -98,7 +98,7 @@ fn hostile_programs() {
     room.expect_nothing_left();
 }
 
-/// A line of shell: this program has port 8080 before anything else happens.
+/// A line of shell that lets this program take port 8080 before anything else happens.
 fn occupy_8080(program: &Path) -> String {
     let program = program.display();
     let listens = "grep -q ':1F90 .* 0A ' /proc/net/tcp";
@@ -145,8 +145,8 @@ fn unprivileged() {
     let line = core_checks_of(&program);
     let ours = room.grade(&line);
     let grader = room.path("grader");
-    // Where that user gets at it. By another process: what this one has had open for writing, a
-    // child that another test is just starting may have open still (ETXTBSY).
+    // A copy that the other user can reach. `cp` makes it, because a file that this process
+    // had open for writing may still be open in a child of another test (ETXTBSY).
     let copied = Command::new("cp").arg(GRADE).arg(&grader).status();
     assert!(copied.unwrap().success());
     let mut command = Command::new(&grader);

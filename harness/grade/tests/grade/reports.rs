@@ -1,4 +1,4 @@
-//! What is written for other programs, read back by parsers that are not ours.
+//! The reports for other programs, read back with parsers that are not ours.
 
 use std::fs;
 use std::path::Path;
@@ -15,17 +15,17 @@ use crate::test;
 pub fn tests() -> Vec<Trial> {
     vec![
         test(
-            "JUnit readers find suites, cases, failures, errors and points",
+            "a JUnit parser finds suites, cases, failures, errors and points",
             &["cc"],
             junit,
         ),
         test(
-            "Gradescope finds the fields that it documents",
+            "Gradescope finds the fields that its documentation asks for",
             &["cc"],
             gradescope,
         ),
         test(
-            "Gradescope finds results although the grader is killed",
+            "Gradescope finds results even when the grader is killed",
             &["cc"],
             gradescope_before_the_end,
         ),
@@ -35,15 +35,19 @@ pub fn tests() -> Vec<Trial> {
             classroom,
         ),
         test(
-            "--json goes to stdout alone, the table to stderr",
+            "--json prints only JSON on stdout, and the table on stderr",
             &["cc"],
             json,
         ),
-        test("a failed check reads like a tutor", &["cc"], tutor),
+        test(
+            "a failed check explains itself like a tutor",
+            &["cc"],
+            tutor,
+        ),
     ]
 }
 
-/// One that fails a check, and one that crashes in it.
+/// Three submissions: one fails a check, one crashes in it, one does not build.
 fn grade_two(room: &Room, options: &str) -> Run {
     for (name, fault) in [
         ("fails", "FAULT_STALE_BUFFER"),
@@ -169,7 +173,7 @@ fn gradescope() {
 fn gradescope_before_the_end() {
     let room = Room::new();
     let file = room.path("results.json");
-    // The second check takes a minute, unless somebody ends the grader.
+    // The last check takes a minute, so it has no result when the grader is killed.
     let program = room.build("tcp_server", "FAULT_GOES_ON", "tcp_server");
     let line = format!(
         "--stage 1 --tier core --patience 60 --jobs 1 --gradescope results.json -- {}",
@@ -183,7 +187,7 @@ fn gradescope_before_the_end() {
     while tests() != Some(2) {
         assert!(
             grader.try_wait().unwrap().is_none(),
-            "it has ended by itself"
+            "the grader ended by itself"
         );
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

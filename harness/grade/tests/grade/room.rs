@@ -1,5 +1,5 @@
-//! A room of its own for a test: programs, a folder for temporary files, and a look at
-//! what is left when all is over.
+//! A room of its own for each test: programs, a folder for temporary files, and a check that
+//! nothing is left at the end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Open to all: where root grades, programs run as somebody else.
+    /// Open to all users: when root grades, programs run as another user.
     pub fn new() -> Self {
         let open = PermissionsExt::from_mode(0o755);
         let folder = tempfile::Builder::new()
@@ -35,7 +35,7 @@ impl Room {
         self.folder.path().join(name)
     }
 
-    /// Builds a fixture, broken in this way: `tcp_server`, `FAULT_STALE_BUFFER`.
+    /// Builds a fixture with a fault: `tcp_server`, `FAULT_STALE_BUFFER`.
     pub fn build(&self, source: &str, fault: &str, program: &str) -> PathBuf {
         let path = self.path(program);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -60,8 +60,8 @@ impl Room {
         path
     }
 
-    /// `cargo grade` with this command line, in this room. Blanks part its words: no path here
-    /// has one.
+    /// `cargo grade` with this command line, in this room. Words are separated by spaces,
+    /// because no path here has one.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(GRADE);
         command.args(line.split_whitespace());
@@ -80,10 +80,13 @@ impl Room {
         Run::of(self.command(line).output().unwrap())
     }
 
-    /// No process of a program, no temporary file.
+    /// Fails if a program still runs, or a temporary file exists.
     pub fn expect_nothing_left(&self) {
         let left: Vec<PathBuf> = self.temporary_files();
-        assert!(left.is_empty(), "left in the temporary folder: {left:?}");
+        assert!(
+            left.is_empty(),
+            "files left in the temporary folder: {left:?}"
+        );
         let left = self.processes();
         assert!(left.is_empty(), "still running: {left:?}");
     }
@@ -93,7 +96,7 @@ impl Room {
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// The programs that were started from this room and run.
+    /// The programs that were started from this room and still run.
     pub fn processes(&self) -> Vec<String> {
         let room = self.folder.path().to_string_lossy().into_owned();
         let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -112,8 +115,8 @@ pub fn fixture(source: &str) -> PathBuf {
     fixtures.join(format!("{source}.c"))
 }
 
-/// Whether programs are graded in namespaces here: else they would meet on the machine's
-/// own port 8080.
+/// Whether programs are graded in namespaces here. Without them, tests would compete for the
+/// machine's one port 8080.
 pub fn isolates() -> bool {
     static ISOLATES: LazyLock<bool> = LazyLock::new(|| {
         let run = Room::new().grade("--stage 1 --only stage01/reverses-a-line -- /bin/true");
@@ -122,7 +125,7 @@ pub fn isolates() -> bool {
     *ISOLATES
 }
 
-/// What `cargo grade` said, and how it ended.
+/// What `cargo grade` printed, and how it ended.
 #[derive(Debug)]
 pub struct Run {
     pub status: Option<i32>,
@@ -160,7 +163,7 @@ impl Run {
         pairs.collect()
     }
 
-    /// The ids of the checks that it has failed.
+    /// The ids of the checks that failed.
     pub fn failed(&self) -> BTreeSet<String> {
         let failed =
             |(_, status): &(String, String)| !matches!(status.as_str(), "passed" | "skipped");

@@ -1,4 +1,4 @@
-//! What an instructor meets first: the list, names of checks, and mistakes.
+//! What an instructor meets first: the list, the ids of checks, and mistakes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,26 +11,26 @@ use crate::{plain, test};
 pub fn tests() -> Vec<Trial> {
     vec![
         plain(
-            "a wrong command line is explained, and ends with exit status 2",
+            "a wrong command line is explained, and the exit status is 2",
             mistakes,
         ),
         plain("--list shows checks, tiers and points", list),
         test(
-            "--only runs one check by its id, or several by a part of it",
+            "--only runs one check by its id, or several by a part of their ids",
             &["cc"],
             only,
         ),
         test(
-            "a program that does not start says so in its result",
+            "the result of a program that does not start says why",
             &[],
             does_not_start,
         ),
         test(
-            "the working folder is a copy of --folder, a fresh one each time",
+            "each check runs in a fresh copy of --folder",
             &["cc"],
             folder,
         ),
-        test("placeholders become ports", &["cc"], placeholders),
+        test("placeholders are replaced by ports", &["cc"], placeholders),
     ]
 }
 
@@ -42,16 +42,16 @@ fn mistakes() {
     let cases = [
         (
             "--stage 9 -- ./plain",
-            "there are the stages 1 to 5, and phase1; the course's stages 6 to 13",
+            "use 1 to 5, or phase1; the course's stages 6 to 13",
         ),
+        ("--stage 0 -- ./plain", "use 1 to 5, or phase1"),
         (
-            "--stage 0 -- ./plain",
-            "there are the stages 1 to 5, and phase1",
+            "-- ./plain",
+            "no stage given; choose one, for example --stage 4",
         ),
-        ("-- ./plain", "Say the stage: --stage 4"),
         (
             "--stage 4",
-            "no program to grade: cargo grade --stage 4 -- ./tcp_server",
+            "no program given; try `cargo grade --stage 4 -- ./tcp_server`",
         ),
         ("--stage 4 -- ./missing", "no program to grade at ./missing"),
         ("--stage 4 -- plain", "there is one in this folder: ./plain"),
@@ -85,12 +85,13 @@ fn list() {
         let run = room.grade(&format!("--stage {stage} --list"));
         run.expect_status(0);
         assert!(
-            run.out.contains("core: what the course asks"),
+            run.out.contains("core: what the course asks for"),
             "{}",
             run.out
         );
         assert!(
-            run.out.contains("robust: what a server must withstand"),
+            run.out
+                .contains("robust: what a real program must withstand"),
             "{}",
             run.out
         );
@@ -109,7 +110,7 @@ fn only() {
     by_id.expect_status(0);
     assert_eq!(by_id.statuses().len(), 1, "{}", by_id.out);
     assert_eq!(run("ends-after-a-reset").statuses().len(), 2);
-    // What is asked for by name counts, of whichever tier it is.
+    // A check that --only selects counts, whatever its tier.
     run("stage01/crlf").expect_status(1);
     run("stage01/line-after-line").expect_status(1);
 }
@@ -140,7 +141,7 @@ fn does_not_start() {
     }
 }
 
-/// A program that only works where its folder is, and that spoils it.
+/// A program that needs a file of its folder, and deletes it.
 fn folder() {
     let room = Room::new();
     room.build("tcp_server", "", "work/tcp_server_program");
