@@ -35,8 +35,8 @@ use crate::network::upstream::Attempt;
 /// How many times one step reads and writes per pipe, while there is something to move. With more,
 /// other sessions wait longer; with fewer, bulk transfers need more turns.
 const ROUNDS: usize = 4;
-/// The same limit in bytes, because a kernel pipe moves many bytes at once. A byte counts when it is
-/// read, and again when it is written.
+/// The same limit in bytes, because a kernel pipe moves many bytes at once. A byte counts when it
+/// is read, and again when it is written.
 const STEP: usize = 1024 * 1024;
 
 /// What all sessions of a core share.

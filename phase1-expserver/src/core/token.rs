@@ -1,8 +1,8 @@
 //! Tokens: core gives the event loop a token with each descriptor and timer, and each event brings
 //! its token back.
 //!
-//! The 64 bits of a token say what kind of thing it is for, and which one: they contain the key of a
-//! slot. No slot has the key of a session that is gone, so an event that comes too late does no
+//! The 64 bits of a token say what kind of thing it is for, and which one: they contain the key of
+//! a slot. No slot has the key of a session that is gone, so an event that comes too late does no
 //! harm. Only core makes tokens and reads them; the event loop does not look inside.
 
 use std::fmt;

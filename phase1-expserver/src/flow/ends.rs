@@ -6,8 +6,8 @@ use super::kernel_pipe::KernelPipe;
 use super::resources::Resources;
 use crate::utils::buffer::BufferList;
 
-/// The expected results of one call of a source or a sink. A failure of the connection is not one of
-/// them: it is the `Err` of the [`Outcome`].
+/// The expected results of one call of a source or a sink. A failure of the connection is not one
+/// of them: it is the `Err` of the [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// This many bytes were moved. After 0 bytes the caller tries again without waiting for an

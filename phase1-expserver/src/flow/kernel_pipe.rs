@@ -23,8 +23,9 @@ use crate::vec::XpsVec;
 /// takes fewer system calls, and wakes the receiver less often.
 pub(super) const CAPACITY: usize = 256 * 1024;
 
-/// A smaller pipe is not worth its cost. An unprivileged user who already has many pipes gets smaller
-/// ones from the kernel, at last only of one or two pages (pipe(7), `pipe-user-pages-soft`).
+/// A smaller pipe is not worth its cost. An unprivileged user who already has many pipes gets
+/// smaller ones from the kernel, at last only of one or two pages (pipe(7),
+/// `pipe-user-pages-soft`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
 /// How many unused pipes the pool keeps, with two descriptors each. It closes any beyond that.

@@ -123,8 +123,8 @@ impl Connection {
         }
     }
 
-    /// From now on, closing the socket resets the connection, so that the peer does not think that it
-    /// has received everything. A reset also drops the bytes that the kernel still holds.
+    /// From now on, closing the socket resets the connection, so that the peer does not think that
+    /// it has received everything. A reset also drops the bytes that the kernel still holds.
     pub fn reset_at_close(&self) {
         let at_once = libc::linger {
             l_onoff: 1,
@@ -158,8 +158,8 @@ impl Connection {
             _ => {}
         }
         self.dead = true;
-        // The kernel has reported the error here, so perhaps it reports no event. But the socket may
-        // still hold bytes and the end of the stream.
+        // The kernel has reported the error here, so perhaps it reports no event. But the socket
+        // may still hold bytes and the end of the stream.
         self.readable = true;
         self.exhaust = true;
         Err(errno)

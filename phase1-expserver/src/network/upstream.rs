@@ -1,7 +1,7 @@
 //! A connection to an upstream, until it is established: [`Attempt`].
 //!
-//! Connecting takes at least one round trip. [`begin`](Attempt::begin) only starts it. When an event
-//! has reported that it has succeeded or failed, [`settle`](Attempt::settle) finds out which
+//! Connecting takes at least one round trip. [`begin`](Attempt::begin) only starts it. When an
+//! event has reported that it has succeeded or failed, [`settle`](Attempt::settle) finds out which
 //! (`connect(2)`, EINPROGRESS). If an upstream has several addresses, they are tried one after the
 //! other, each with its own deadline. The session whose client is waiting owns the attempt. An
 //! attempt never waits, knows no epoll, and does not choose the upstream.

@@ -5,9 +5,9 @@ use std::io::{self, BufRead, IsTerminal, Read, Write, stdin, stdout};
 
 use super::answers::show_answer;
 
-/// Returns the next line with its ending, or `None` at the end of stdin. If a line is longer
-/// than `limit` bytes, returns its first `limit + 1` bytes, so that the caller can see that it
-/// is too long, and skips the rest.
+/// Returns the next line with its ending, or `None` at the end of stdin. Of a line that is
+/// longer than `limit` bytes it returns only the first `limit + 1`, so that the caller can see
+/// that the line is too long.
 pub fn read_line(limit: usize) -> io::Result<Option<Vec<u8>>> {
     let interactive = stdin().is_terminal() && stdout().is_terminal();
     if interactive {

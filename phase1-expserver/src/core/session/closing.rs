@@ -32,9 +32,9 @@ pub enum Linger {
 /// - `unwanted`: the input from this end is useless, and may go on for a long time, because the
 ///   server is ending or the upstream has failed in the middle of an upload.
 ///
-/// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive later,
-/// the kernel sends a reset, and a reset destroys the bytes that are still on their way to the
-/// peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
+/// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive
+/// later, the kernel sends a reset, and a reset destroys the bytes that are still on their way to
+/// the peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
 /// **lingering close**.
 pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
     match (end, into, over, unwanted) {
