@@ -101,8 +101,8 @@ impl Conversation {
     /// Waits until stdin or the socket is ready, and returns which of them is.
     fn wait(&self) -> Result<(bool, bool)> {
         let stdin = stdin();
-        // A socket has room to send nearly always. With nothing to send, POLLOUT would make
-        // poll return at once each time, and the client would use all of a CPU.
+        // A socket nearly always has room to send. With nothing to send, POLLOUT would make
+        // poll return immediately each time, and the client would use all of a CPU.
         let mut interest = PollFlags::POLLIN;
         if !self.unsent.is_empty() {
             interest |= PollFlags::POLLOUT;
@@ -112,7 +112,7 @@ impl Conversation {
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
         ];
         // While we do not read stdin, leave it out: at the end of a pipe, poll would return
-        // POLLHUP at once, again and again, even if we asked for nothing.
+        // POLLHUP immediately, again and again, even if we asked for nothing.
         let read_stdin = self.input == Input::Open && self.unsent.len() < MAX_UNSENT;
         let count = if read_stdin { 2 } else { 1 };
         match poll(&mut asked[..count], PollTimeout::NONE) {
