@@ -101,8 +101,8 @@ impl Session {
         let pointless = match &mut self.backend {
             // The client is gone, and has sent nothing that could be delivered.
             Backend::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
-            // The client is gone, and the upstream may go on sending without end. The session is kept
-            // only as long as the upstream also reads what the client has sent.
+            // The client is gone, and the upstream may go on sending without end. The session is
+            // kept only as long as the upstream also reads what the client has sent.
             Backend::Upstream(server) if discards && server.readable() => {
                 discard_input(server, &mut shared.resources);
                 let at = self.last_moved + shared.config.limits.linger;
