@@ -16,7 +16,8 @@ use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::vec::XpsVec;
 
-/// How long to wait for a client to close its side after it was sent everything (lingering close).
+/// How long to wait for a client to close its side, after everything has been sent to it (lingering
+/// close).
 const LINGER: Duration = Duration::from_secs(2);
 
 /// An event-driven TCP server: one thread serves all clients. Each port has a role: `reverse`
@@ -293,7 +294,8 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 
 // ---- and back to text --------------------------------------------------------------------------
 
-/// The role as on the command line, but with a space for its first colon: `proxy 127.0.0.1:3000`.
+/// The role as on the command line, but with a space instead of its first colon:
+/// `proxy 127.0.0.1:3000`.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,10 +1,11 @@
 //! An instance of the server: [`Core`].
 //!
 //! A core owns the event loop, the listeners and the sessions, and it alone creates and destroys
-//! sessions. It looks up what an event is about, gives each session its turn and does what the
-//! session asks for. It never touches a byte. [`workers`] starts one core per thread.
+//! sessions. One pass through its loop is called a **turn**. In a turn the core looks up what each
+//! event is about, lets each session in the queue take one step, and does what the session asks
+//! for. It never touches a byte. [`workers`] starts one core per thread.
 //!
-//! Its methods are in three files: the turn of the loop is here, accepting clients is in
+//! The methods of [`Core`] are in three files: the loop is here, accepting clients is in
 //! `admission`, ending is in `ending`.
 //!
 //! The other modules:
@@ -55,12 +56,12 @@ const STDOUT_PAUSE: Duration = Duration::from_millis(20);
 /// as much as the transfer.
 const PIPES_KEPT: Duration = Duration::from_secs(1);
 
-/// How a core has ended. The worse end is the greater value.
+/// How a core has ended. The values are ordered: the worse way to end is the greater one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ended {
-    /// In order, or when the drain timeout was over.
+    /// After the last session, or when the drain timeout was over.
     Clean,
-    /// Immediately, by a second signal.
+    /// Immediately, because a second signal arrived.
     Forced,
 }
 
@@ -81,7 +82,7 @@ pub struct Core {
     phase: Phase,
     /// When to accept again, after running out of descriptors.
     retry: Option<Instant>,
-    /// When to write what stdout did not take, or the counts of repeated warnings.
+    /// When to write again: what stdout did not take, or the counts of repeated warnings.
     output: Option<Instant>,
     /// Whether the timer for unused kernel pipes is set.
     pipes_timed: bool,
@@ -176,7 +177,7 @@ impl Core {
     }
 
     /// Takes note of an event: sets flags and queues the session or listener. Only a signal takes
-    /// effect here. A key that finds nothing belongs to a session that is gone.
+    /// effect here. If no session has the key, the session is gone, and the event is ignored.
     fn note(&mut self, token: Token, seen: Readiness) {
         match token.kind() {
             Some(Kind::Wake) => self.begin_to_end(),
@@ -262,8 +263,9 @@ impl Core {
             return;
         };
         // A timer that is set too early stays as it is: the step that it causes finds nothing due,
-        // and the next timer is set here. So moving bytes does not cost a timer each time. A timer
-        // that is no longer needed is removed, because it would wake the server for nothing.
+        // and the next timer is set here. So a session that moves bytes does not set a new timer
+        // each time. A timer that is no longer needed is removed, because it would wake the server
+        // for nothing.
         let wanted = session.deadline(&self.shared.config.limits);
         let enough = match (session.timer, wanted) {
             (Some(set), Some(at)) => set <= at,

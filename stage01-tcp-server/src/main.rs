@@ -126,8 +126,8 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
         let count = receive(client, &mut chunk)?;
         lines.push(&chunk[..count]);
 
-        // One `send` takes the answers to the whole chunk. Many small ones would be slow:
-        // Nagle's algorithm holds one back until the one before it is acknowledged (tcp(7)).
+        // One `send` for all answers to the chunk. Many small sends would be slow: Nagle's
+        // algorithm holds back a packet until the one before it is acknowledged (tcp(7)).
         let (mut answers, mut shown) = (Vec::new(), String::new());
         let mut answer = |line: &[u8]| {
             reverse(line, &mut answers);
@@ -142,7 +142,7 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
         }
 
         if !quiet {
-            // `println!` panics if stdout is closed. The server goes on without it.
+            // `println!` would panic if stdout is closed. This server goes on.
             let _ = stdout().write_all(shown.as_bytes());
         }
         send_all(client, &answers)?;

@@ -2,7 +2,8 @@
 //!
 //! After `socket` and `connect` there are two flows: from stdin to the server, and from the
 //! server to stdout. A client that sends everything before it reads any answer can wait
-//! forever, because the server may wait for it to read. So `poll(2)` waits for both at once.
+//! forever, because the server may be waiting until the client reads. So this client waits
+//! for both flows at the same time, with `poll(2)`.
 
 use std::io::stdin;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -48,7 +49,7 @@ fn run(args: &Args) -> Result<()> {
     };
     let result = conversation.hold();
     conversation.output.end_of_answers();
-    let _ = conversation.output.flush(); // `hold` has reported a stdout that failed
+    let _ = conversation.output.flush(); // if stdout has failed, `hold` has reported it
     result
 }
 
@@ -67,7 +68,7 @@ enum Input {
     Open,
     /// stdin is at its end, but `unsent` may hold something.
     Ended,
-    /// All of it is sent, and our half-close says so to the server.
+    /// All of it is sent, and we have half-closed the connection.
     Sent,
     /// Sending has failed: the server receives nothing more.
     Refused,
@@ -100,8 +101,8 @@ impl Conversation {
     /// Waits until stdin or the socket is ready, and returns which of them is.
     fn wait(&self) -> Result<(bool, bool)> {
         let stdin = stdin();
-        // A socket has room to send nearly always. With nothing to send, POLLOUT would make
-        // poll return at once each time, and the client would use all of a CPU.
+        // A socket nearly always has room to send. With nothing to send, POLLOUT would make
+        // poll return immediately each time, and the client would use all of a CPU.
         let mut interest = PollFlags::POLLIN;
         if !self.unsent.is_empty() {
             interest |= PollFlags::POLLOUT;
@@ -111,7 +112,7 @@ impl Conversation {
             PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
         ];
         // While we do not read stdin, leave it out: at the end of a pipe, poll would return
-        // POLLHUP at once, again and again, even if we asked for nothing.
+        // POLLHUP immediately, again and again, even if we asked for nothing.
         let read_stdin = self.input == Input::Open && self.unsent.len() < MAX_UNSENT;
         let count = if read_stdin { 2 } else { 1 };
         match poll(&mut asked[..count], PollTimeout::NONE) {
@@ -150,8 +151,9 @@ impl Conversation {
         if self.unsent.is_empty() {
             return;
         }
-        // DONTWAIT: without room, do not wait here, because the server may wait for us to
-        // read. NOSIGNAL: if the server is gone, only fail, without the signal SIGPIPE.
+        // DONTWAIT: if there is no room, the call fails with EAGAIN and does not wait. The
+        // server may be waiting until we read. NOSIGNAL: if the server is gone, the call
+        // fails, and the kernel does not send us the signal SIGPIPE.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(self.socket.as_raw_fd(), &self.unsent, flags) {
             Ok(count) => drop(self.unsent.drain(..count)),
@@ -173,8 +175,8 @@ impl Conversation {
         };
     }
 
-    /// One `recv`. False when the server has ended the conversation. It should do so only
-    /// after our half-close; before that it is an error.
+    /// One `recv`. Returns false if the server ends the connection after our half-close. If
+    /// the server ends it earlier, that is an error.
     fn receive(&mut self) -> Result<bool> {
         let mut chunk = [0; CHUNK];
         match recv(self.socket.as_raw_fd(), &mut chunk, MsgFlags::MSG_DONTWAIT) {

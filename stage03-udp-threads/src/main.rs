@@ -156,9 +156,10 @@ impl Server {
                 let answer = move || self.answer(&datagram, &client);
                 match Builder::new().spawn_scoped(scope, answer) {
                     Ok(thread) => running.push_back(thread),
+                    // Without a new thread, this thread answers.
                     Err(error) => {
                         let why = words(&error);
-                        let warning = || format!("cannot start a thread, answering without: {why}");
+                        let warning = || format!("cannot start a thread: {why}");
                         self.failed_threads.warn(warning);
                         self.answer(&buffer[..count], &client);
                     }

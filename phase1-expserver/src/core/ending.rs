@@ -1,4 +1,5 @@
-//! How a core ends: in order after the first signal, immediately after the second.
+//! How a core ends. After the first signal it finishes the exchanges under way, up to a time limit.
+//! After the second signal it ends immediately.
 
 use log::{info, warn};
 
@@ -52,7 +53,8 @@ impl Core {
         }
     }
 
-    /// Closes all sessions now, because of `why`. A connection with undelivered data is reset.
+    /// Closes all sessions now; the log gives `why` as the reason. A connection with undelivered
+    /// data is reset.
     pub(super) fn cut_off(&mut self, why: &str) {
         let mut lost = 0;
         for (key, session) in self.sessions.iter_mut() {

@@ -1,4 +1,4 @@
-//! From the services of a [`Config`] to their listeners: [`open`].
+//! Opens the listeners for the services of a [`Config`]: [`open`].
 //!
 //! All of them are bound before the first one listens: either every service starts, or none does
 //! and the error says why. Some mistakes in a configuration show only here, when names have become
@@ -19,10 +19,10 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     let mut shares = XpsVec::new();
     shares.push(bind_services(config)?);
     if config.workers > 1 {
-        // The plain bind has shown that no other socket listens on these ports. A bind with
-        // SO_REUSEPORT would not fail, and then another server of the same user would get some of
-        // the clients. (Two servers that start in the same moment may still share a port: neither
-        // sees the other before it listens.)
+        // The bind above, without SO_REUSEPORT, has shown that no other socket listens on these
+        // ports. A bind with SO_REUSEPORT does not show that: it can succeed beside another server
+        // of the same user, and then the two would share the clients. (Two servers that start in
+        // the same moment may still share a port: neither sees the other before it listens.)
         let places = places(&shares[0]);
         shares.clear();
         for _ in 0..config.workers {
@@ -104,9 +104,9 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 // ---- circles of proxies ------------------------------------------------------------------------
 
-/// Refuses a proxy whose upstream is the proxy itself, or another proxy that leads back to it. For
-/// its first client it would connect to itself again and again, until no descriptor is left.
-/// `addresses` are those of the services.
+/// Refuses a proxy whose upstream is the proxy itself, or another proxy that leads back to it. When
+/// its first client came, such a proxy would connect to itself again and again, until no descriptor
+/// is left. `addresses` are those of the services.
 fn refuse_circles(config: &Config, addresses: &[SocketAddr]) -> Result<()> {
     for (index, service) in config.services.iter().enumerate() {
         if leads_back(config, addresses, index) {

@@ -125,8 +125,8 @@ impl Source for Framer {
     }
 }
 
-/// The first line of `bytes`, and true; or all of them and false, if no line ends here. A line ends
-/// with `\n`, or when it is `limit` bytes long.
+/// Returns the first line of `bytes` and true. If no line ends in `bytes`, returns all of them and
+/// false. A line ends with `\n`, or when it is `limit` bytes long.
 fn first_line(bytes: &[u8], limit: usize) -> (&[u8], bool) {
     let seen = &bytes[..bytes.len().min(limit)];
     match seen.iter().position(|&byte| byte == b'\n') {

@@ -10,10 +10,10 @@
 //!           down                      down               (echo: itself)              down
 //! ```
 //!
-//! It connects sources to sinks and knows when the exchange is over. The bytes go through the
-//! pipes, not through this file. Core owns the session, passes events to it and calls
-//! [`step`](Session::step) when it is its turn. A session registers no descriptor, calls neither
-//! recv nor send, and never sees another session.
+//! The session connects sources to sinks and knows when the exchange is over. The bytes go through
+//! the pipes, not through this file. Core owns the sessions. It passes events to a session, and
+//! calls [`step`](Session::step) while the session is in the queue. A session registers no
+//! descriptor, calls neither recv nor send, and never sees another session.
 
 pub mod closing;
 mod opening;
@@ -35,7 +35,8 @@ use crate::network::upstream::Attempt;
 /// How many times one step reads and writes per pipe, while there is something to move. With more,
 /// other sessions wait longer; with fewer, bulk transfers need more turns.
 const ROUNDS: usize = 4;
-/// The same limit in bytes, in and out, because a kernel pipe moves many at once.
+/// The same limit in bytes, because a kernel pipe moves many bytes at once. A byte counts when it
+/// is read, and again when it is written.
 const STEP: usize = 1024 * 1024;
 
 /// What all sessions of a core share.
@@ -74,11 +75,11 @@ pub enum End {
 pub enum Next {
     /// Nothing, until there is an event or the deadline is reached.
     Wait,
-    /// Give it another turn: it has work left.
+    /// Queue the session for the next turn: it has work left.
     Again,
-    /// Register the new socket of its upstream, and give it another turn.
+    /// Register the new socket of its upstream, and queue the session if it has work left.
     Register,
-    /// Destroy it at the end of the turn: it is over.
+    /// Destroy the session at the end of the turn: it is over.
     Destroy,
 }
 
@@ -92,16 +93,16 @@ pub struct Session {
     down: Pipe,
     /// Index of the service whose listener accepted the client.
     service: u16,
-    /// For core: it is in the queue.
+    /// For core: whether this session is in the queue.
     pub queued: bool,
-    /// For core: the timer that is set for it.
+    /// For core: the timer that is set for this session.
     pub timer: Option<Instant>,
     last_moved: Instant,
     /// What the kernel had not delivered when it was last asked.
     undelivered: u64,
-    /// When both directions are over: how long the two ends are kept at most, and when to check
-    /// next whether they still have to be.
+    /// When both directions are over: until when the sockets of the two ends are kept at most.
     linger_until: Option<Instant>,
+    /// When to check next whether these sockets are still needed.
     look_again: Option<Instant>,
 }
 
@@ -130,8 +131,8 @@ impl Session {
         }
     }
 
-    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step: it is
-    /// the step that looks at the clock.
+    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step. The step
+    /// itself checks which time is over.
     pub fn step(&mut self, shared: &mut Shared) -> Next {
         let new_socket = self.settle_attempt(shared);
         if self.move_bytes(&mut shared.resources) {
@@ -246,7 +247,7 @@ impl Session {
         }
     }
 
-    /// Whether it is `at` or later, and the kernel has not delivered anything meanwhile either.
+    /// Whether the time `at` is over, and the kernel has not delivered anything meanwhile either.
     fn has_stalled(&mut self, at: Instant, now: Instant) -> bool {
         if at > now {
             return false;

@@ -1,9 +1,9 @@
 //! Tokens: core gives the event loop a token with each descriptor and timer, and each event brings
 //! its token back.
 //!
-//! The 64 bits of a token say what kind of thing it is for, and which one: the key of a slot. The
-//! key of a session that is gone finds nothing, so an event that comes too late does no harm. Only
-//! core makes tokens and reads them; the event loop does not look inside.
+//! The 64 bits of a token say what kind of thing it is for, and which one: they contain the key of
+//! a slot. No slot has the key of a session that is gone, so an event that comes too late does no
+//! harm. Only core makes tokens and reads them; the event loop does not look inside.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ const KINDS: [Kind; 9] = [
     Kind::DrainOver,
 ];
 
-/// Kind 4 bits, generation 28, index 32.
+/// Four bits for the kind and 60 for the key: 28 for its generation and 32 for its index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(u64);
 

@@ -1,4 +1,4 @@
-//! From a [`Config`] to running cores, and back to an exit status: [`serve`].
+//! Runs the server that a [`Config`] describes, and returns how it has ended: [`serve`].
 //!
 //! Opens the listeners, runs one core on the main thread or several cores on a thread each, and
 //! passes signals on to all of them. Called by `main`. It serves no client itself.
@@ -121,7 +121,7 @@ impl Workers {
             running = running.saturating_sub(ended);
             let mut told = count_signals(signals);
             if ended > 0 && !ending {
-                told = told.max(1); // a worker has failed: the others end too, in order
+                told = told.max(1); // a worker has failed: drain the others, too
             }
             ending |= told > 0;
             for wake in &self.wakes {

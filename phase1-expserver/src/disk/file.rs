@@ -85,14 +85,14 @@ pub struct File {
     offset: off_t,
     /// Its size when it was opened. What is appended later is not sent.
     size: off_t,
-    /// As far as is known, its file system supports `splice(2)`.
+    /// Whether its file system supports `splice(2)`, as far as is known.
     splices: bool,
     media_type: &'static str,
 }
 
 impl File {
-    /// Opens the file at `path` below `public`. The checks use the descriptor that will be read,
-    /// not the name, which may name another file by then.
+    /// Opens the file at `path` below `public`. The checks use the descriptor that will be read.
+    /// They do not use the name, because by then the name may belong to another file.
     ///
     /// # Errors
     /// It is not a public file: the [`FileError`] says why.

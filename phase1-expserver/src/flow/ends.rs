@@ -6,19 +6,21 @@ use super::kernel_pipe::KernelPipe;
 use super::resources::Resources;
 use crate::utils::buffer::BufferList;
 
-/// The result of one call of a source or a sink, as far as it is an expected one. A fault of the
-/// connection is the `Err` of the [`Outcome`].
+/// The expected results of one call of a source or a sink. A failure of the connection is not one
+/// of them: it is the `Err` of the [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes were moved. After 0 the caller tries again without waiting for an event: a
-    /// signal interrupted the call, or `splice` cannot go on (the kernel pipe is full, the stream
-    /// has ended, the file does not support it).
+    /// This many bytes were moved. After 0 bytes the caller tries again without waiting for an
+    /// event. Either a signal interrupted the call, or `splice` cannot go on: the kernel pipe is
+    /// full, the stream has ended, or the file does not support it.
     Moved(usize),
-    /// Nothing more for now: the end is not readable, or writable, until something changes.
+    /// Nothing more for now: the source is not readable, or the sink is not writable, until
+    /// something changes.
     Blocked,
-    /// The last byte has been read. From sources only.
+    /// The last byte has been read. Only a source returns this.
     Eof,
-    /// The source cannot be read to its end: what it has given is only a part. From sources only.
+    /// The source cannot be read to its end: what it has given is only a part. Only a source
+    /// returns this.
     Broken,
 }
 
@@ -34,7 +36,7 @@ pub trait Source {
     fn splices(&self) -> bool {
         false
     }
-    /// Moves bytes of limited size to the end of `into`. Called only on a source that
+    /// Moves a limited number of bytes to the end of `into`. Called only on a source that
     /// [splices](Self::splices).
     fn splice_into(&mut self, _into: &mut KernelPipe) -> Outcome {
         Err(Errno::EOPNOTSUPP)
@@ -51,7 +53,7 @@ pub trait Sink {
     /// holds no bytes: otherwise a sink that is gone would be noticed only when there is something
     /// to send.
     fn gone(&self) -> bool;
-    /// One write of limited size, of the first bytes of `from`, which is not empty.
+    /// One write of limited size: takes bytes from the front of `from`, which is not empty.
     fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome;
     /// The same from a kernel pipe. Called only by a pipe for [opaque](super::Pipe::opaque) bytes.
     fn splice_from(&mut self, _from: &mut KernelPipe) -> Outcome {
@@ -59,6 +61,6 @@ pub trait Sink {
     }
     /// All bytes were delivered and no more will come. Called once, and not on a sink that is gone.
     fn shut(&mut self, resources: &mut Resources);
-    /// The source broke: the receiver must not take the delivered part for the whole.
+    /// The source broke: the receiver must not think that the part that it got is everything.
     fn break_off(&mut self) {}
 }

@@ -23,8 +23,9 @@ use crate::vec::XpsVec;
 /// takes fewer system calls, and wakes the receiver less often.
 pub(super) const CAPACITY: usize = 256 * 1024;
 
-/// A smaller pipe is not worth its cost. The kernel gives smaller pipes, in the end of one or two
-/// pages, to an unprivileged user who already has many (pipe(7), `pipe-user-pages-soft`).
+/// A smaller pipe is not worth its cost. An unprivileged user who already has many pipes gets
+/// smaller ones from the kernel, at last only of one or two pages (pipe(7),
+/// `pipe-user-pages-soft`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
 /// How many unused pipes the pool keeps, with two descriptors each. It closes any beyond that.
@@ -39,8 +40,9 @@ pub struct KernelPipe {
     into: OwnedFd,
     out_of: OwnedFd,
     len: usize,
-    /// It takes nothing until something is taken out. The limit of a pipe is in pieces, not in
-    /// bytes: pieces of ten bytes can fill a pipe of 64 KiB with 160 bytes.
+    /// It takes nothing until something is taken out. The kernel limits the number of pieces in a
+    /// pipe, not of bytes: a pipe of 64 KiB has room for 16 pieces, so 16 pieces of ten bytes fill
+    /// it.
     full: bool,
 }
 
@@ -148,7 +150,7 @@ impl Default for KernelPipes {
 }
 
 impl KernelPipes {
-    /// This many event loops share the descriptor limit.
+    /// Divides the limit of the pool, because this many event loops share the descriptor limit.
     pub fn share(&mut self, loops: usize) {
         self.most /= loops;
     }

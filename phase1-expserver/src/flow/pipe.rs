@@ -25,7 +25,7 @@ use crate::utils::buffer::BufferList;
 /// A read of this many bytes is a large one. Copying them costs more than a kernel pipe, which
 /// costs a few system calls.
 const LARGE: usize = 16 * 1024;
-/// A flow is bulky after this many large reads more than small ones.
+/// A flow is bulky if it has had this many more large reads than small ones.
 const BULKY: u8 = 4;
 
 /// One direction: its [`State`], and the bytes that are not delivered yet.
@@ -89,8 +89,8 @@ impl Pipe {
         }
     }
 
-    /// Whether [`fill`](Pipe::fill) has something to do. It is computed and never stored, because
-    /// room and ends appear in steps, and no event reports them.
+    /// Whether [`fill`](Pipe::fill) has something to do. The answer is computed and never stored,
+    /// because each step can change it, and no event reports that.
     pub fn can_fill(&self, source: &impl Source) -> bool {
         let room = match &self.held {
             // If the source cannot splice any more (it has ended, for example), it waits until the
@@ -197,7 +197,7 @@ impl Pipe {
             };
             match outcome? {
                 Progress::Moved(1..) => {}
-                // After 0 bytes the next turn tries again, so that this one ends.
+                // After 0 bytes this turn ends, and the next one tries again.
                 Progress::Moved(0) | Progress::Blocked | Progress::Eof | Progress::Broken => break,
             }
         }

@@ -34,11 +34,12 @@ pub fn rule(state: State, event: Event) -> State {
         // What the source gave before its end is still delivered.
         (SourceEnded, Open) => Draining,
         (Emptied, Draining) => Shut,
-        // The rest of a part is of no use.
+        // The receiver can no longer get everything, so what is held is of no use.
         (SourceBroken, Open) => Failed,
         // There is no receiver any more.
         (SinkGone, Open | Draining) => Failed,
-        // The direction is over already, or it goes on.
+        // Nothing changes: the source or the direction has ended before, or an open pipe has become
+        // empty.
         (SourceEnded | SourceBroken, Draining | Shut | Failed)
         | (Emptied, Open | Shut | Failed)
         | (SinkGone, Shut | Failed) => state,

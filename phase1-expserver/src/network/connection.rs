@@ -17,8 +17,8 @@
 //! - A send that takes less than offered has filled the socket.
 //! - A `splice(2)` that moves less than asked for shows nothing, because the kernel pipe may be
 //!   full. And at the mark of urgent data it stops for good, or reports the end of the stream
-//!   although bytes follow. So after one of these announcements everything is received and not
-//!   spliced, and only `recv` decides that the stream has ended.
+//!   although bytes follow. So after one of these announcements the connection calls `recv` and no
+//!   longer `splice`, and only `recv` decides that the stream has ended.
 
 use std::mem::{self, offset_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -34,7 +34,8 @@ use crate::flow::{KernelPipe, Outcome, Progress, Resources, Sink, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
 // Positions in `struct tcp_info`, counted in 32-bit words. Only the words up to the last of these
-// are read: newer kernels have a longer struct, and nix wants exactly the size that it asks for.
+// are read: newer kernels have a longer struct, and nix panics if it does not get exactly the size
+// that it asked for.
 const UNACKED: usize = offset_of!(tcp_info, tcpi_unacked) / 4;
 const NOT_SENT: usize = offset_of!(tcp_info, tcpi_notsent_bytes) / 4;
 
@@ -90,8 +91,8 @@ impl Connection {
         self.dead |= seen.failed;
     }
 
-    /// Ends the input in order: what has arrived is still read, then the first `EAGAIN` counts as
-    /// the end of the stream.
+    /// Ends the input after what has already arrived: that is still read, and then the first
+    /// `EAGAIN` counts as the end of the stream.
     pub fn last_call(&mut self) {
         self.last_call = true;
     }
@@ -122,8 +123,8 @@ impl Connection {
         }
     }
 
-    /// From now on, closing the socket resets the connection, so that the peer does not take a part
-    /// for the whole. A reset also drops the bytes that the kernel still holds.
+    /// From now on, closing the socket resets the connection, so that the peer does not think that
+    /// it has received everything. A reset also drops the bytes that the kernel still holds.
     pub fn reset_at_close(&self) {
         let at_once = libc::linger {
             l_onoff: 1,
@@ -157,8 +158,8 @@ impl Connection {
             _ => {}
         }
         self.dead = true;
-        // The kernel has reported the error, so there may be no event. But there may be bytes to
-        // read, and an end.
+        // The kernel has reported the error here, so perhaps it reports no event. But the socket
+        // may still hold bytes and the end of the stream.
         self.readable = true;
         self.exhaust = true;
         Err(errno)
@@ -166,7 +167,8 @@ impl Connection {
 
     fn nothing_to_read(&mut self) -> Progress {
         self.readable = false;
-        // Only once: a lingering close reads on, and must not meet the same end again.
+        // Only once: a lingering close goes on reading, and must not find this end of the stream
+        // again.
         if mem::take(&mut self.last_call) {
             Progress::Eof
         } else {
@@ -183,8 +185,7 @@ impl AsFd for Connection {
 
 impl Source for Connection {
     fn readable(&self) -> bool {
-        // On last call a read is needed even without an event: it finds out that nothing has
-        // arrived.
+        // After `last_call` a read is needed even without an event: its `EAGAIN` ends the input.
         !self.ended && (self.readable || self.last_call)
     }
 
@@ -252,7 +253,7 @@ impl Sink for Connection {
     }
 
     fn splice_from(&mut self, from: &mut KernelPipe) -> Outcome {
-        // splice has no such flag. It relies on Rust, which ignores SIGPIPE from the start.
+        // splice has no flag like NOSIGNAL. But a Rust program ignores SIGPIPE from the start.
         match from.drain_into(&self.fd) {
             Ok(count) => Ok(Progress::Moved(count)),
             Err(errno) => self.cannot_send(errno),

@@ -20,7 +20,7 @@ pub struct Listener {
     /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`], because epoll does not
     /// repeat its event after the server has run out of descriptors.
     pub pending: bool,
-    /// For core: it is in the queue.
+    /// For core: whether this listener is in the queue.
     pub queued: bool,
     address: SocketAddr,
 }
@@ -102,9 +102,9 @@ impl AsFd for Listener {
     }
 }
 
-/// Tells failures that concern one client from all others. Linux also reports errors of the network
-/// between us and the client here (`accept(2)`); the next client may be fine. Any other error would
-/// be the same for the next client.
+/// Separates the failures that concern one client from all others. Through `accept` Linux also
+/// reports errors of the network between us and the client (`accept(2)`). After such an error the
+/// next client may be fine. Any other error would come again for the next client.
 fn refused(errno: Errno) -> Accept {
     match errno {
         Errno::ECONNABORTED

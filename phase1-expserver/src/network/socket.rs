@@ -12,7 +12,7 @@ use nix::sys::socket::{
 /// What the kernel reports about a socket (epoll(7)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// Bytes can be received, or the end of the stream.
+    /// Bytes, or the end of the stream, can be received.
     pub readable: bool,
     /// The send buffer has room.
     pub writable: bool,

@@ -1,9 +1,10 @@
 //! A connection to an upstream, until it is established: [`Attempt`].
 //!
-//! Connecting takes at least one round trip. It is begun here, and settled after an event has
-//! reported that it is decided (`connect(2)`, EINPROGRESS). If an upstream has several addresses,
-//! they are tried one after the other, each with its own deadline. The session whose client is
-//! waiting owns the attempt. It never waits, knows no epoll, and does not choose the upstream.
+//! Connecting takes at least one round trip. [`begin`](Attempt::begin) only starts it. When an
+//! event has reported that it has succeeded or failed, [`settle`](Attempt::settle) finds out which
+//! (`connect(2)`, EINPROGRESS). If an upstream has several addresses, they are tried one after the
+//! other, each with its own deadline. The session whose client is waiting owns the attempt. An
+//! attempt never waits, knows no epoll, and does not choose the upstream.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,8 +24,8 @@ pub struct Attempt {
     /// Index of the address after the one that is being tried.
     next: usize,
     /// All that epoll has reported so far. It reports an edge only once, and the edge that reports
-    /// the connection may also report bytes from the upstream, or even its end. The connection
-    /// needs to know.
+    /// the connection may also report bytes from the upstream, or even the end of its stream. So
+    /// this is passed on to the connection.
     seen: Readiness,
     deadline: Instant,
 }
@@ -91,7 +92,7 @@ impl Attempt {
     }
 
     /// Finds out the result, when the attempt is decided or its deadline is over. `addresses` are
-    /// the same as before, `next_deadline` is for the next of them.
+    /// the same as before. If this address has failed, the next one is tried until `next_deadline`.
     ///
     /// # Errors
     /// The last address has failed as well.
@@ -102,8 +103,8 @@ impl Attempt {
             Ok(0) if is_connected_to_itself(&self.fd, addresses[self.next - 1]) => {
                 Errno::ECONNREFUSED
             }
-            // Connected. With an error: the upstream has accepted and then reset the connection,
-            // perhaps after an answer. To try the next address would be to ask twice.
+            // Connected. ECONNRESET and EPIPE: the upstream has accepted the connection and then
+            // reset it. It may have sent something before, so no other address is tried.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
@@ -112,7 +113,7 @@ impl Attempt {
             Ok(number) => Errno::from_raw(number),
             Err(errno) => errno,
         };
-        // Close this one first: at the descriptor limit there is no other for the next address.
+        // Close this descriptor first: at the descriptor limit the next address gets no other one.
         drop(self.fd);
         Attempt::start_with(self.next, addresses, next_deadline, failure).map(Settled::Trying)
     }

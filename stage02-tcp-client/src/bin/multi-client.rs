@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 /// Starts all clients before it waits for the first, so that they run at the same time.
 fn run(args: &MultiArgs) -> Result<()> {
-    keep_how_children_end();
+    keep_exit_statuses();
     // Stop at the first child that cannot be started: the system has no room for the next.
     let children: Vec<Pid> = (1..=args.clients)
         .map_while(|number| fork_client(number, args))
@@ -62,8 +62,8 @@ fn run(args: &MultiArgs) -> Result<()> {
 }
 
 /// The program that started us may ignore SIGCHLD, and we inherit that. Then the kernel
-/// would not keep how a child ended until we ask (waitpid(2), NOTES).
-fn keep_how_children_end() {
+/// would drop the exit status of each child before we ask for it (waitpid(2), NOTES).
+fn keep_exit_statuses() {
     // SAFETY: this sets the default action, so no code of ours runs on the signal.
     #[allow(unsafe_code)]
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // cannot fail
@@ -104,7 +104,7 @@ fn be_client(number: u32, args: &MultiArgs) -> i32 {
     }
 }
 
-/// Connects, sends each line and checks its answer. A test client that took any answer
+/// Connects, sends each line and checks its answer. A test client that accepted any answer
 /// would test nothing.
 fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
     let socket = connect_to(&args.server)?;

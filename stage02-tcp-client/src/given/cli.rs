@@ -56,7 +56,8 @@ pub struct Server {
     pub port: u16,
 }
 
-/// The server answers a longer line in pieces, which would look like wrong answers.
+/// Refuses a text that is not one line, and a line that is too long. The server would answer
+/// either of them in pieces, which would look like wrong answers.
 fn one_line(text: &str) -> Result<String, String> {
     if text.contains(['\r', '\n']) {
         Err("it must be one line, without a line break".into())

@@ -5,7 +5,7 @@
 /// Without a limit, a client that never sends `\n` could fill our memory.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// When all lines are handed out, a buffer up to this size is kept, in bytes.
+/// The largest buffer that is kept when all lines are handed out, in bytes.
 const KEPT_CAPACITY: usize = 4096;
 
 /// The bytes that have arrived and are not yet handed out as lines. TCP keeps the order

@@ -1,5 +1,5 @@
-//! What the user sees: a prompt and the answers on a terminal, or in a pipe the server's
-//! bytes as they are.
+//! What the user sees. On a terminal this is a prompt and the answers. In a pipe it is the
+//! server's bytes as they are.
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::os::fd::AsFd;
@@ -17,7 +17,7 @@ pub struct Output {
     interactive: bool,
     /// How many typed lines have no answer yet.
     awaited: usize,
-    /// The cursor is behind a prompt.
+    /// The prompt has been printed, and the cursor is still in its line.
     prompted: bool,
     answers: Lines,
     unwritten: Vec<u8>,

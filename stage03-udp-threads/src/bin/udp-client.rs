@@ -117,7 +117,7 @@ fn exchange(server: SocketAddr, line: &[u8], args: &ClientArgs) -> nix::Result<O
 }
 
 /// Opens a new socket for each line. A late answer to an earlier line goes to the socket
-/// of that line, which is closed. So it cannot be taken for the answer to this one.
+/// of that line, which is closed. So it cannot be mistaken for the answer to this line.
 fn open_socket(server: SocketAddr, timeout: Duration) -> nix::Result<OwnedFd> {
     let family = match server {
         SocketAddr::V4(_) => AddressFamily::Inet,
@@ -134,7 +134,7 @@ fn open_socket(server: SocketAddr, timeout: Duration) -> nix::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// One `send`, and no loop for a rest: the line is sent as a whole or not at all.
+/// One `send` is enough, because a datagram is sent as a whole or not at all.
 fn send_datagram(socket: &OwnedFd, line: &[u8]) -> nix::Result<()> {
     loop {
         match send(socket.as_raw_fd(), line, MsgFlags::empty()) {

@@ -1,11 +1,13 @@
-//! The user of udp-client: lines from stdin, with a prompt on a terminal; answers to stdout.
+//! Reads the lines of the user of udp-client from stdin, with a prompt on a terminal, and
+//! writes the answers to stdout.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write, stdin, stdout};
 
 use super::answers::show_answer;
 
-/// The next line with its ending, or the first `limit` bytes and one more of a longer one.
-/// `None` at the end of stdin.
+/// Returns the next line with its ending, or `None` at the end of stdin. Of a line that is
+/// longer than `limit` bytes it returns only the first `limit + 1`, so that the caller can see
+/// that the line is too long.
 pub fn read_line(limit: usize) -> io::Result<Option<Vec<u8>>> {
     let interactive = stdin().is_terminal() && stdout().is_terminal();
     if interactive {

@@ -1,5 +1,6 @@
-//! A warning that may come 20,000 times a second. It is logged at once, and then at most
-//! once a second, with the number of times that it stands for.
+//! Logs a warning that may come 20,000 times a second. The first one is logged immediately.
+//! After that there is at most one log line a second, which says how many times the warning
+//! has come.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ impl Repeated {
         state.flush();
     }
 
-    /// Logs what was counted, if it is due. Without it, the count waits for the next warning.
+    /// Logs the count, if a second has passed since the last log line. Without this call, the
+    /// count is logged together with the next warning.
     pub fn flush(&self) {
         self.lock().flush();
     }
@@ -47,7 +49,7 @@ impl Repeated {
 }
 
 impl State {
-    /// Already over for a warning that has never been logged.
+    /// When to log what is pending: now, if the warning has never been logged.
     fn due(&self) -> Option<Instant> {
         (self.pending > 0).then(|| self.not_before.unwrap_or_else(Instant::now))
     }

@@ -1,8 +1,8 @@
-//! The log: lines on stderr that never stop and never end the program.
+//! The log, on stderr. A log line that cannot be written does not stop or end the program.
 //!
 //! A plain write waits while nobody reads stderr: a pipe is full after 64 KiB, and Ctrl-S
-//! stops a terminal. `eprintln!` panics once the reader is gone. Here such a line is lost,
-//! and the next one says how many were.
+//! stops a terminal. If the reader of stderr is gone, `eprintln!` panics. This logger drops
+//! the line instead, and its next line says how many were lost.
 
 use std::env::var_os;
 use std::fmt::{Arguments, Write};
@@ -26,7 +26,7 @@ const PIPE_BUF: usize = 4096;
 const ERROR_PATIENCE: u16 = 1000;
 
 /// Log lines go to stderr, so that stdout holds only the messages. A level on the command
-/// line wins over `RUST_LOG`.
+/// line overrides `RUST_LOG`.
 pub fn start_logger(verbose: u8, quiet: bool) {
     unblock_terminal();
     let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
@@ -61,8 +61,8 @@ fn wants_colors() -> bool {
     stderr().is_terminal() && setting("NO_COLOR").is_empty() && setting("TERM") != "dumb"
 }
 
-/// Writes as much of `bytes` as `output` takes without waiting. The error is EAGAIN if
-/// that is nothing; after any other error, `output` will never take more.
+/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN: it takes nothing
+/// now. After any other error it will never take anything again.
 pub fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
     poll(&mut asked, PollTimeout::ZERO)?;

@@ -25,14 +25,16 @@ pub enum Linger {
     UntilDelivered,
 }
 
-/// How long an end is kept. `into`: how the direction into this end has ended. `over`: its peer has
-/// closed its side, or the connection has failed. `unwanted`: what its peer still sends is useless,
-/// and may go on for long, because the server is ending or the upstream has failed in the middle of
-/// an upload.
+/// Decides how long the socket of an end is kept.
 ///
-/// Why not close at once? When a socket is closed with unread bytes, or when bytes arrive later,
-/// the kernel sends a reset, and a reset destroys the bytes that are still on their way to the
-/// peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
+/// - `into`: how the direction into this end has ended.
+/// - `over`: the peer of this end has closed its side, or the connection has failed.
+/// - `unwanted`: the input from this end is useless, and may go on for a long time, because the
+///   server is ending or the upstream has failed in the middle of an upload.
+///
+/// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive
+/// later, the kernel sends a reset, and a reset destroys the bytes that are still on their way to
+/// the peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
 /// **lingering close**.
 pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
     match (end, into, over, unwanted) {
@@ -89,7 +91,8 @@ impl Session {
 
     /// One direction has failed, the other one goes on. Reads and discards what the source of the
     /// failed direction still sends: a program that is blocked in `send` may never read what we
-    /// still have for it. Cuts off a session whose client is gone when it cannot achieve anything.
+    /// still have for it. Cuts off the session if its client is gone and nothing useful is left to
+    /// do.
     pub(super) fn after_failure(&mut self, shared: &mut Shared) {
         if self.discards_input_of(End::Client) {
             discard_input(&mut self.client, &mut shared.resources);
@@ -98,8 +101,8 @@ impl Session {
         let pointless = match &mut self.backend {
             // The client is gone, and has sent nothing that could be delivered.
             Backend::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
-            // The client is gone, and the upstream may go on sending without end. The session lives
-            // only as long as the upstream also reads what the client has sent.
+            // The client is gone, and the upstream may go on sending without end. The session is
+            // kept only as long as the upstream also reads what the client has sent.
             Backend::Upstream(server) if discards && server.readable() => {
                 discard_input(server, &mut shared.resources);
                 let at = self.last_moved + shared.config.limits.linger;
@@ -120,8 +123,8 @@ impl Session {
             || self.discards_input_of(End::Upstream) && from_upstream
     }
 
-    /// Whether what this end sends is read and discarded: the direction from it has failed, and the
-    /// direction to it goes on.
+    /// Whether the input from this end is discarded. That is so if the direction from this end has
+    /// failed and the direction to it goes on.
     fn discards_input_of(&self, end: End) -> bool {
         let (from, towards) = match end {
             End::Client => (&self.up, &self.down),
@@ -131,8 +134,8 @@ impl Session {
     }
 
     /// The server is ending: answers what the client has sent so far, as if the client had
-    /// half-closed now. Not for a proxied client, because only its upstream knows what is still to
-    /// come.
+    /// half-closed now. Does nothing for a proxied client, because only its upstream knows what is
+    /// still to come.
     pub fn last_call(&mut self) {
         let answered_here = matches!(self.backend, Backend::Echo | Backend::Framer(_));
         if answered_here && self.up.state() == State::Open {
@@ -140,8 +143,8 @@ impl Session {
         }
     }
 
-    /// Ends both directions now. True if one of them was not over. An end that has not got
-    /// everything is reset, so that it does not take a part for the whole.
+    /// Ends both directions now. True if one of them was not over. A peer that has not received
+    /// everything gets a reset. Otherwise it would think that it has everything.
     pub fn cut(&mut self, resources: &mut Resources) -> bool {
         let loses = !self.is_over();
         let (into_client, more) = match &self.backend {

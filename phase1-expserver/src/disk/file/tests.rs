@@ -60,7 +60,7 @@ fn has_openat2(public: &PublicFolder) -> bool {
     !matches!(asked, Err(Errno::ENOSYS | Errno::EPERM))
 }
 
-/// Both ways to stay inside the folder, and the one that this machine uses.
+/// Runs `check` with both ways to stay inside the folder, and with the one that `File::open` uses.
 fn each_way(check: impl Fn(&str, &dyn Fn(&Path) -> Result<File, FileError>)) {
     let (_house, public) = house();
     if has_openat2(&public) {

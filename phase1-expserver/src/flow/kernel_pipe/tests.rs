@@ -5,7 +5,8 @@ use crate::flow::{Progress, Sink, Source};
 use crate::network::connection::Connection;
 use crate::network::rig::{Edges, connected};
 
-/// The limit of a pipe is in pieces: a byte that came alone takes as much room as 4096 together.
+/// The kernel limits the pieces in a pipe: a byte that came alone takes as much room as 4096 bytes
+/// that came together.
 #[test]
 fn a_pipe_full_of_small_pieces_loses_nothing() {
     let (socket, mut peer) = connected();

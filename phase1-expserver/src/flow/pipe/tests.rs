@@ -322,7 +322,7 @@ fn a_sink_that_is_gone_ends_an_empty_pipe() {
     assert_eq!(rig.pipe.state(), State::Failed);
 }
 
-/// Its reader may leave no room in it for as long as it likes.
+/// A peer that does not read can keep a sink full for as long as it likes.
 #[test]
 fn a_sink_that_takes_nothing_is_still_told_of_the_end() {
     let mut rig = Rig::new(10, vec![Ok(Progress::Eof)], vec![]);
