@@ -89,8 +89,8 @@ impl Pipe {
         }
     }
 
-    /// Whether [`fill`](Pipe::fill) has something to do. It is computed and never stored, because
-    /// room and ends appear in steps, and no event reports them.
+    /// Whether [`fill`](Pipe::fill) has something to do. It is computed and never stored, because a
+    /// step can make room or end the direction, and no event reports that.
     pub fn can_fill(&self, source: &impl Source) -> bool {
         let room = match &self.held {
             // If the source cannot splice any more (it has ended, for example), it waits until the
