@@ -92,16 +92,17 @@ pub struct Session {
     down: Pipe,
     /// Index of the service whose listener accepted the client.
     service: u16,
-    /// For core: it is in the queue.
+    /// Core has put it in the queue.
     pub queued: bool,
-    /// For core: the timer that is set for it.
+    /// The timer that core has set for it.
     pub timer: Option<Instant>,
     last_moved: Instant,
-    /// What the kernel had not delivered when it was last asked.
+    /// How many bytes the kernel had not delivered when it was last asked.
     undelivered: u64,
-    /// When both directions are over: how long the two ends are kept at most, and when to check
-    /// next whether they still have to be.
+    /// Set when both directions are over: the two ends are closed at this time, unless a peer
+    /// still takes bytes.
     linger_until: Option<Instant>,
+    /// Set when both directions are over: when to check next whether the two ends can be closed.
     look_again: Option<Instant>,
 }
 
@@ -130,8 +131,8 @@ impl Session {
         }
     }
 
-    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step: it is
-    /// the step that looks at the clock.
+    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step; the
+    /// step looks at the clock.
     pub fn step(&mut self, shared: &mut Shared) -> Next {
         let new_socket = self.settle_attempt(shared);
         if self.move_bytes(&mut shared.resources) {

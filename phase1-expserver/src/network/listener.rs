@@ -20,7 +20,7 @@ pub struct Listener {
     /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`], because epoll does not
     /// repeat its event after the server has run out of descriptors.
     pub pending: bool,
-    /// For core: it is in the queue.
+    /// Core has put it in the queue.
     pub queued: bool,
     address: SocketAddr,
 }

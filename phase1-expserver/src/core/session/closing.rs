@@ -25,14 +25,16 @@ pub enum Linger {
     UntilDelivered,
 }
 
-/// How long an end is kept. `into`: how the direction into this end has ended. `over`: its peer has
-/// closed its side, or the connection has failed. `unwanted`: what its peer still sends is useless,
-/// and may go on for long, because the server is ending or the upstream has failed in the middle of
-/// an upload.
+/// How long an end is kept.
 ///
-/// Why not close at once? When a socket is closed with unread bytes, or when bytes arrive later,
-/// the kernel sends a reset, and a reset destroys the bytes that are still on their way to the
-/// peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
+/// - `into`: how the direction into this end has ended.
+/// - `over`: the peer has closed its side, or the connection has failed.
+/// - `unwanted`: what the peer still sends is useless, and there may be much of it. The server is
+///   ending, or the upstream has failed in the middle of an upload.
+///
+/// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive
+/// later, the kernel sends a reset, and then the bytes that are still on their way to the peer are
+/// lost. Bytes that the peer's kernel has acknowledged are safe. To wait for that is called a
 /// **lingering close**.
 pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
     match (end, into, over, unwanted) {
@@ -131,8 +133,8 @@ impl Session {
     }
 
     /// The server is ending: answers what the client has sent so far, as if the client had
-    /// half-closed now. Not for a proxied client, because only its upstream knows what is still to
-    /// come.
+    /// half-closed now. A proxied client simply goes on, because only its upstream knows what is
+    /// still to come.
     pub fn last_call(&mut self) {
         let answered_here = matches!(self.backend, Backend::Echo | Backend::Framer(_));
         if answered_here && self.up.state() == State::Open {

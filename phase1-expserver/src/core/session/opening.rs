@@ -16,8 +16,8 @@ use crate::network::connection::Connection;
 use crate::network::upstream::{Attempt, Settled};
 
 impl Session {
-    /// Opens the session of a client, with the backend that its role asks for. Without a backend
-    /// there is nothing to send: the client is closed in order, without a byte.
+    /// Opens the session of a client, with the backend for the role of the port. Without a backend
+    /// there is nothing to send: the client gets an orderly end without a byte.
     pub fn open(client: Connection, service: u16, shared: &mut Shared) -> Session {
         let config = Arc::clone(&shared.config);
         let threshold = config.limits.pipe_threshold;
@@ -120,7 +120,8 @@ impl Session {
         self.backend_unavailable(text, shared);
     }
 
-    /// There is no backend; `text` says why. Both directions end, so the client is closed in order.
+    /// There is no backend; `text` says why. Both directions end, so the client gets an
+    /// orderly end.
     fn backend_unavailable(&mut self, text: String, shared: &mut Shared) {
         shared.resources.warn(text);
         self.backend = Backend::Unavailable;
