@@ -102,9 +102,9 @@ impl AsFd for Listener {
     }
 }
 
-/// Tells failures that concern one client from all others. Linux also reports errors of the network
-/// between us and the client here (`accept(2)`); the next client may be fine. Any other error would
-/// be the same for the next client.
+/// Separates failures that concern one client from all others. Linux also reports errors of the
+/// network between us and the client here (`accept(2)`); the next client may be fine. Any other error
+/// would be the same for the next client.
 fn refused(errno: Errno) -> Accept {
     match errno {
         Errno::ECONNABORTED
