@@ -6,15 +6,16 @@ use super::kernel_pipe::KernelPipe;
 use super::resources::Resources;
 use crate::utils::buffer::BufferList;
 
-/// The result of one call of a source or a sink, as far as it is an expected one. A fault of the
-/// connection is the `Err` of the [`Outcome`].
+/// An expected result of one call of a source or a sink. A fault of the connection is the `Err` of
+/// the [`Outcome`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// So many bytes were moved. After 0 the caller tries again without waiting for an event: a
+    /// This many bytes were moved. After 0 the caller tries again without waiting for an event: a
     /// signal interrupted the call, or `splice` cannot go on (the kernel pipe is full, the stream
     /// has ended, the file does not support it).
     Moved(usize),
-    /// Nothing more for now: the end is not readable, or writable, until something changes.
+    /// Nothing more for now: the source is not readable, or the sink not writable, until something
+    /// changes.
     Blocked,
     /// The last byte has been read. From sources only.
     Eof,
