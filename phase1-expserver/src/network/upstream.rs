@@ -102,8 +102,8 @@ impl Attempt {
             Ok(0) if is_connected_to_itself(&self.fd, addresses[self.next - 1]) => {
                 Errno::ECONNREFUSED
             }
-            // Connected. With an error: the upstream has accepted and then reset the connection,
-            // perhaps after an answer. To try the next address would be to ask twice.
+            // Connected. If there is an error, the upstream has accepted and then reset the
+            // connection, perhaps after an answer: the next address would get the request again.
             Ok(0 | libc::ECONNRESET | libc::EPIPE) => {
                 let mut connection = Connection::new(self.fd);
                 connection.notice(self.seen);
