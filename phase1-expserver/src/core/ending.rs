@@ -1,4 +1,4 @@
-//! How a core ends: in order after the first signal, immediately after the second.
+//! How a core ends: in an orderly way after the first signal, immediately after the second.
 
 use log::{info, warn};
 
