@@ -69,8 +69,8 @@ impl EventLoop {
 
     /// Registers a socket for all its events, **edge-triggered**: epoll reports a change once and
     /// does not repeat it. The receiver must remember the event and keep reading or writing until
-    /// `EAGAIN`. A recv or send that moves less than asked for shows the same as `EAGAIN`. Closing
-    /// the descriptor ends the registration (epoll(7)).
+    /// `EAGAIN`, or until a recv or send moves less than it was asked to: both prove that nothing
+    /// more can be moved now. Closing the descriptor ends the registration (epoll(7)).
     pub fn register(&self, fd: impl AsFd, token: Token) -> nix::Result<()> {
         let interest = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT

@@ -98,7 +98,7 @@ pub struct Session {
     /// For core: the timer that is set for this session.
     pub timer: Option<Instant>,
     last_moved: Instant,
-    /// What the kernel had not delivered when it was last asked.
+    /// How many bytes the kernel had not delivered when it was last asked.
     undelivered: u64,
     /// When both directions are over: until when the sockets of the two ends are kept at most.
     linger_until: Option<Instant>,

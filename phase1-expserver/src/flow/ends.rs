@@ -47,9 +47,9 @@ pub trait Source {
 
 /// Where bytes go to.
 pub trait Sink {
-    /// Whether it may take bytes. True until a write has shown that it does not.
+    /// Whether a write may take bytes. True until a write has shown that it does not.
     fn writable(&self) -> bool;
-    /// Whether it is known that it will never take a byte again. A pipe asks this even when it
+    /// Whether the sink will certainly never take a byte again. A pipe asks this even when it
     /// holds no bytes: otherwise a sink that is gone would be noticed only when there is something
     /// to send.
     fn gone(&self) -> bool;

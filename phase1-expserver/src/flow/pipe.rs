@@ -93,7 +93,7 @@ impl Pipe {
     /// because each step can change it, and no event reports that.
     pub fn can_fill(&self, source: &impl Source) -> bool {
         let room = match &self.held {
-            // If the source cannot splice any more (it has ended, for example), it waits until the
+            // A source that can splice no more (it has ended, for example) is read again when the
             // kernel pipe is empty.
             Held::InKernel(pipe) => pipe.is_empty() || source.splices() && !pipe.is_full(),
             Held::Here(_) => true,

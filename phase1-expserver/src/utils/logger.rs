@@ -76,8 +76,8 @@ fn unblock_terminals() {
     }
 }
 
-/// Writes as much of `bytes` as `output` takes without blocking. `EAGAIN` if that is nothing. After
-/// any other error these bytes cannot be written at all.
+/// Writes as much of `bytes` as `output` takes without blocking. Fails with `EAGAIN` if it takes
+/// nothing. After any other error these bytes cannot be written at all.
 fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];

@@ -77,8 +77,8 @@ impl Session {
         }
     }
 
-    /// Checks the attempt to connect to the upstream, if it is decided or its time is over. True if
-    /// the next address is tried, with a new socket.
+    /// Settles the attempt to connect to the upstream, if it is decided or its time is over. Returns
+    /// true if the next address is tried, with a new socket.
     pub(super) fn settle_attempt(&mut self, shared: &mut Shared) -> bool {
         let now = shared.resources.now;
         let due = |attempt: &Attempt| attempt.is_decided() || attempt.deadline() <= now;
