@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{show, show_difference};
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::patience;
+use crate::sockets::{Table, rows};
 use crate::trace::Trace;
 
 /// The largest datagram that UDP over IPv4 can carry, in bytes.
@@ -191,20 +192,12 @@ impl DatagramServer {
     }
 }
 
-/// The bytes that wait in the receiving queue of the UDP socket at `address`, from the
-/// kernel's table (`proc(5)`, /proc/net/udp).
+/// The bytes that wait in the receiving queue of the UDP socket at `address`.
 pub fn unread(address: SocketAddr) -> u64 {
-    let (file, port) = match address {
-        SocketAddr::V4(_) => ("/proc/self/net/udp", address.port()),
-        SocketAddr::V6(_) => ("/proc/self/net/udp6", address.port()),
+    let table = match address {
+        SocketAddr::V4(_) => Table::Udp,
+        SocketAddr::V6(_) => Table::Udp6,
     };
-    let table = std::fs::read_to_string(file).unwrap_or_default();
-    let queues = table.lines().skip(1).filter_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next()?;
-        let (_, unread) = fields.nth(2)?.split_once(':')?;
-        let here = local.ends_with(&format!(":{port:04X}"));
-        here.then(|| u64::from_str_radix(unread, 16).ok())?
-    });
-    queues.sum()
+    let here = rows(table).filter(|row| row.local.port() == address.port());
+    here.map(|row| row.receiving).sum()
 }

@@ -1,42 +1,56 @@
 //! Drives the servers of this workspace from outside, over sockets, as clients do.
 //!
-//! | module       | what it is for                                                      |
-//! |--------------|---------------------------------------------------------------------|
-//! | [`bench`]    | `cargo bench-peers`: the servers beside their peers                 |
-//! | [`check`]    | what a check is: its data, its verdict, the failure it explains      |
-//! | [`checks`]   | the checks themselves, stage by stage                                |
-//! | [`trial`]    | one run of one check: what it starts, its deadline, its trace        |
-//! | [`program`]  | a program under test: how it is started, where it listens            |
-//! | [`process`]  | a running one: its output, its figures from `/proc`, its end         |
-//! | [`pipe`]     | the ends of a program's stdin and stdout that a check holds          |
-//! | [`peer`]     | one end of a TCP connection that a check drives, with deadlines      |
-//! | [`queues`]   | the bytes of a connection that nobody has read yet                   |
-//! | [`datagram`] | the same for UDP                                                     |
-//! | [`upstream`] | a server that a check plays, behind a proxy or before a client       |
-//! | [`data`]     | the bytes that are sent, and how they are shown in a failure         |
-//! | [`trace`]    | the numbered steps that a failing check prints                       |
-//! | [`folder`]   | folders, copied and removed                                          |
-//! | [`own_network`] | a network of their own for checks that need fixed ports          |
-//! | [`suite`]    | checks as tests: `cargo test -p stage04-epoll`                       |
-//! | [`grade`]    | the same checks against any program: `cargo grade`                   |
+//! Each module imports only modules further down.
+//!
+//! | module          | what it is for                                                     |
+//! |-----------------|--------------------------------------------------------------------|
+//! | [`suite`]       | checks as tests: `cargo test -p stage04-epoll`                     |
+//! | [`own_network`] | a network of their own for checks that need fixed ports            |
+//! | [`run`]         | one check against one program, and why it failed                   |
+//! | [`checks`]      | the checks themselves, stage by stage                              |
+//! | [`check`]       | what a check is: its data and its function                         |
+//! | [`trial`]       | one run of one check: what it starts, its deadline, its story      |
+//! | [`upstream`]    | a server that a check plays, behind a proxy or before a client     |
+//! | [`peer`]        | one end of a TCP connection that a check drives, with deadlines    |
+//! | [`datagram`]    | the same for UDP                                                   |
+//! | [`pipe`]        | the ends of a program's stdin and stdout that a check holds        |
+//! | [`process`]     | a running program: its output, its figures from `/proc`, its end   |
+//! | [`queues`]      | the bytes of a connection that nobody has read yet                 |
+//! | [`sockets`]     | the kernel's tables of sockets                                     |
+//! | [`program`]     | a program under test: how it is started, where it listens          |
+//! | [`folder`]      | folders, copied and removed                                        |
+//! | [`trace`]       | the numbered steps that a failing check prints                     |
+//! | [`data`]        | the bytes that are sent, and how they are shown in a failure       |
+//! | [`failure`]     | the verdict of a check: success, or a failure that explains itself |
+//! | [`stage`]       | the stages: whose contract a check belongs to                      |
+//! | [`patience`]    | how long a check waits, and how often it looks                     |
+//! | [`interrupt`]   | Ctrl-C for the tools                                               |
+//! | [`host`]        | what the machine offers: its tools, its descriptors                |
+//! | [`lock`]        | a mutex, whoever has held it before                                |
 //!
 //! A check starts a program ([`trial::Trial::start`]), talks to it through
-//! [`peer::Peer`]s, and returns the first [`check::Failure`]. Nothing here knows
+//! [`peer::Peer`]s, and returns the first [`failure::Failure`]. Nothing here knows
 //! how a server is built; everything is seen over sockets, signals and `/proc`.
 
-pub mod bench;
 pub mod check;
 pub mod checks;
 pub mod data;
 pub mod datagram;
+pub mod failure;
 pub mod folder;
-pub mod grade;
+pub mod host;
+pub mod interrupt;
+pub mod lock;
 pub mod own_network;
+pub mod patience;
 pub mod peer;
 pub mod pipe;
 pub mod process;
 pub mod program;
 pub mod queues;
+pub mod run;
+pub mod sockets;
+pub mod stage;
 pub mod suite;
 pub mod trace;
 pub mod trial;

@@ -3,32 +3,18 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, sockopt};
 
-use crate::check::{Failure, Outcome, Verdict};
 use crate::data::{Pattern, show, show_difference};
-use crate::process::LOOK;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::{LOOK, patience};
 use crate::queues::queues;
 use crate::trace::Trace;
-
-static PATIENCE_MS: AtomicU64 = AtomicU64::new(10_000);
-
-/// How long one step may take unless the check says otherwise: far more than any
-/// living server needs, also on a busy machine.
-pub fn patience() -> Duration {
-    Duration::from_millis(PATIENCE_MS.load(Ordering::Relaxed))
-}
-
-/// Sets the patience of this process: for programs that are known to be broken there
-/// is no need to wait that long.
-pub fn set_patience(patience: Duration) {
-    PATIENCE_MS.store(patience.as_millis() as u64, Ordering::Relaxed);
-}
 
 /// Without a byte of progress for this long, a peer counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
@@ -233,12 +219,7 @@ impl Peer {
 
     /// From now on closing the connection resets it (`SO_LINGER` 0, `socket(7)`).
     pub fn reset_when_dropped(&self) -> Verdict {
-        let at_once = nix::libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        nix::sys::socket::setsockopt(&self.stream, sockopt::Linger, &at_once)
-            .map_err(|errno| Failure::grader("SO_LINGER", errno))
+        reset_on_close(&self.stream, true).map_err(|errno| Failure::grader("SO_LINGER", errno))
     }
 
     pub fn close(self) {
@@ -446,6 +427,16 @@ impl Peer {
         let result = set(&self.stream, Some(patience.min(left)));
         result.map_err(|error| Failure::grader("set a timeout", error))
     }
+}
+
+/// Whether closing this socket resets the connection, whatever is still on its way
+/// (`SO_LINGER` 0, `socket(7)`).
+pub fn reset_on_close(socket: &impl AsFd, on: bool) -> nix::Result<()> {
+    let at_once = nix::libc::linger {
+        l_onoff: on.into(),
+        l_linger: 0,
+    };
+    nix::sys::socket::setsockopt(socket, sockopt::Linger, &at_once)
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

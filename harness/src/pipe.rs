@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::check::{Failure, Outcome, Verdict};
 use crate::data::show;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::patience;
 use crate::trace::Trace;
 
 /// What a program reads. Dropping it ends a pipe; on a terminal Ctrl-D does.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
-use crate::check::{Failure, Outcome, Verdict};
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::lock::lock;
+use crate::patience::LOOK;
+use crate::sockets::{Row, Table, listeners};
 
 /// Output kept of one stream, in bytes; beyond it the oldest half goes.
 const KEPT: usize = 8 * 1024 * 1024;
-
-/// How often a condition without an event of its own is looked at.
-pub const LOOK: Duration = Duration::from_millis(2);
 
 /// What happens to what a program prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +87,7 @@ struct Captured {
 
 impl Capture {
     fn lock(&self) -> MutexGuard<'_, Captured> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Of a stream that somebody else reads.
@@ -254,13 +254,13 @@ impl Process {
 
     /// The writing end of [`Input::Pipe`], the keyboard of [`Input::Terminal`].
     pub fn take_stdin(&self) -> Option<File> {
-        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stdin = lock(&self.stdin);
         stdin.take()
     }
 
     /// The reading end of [`Sink::Handed`].
     pub fn take_stdout(&self) -> Option<File> {
-        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handed = lock(&self.handed);
         handed.take()
     }
 
@@ -290,7 +290,7 @@ impl Process {
 
     /// How it ended, if it has.
     pub fn status(&self) -> Option<ExitStatus> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = lock(&self.child);
         child.try_wait().ok().flatten()
     }
 
@@ -314,32 +314,19 @@ impl Process {
 
     /// Ends it, and the whole group.
     pub fn end(&self) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = lock(&self.child);
         // The group first: while the child is not waited for, its number cannot be
         // given to anybody else.
         let _ = killpg(self.pid, Signal::SIGKILL);
         let _ = child.wait();
     }
 
-    /// The IPv4 addresses on which it listens for TCP connections (`proc(5)`).
+    /// The IPv4 addresses on which it listens for TCP connections.
     pub fn listening_addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.socket_names();
-        let Ok(table) = fs::File::open("/proc/self/net/tcp") else {
-            return Vec::new();
-        };
-        let listener = |line: String| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (local, inode) = (*fields.get(1)?, fields.get(9)?);
-            let ours = sockets.contains(&format!("socket:[{inode}]"));
-            let (address, port) = local.split_once(':').filter(|_| ours)?;
-            let address = u32::from_str_radix(address, 16).ok()?.to_ne_bytes();
-            let port = u16::from_str_radix(port, 16).ok()?;
-            Some(SocketAddr::from((address, port)))
-        };
-        // Listeners come first. To read on takes seconds beside thousands of connections.
-        let lines = BufReader::new(table).lines().skip(1).map_while(Result::ok);
-        let listens = |line: &String| line.split_whitespace().nth(3) == Some("0A");
-        lines.take_while(listens).filter_map(listener).collect()
+        let ours = self.socket_names();
+        let is_ours = |row: &Row| ours.contains(&format!("socket:[{}]", row.inode));
+        let listeners = listeners(Table::Tcp).filter(is_ours);
+        listeners.map(|row| row.local).collect()
     }
 
     /// How many sockets it has open, listeners included.
@@ -474,12 +461,15 @@ fn limit_and_tie_to_us(
     limits: Vec<(Resource, u64, u64)>,
     ignored: Vec<Signal>,
 ) {
-    // SAFETY: between fork and exec only setsid(2), sigaction(2), setrlimit(2) and prctl(2) are
-    // called, which are plain system calls: no lock, no allocation. No handler is installed.
+    // SAFETY: between fork and exec only setsid(2), sigprocmask(2), sigaction(2), setrlimit(2) and
+    // prctl(2) are called, which are plain system calls: no lock, no allocation. No handler is
+    // installed.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(move || {
             setsid()?;
+            // Signals that we block (`interrupt.rs`) would be blocked in the program too.
+            SigSet::empty().thread_set_mask()?;
             signal(Signal::SIGINT, SigHandler::SigDfl)?;
             for &number in &ignored {
                 signal(number, SigHandler::SigIgn)?;

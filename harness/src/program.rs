@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use crate::check::Stage;
+use crate::stage::Stage;
 
 /// How a program comes to its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

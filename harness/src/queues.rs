@@ -2,7 +2,6 @@
 //! (`sock_diag(7)`). `/proc/net/tcp` says the same, but lists every socket of the
 //! machine, which takes long after checks with thousands of them.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -10,6 +9,8 @@ use nix::libc;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
+
+use crate::sockets::{Table, rows};
 
 /// The queues of one socket, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,29 +107,16 @@ fn address_bytes(address: IpAddr) -> [u8; 16] {
 }
 
 fn look_into_the_table(local: SocketAddr, remote: SocketAddr) -> Option<Queues> {
-    let file = if local.is_ipv4() { "tcp" } else { "tcp6" };
-    let table = fs::read_to_string(format!("/proc/self/net/{file}")).ok()?;
-    let both = format!("{} {} ", kernel_form(local), kernel_form(remote));
-    let line = table.lines().find(|line| line.contains(&both))?;
-    let (sending, receiving) = line.split_whitespace().nth(4)?.split_once(':')?;
-    let number = |hex| u64::from_str_radix(hex, 16).ok();
-    Some(Queues {
-        sending: number(sending)?,
-        receiving: number(receiving)?,
-    })
-}
-
-/// An address as the kernel's table writes it: words in the machine's byte order.
-fn kernel_form(address: SocketAddr) -> String {
-    let bytes = match address {
-        SocketAddr::V4(v4) => v4.ip().octets().to_vec(),
-        SocketAddr::V6(v6) => v6.ip().octets().to_vec(),
+    let table = if local.is_ipv4() {
+        Table::Tcp
+    } else {
+        Table::Tcp6
     };
-    let words = bytes.chunks_exact(4).map(|word| {
-        let word = [word[0], word[1], word[2], word[3]];
-        format!("{:08X}", u32::from_ne_bytes(word))
-    });
-    format!("{}:{:04X}", words.collect::<String>(), address.port())
+    let found = rows(table).find(|row| (row.local, row.remote) == (local, remote))?;
+    Some(Queues {
+        sending: found.sending,
+        receiving: found.receiving,
+    })
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! Checks as tests: each stage's `tests/checks.rs` runs its stage's checks against
 //! its own binary, one test a check.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial as Test};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Uid;
 
-use crate::check::{Check, Need, Stage};
+use crate::check::{Check, Need};
 use crate::checks;
+use crate::host::{find_tool, raise_descriptor_limit};
 use crate::own_network;
-use crate::peer::set_patience;
+use crate::patience::set_patience;
 use crate::program::{Ports, Program};
-use crate::trial::{self, Report};
+use crate::run::{Report, run};
+use crate::stage::Stage;
 
 /// Runs the checks of `stage` against `program` as a test binary's `main`.
 pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
@@ -26,7 +26,8 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     let tests = checks::of(stage).map(|check| {
         let program = Arc::clone(&program);
         let missing = missing(check, &program);
-        Test::test(check.id, move || run(check, &program)).with_ignored_flag(missing.is_some())
+        Test::test(check.id(), move || run_as_test(check, &program))
+            .with_ignored_flag(missing.is_some())
     });
     let mut arguments = Arguments::from_args();
     // Most of its time a check waits, so that two share a CPU.
@@ -35,11 +36,11 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
 
-fn run(check: &Check, program: &Program) -> Result<(), Failed> {
+fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
     if own_network::is_needed(check, program) {
-        return own_network::run_again(check.id);
+        return own_network::run_again(&check.id());
     }
-    trial::run(check, program).map_err(|report| explain(check, &report).into())
+    run(check, program).map_err(|report| explain(check, &report).into())
 }
 
 /// A failed check, as a tutor would put it.
@@ -62,22 +63,4 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::OwnNetwork => program.ports == Ports::Fixed || own_network::is_possible(),
     };
     check.needs.iter().copied().find(|need| !here(need))
-}
-
-/// Where a program is on the PATH.
-pub fn find_tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
-    places.find(|place: &PathBuf| is_file(place))
-}
-
-fn is_file(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file())
-}
-
-/// Checks with thousands of connections need as many descriptors themselves.
-pub fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

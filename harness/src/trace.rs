@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use crate::lock::lock;
 
 /// Kept steps; a check of 10,000 connections fills neither the screen nor memory.
 const FIRST: usize = 30;
@@ -34,7 +36,7 @@ impl Default for Trace {
 
 impl Trace {
     pub fn step(&self, what: impl Into<String>) {
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = lock(&self.steps);
         let step = (self.begun.elapsed(), what.into());
         if steps.first.len() < FIRST {
             return steps.first.push(step);
@@ -49,7 +51,7 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = lock(&self.steps);
         let number_of_last = steps.first.len() + steps.forgotten;
         for (index, step) in steps.first.iter().enumerate() {
             write_step(f, index, step)?;

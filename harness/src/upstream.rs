@@ -15,8 +15,9 @@ use nix::sys::socket::{
     setsockopt, shutdown, socket,
 };
 
-use crate::check::{Failure, Outcome, Verdict};
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::trace::Trace;
 
 /// A listener whose connections the check accepts one by one, and then drives.

@@ -1,11 +1,12 @@
-//! `XpsVec` beside `std::vec::Vec`, and `Slots` beside the map that one would take instead:
+//! `XpsVec` compared with `std::vec::Vec`, and `Slots` with the usual alternative, a `HashMap`:
 //! `cargo bench -p phase1-expserver --bench containers`.
 
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use phase1_expserver::vec::{Slots, XpsVec};
+use phase1_expserver::vec::XpsVec;
+use phase1_expserver::vec::slots::Slots;
 
 const COUNT: u64 = 10_000;
 
@@ -51,7 +52,7 @@ fn vectors(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A connection comes, is looked up for an event, and goes, beside 1,000 others.
+/// A connection comes, is looked up for an event, and goes, while 1,000 others stay.
 fn slots(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("insert, get, remove");
     group.bench_function("Slots", |bencher| {

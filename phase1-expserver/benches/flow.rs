@@ -1,17 +1,17 @@
-//! The way of bytes without sockets: a buffer, and a pipe between a source and a sink in memory.
+//! The flow of bytes without sockets: a buffer, and a pipe between a source and a sink in memory.
 //! `cargo bench -p phase1-expserver --bench flow`.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use phase1_expserver::core::pipe::{Outcome, Pipe, Progress, Sink, Source, State, Tools};
+use phase1_expserver::flow::{Outcome, Pipe, Progress, Resources, Sink, Source, State};
 use phase1_expserver::utils::buffer::{BufferList, CHUNK, ChunkPool, LEAST_READ};
 use phase1_expserver::utils::logger::Transcript;
 
-/// A line, and as much as one read brings.
+/// The sizes of a read in bytes: a line, and a full chunk.
 const SIZES: [usize; 2] = [32, CHUNK];
 
-/// Always has these bytes once more, as fast as memory can be copied.
+/// A source that gives the same bytes again and again.
 struct Endless(Vec<u8>);
 
 impl Source for Endless {
@@ -19,16 +19,16 @@ impl Source for Endless {
         true
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let count = self.0.len().min(room.len());
         room[..count].copy_from_slice(&self.0[..count]);
-        into.commit(count, &mut tools.chunks);
+        into.commit(count, &mut resources.chunks);
         Ok(Progress::Moved(count))
     }
 }
 
-/// Takes everything and looks at nothing.
+/// A sink that takes everything and does nothing with it.
 struct Bottomless;
 
 impl Sink for Bottomless {
@@ -40,20 +40,21 @@ impl Sink for Bottomless {
         false
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         let count = black_box(from.front()).len();
-        from.consume(count, &mut tools.chunks);
+        from.consume(count, &mut resources.chunks);
         Ok(Progress::Moved(count))
     }
 
-    fn shut(&mut self, _tools: &mut Tools) {}
+    fn shut(&mut self, _resources: &mut Resources) {}
 }
 
 fn buffers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("buffer: append and consume");
     for size in SIZES {
         let bytes = vec![7; size];
-        let (mut pool, mut list) = (ChunkPool::new(), BufferList::new());
+        let mut pool = ChunkPool::new();
+        let mut list = BufferList::new();
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} bytes"), |bencher| {
             bencher.iter(|| {
@@ -67,18 +68,18 @@ fn buffers(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a pipe adds to the copy: its two half-steps with all their questions.
+/// What a pipe costs beyond the copy: its two half-steps with all their checks.
 fn pipes(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipe: fill and drain");
     for size in SIZES {
-        let mut tools = Tools::new(Transcript::new(false));
+        let mut resources = Resources::new(Transcript::new(false));
         let mut pipe = Pipe::new(CHUNK, State::Open);
         let mut source = Endless(vec![7; size]);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} bytes"), |bencher| {
             bencher.iter(|| {
-                pipe.fill(&mut source, &mut tools);
-                pipe.drain(&mut Bottomless, &mut tools)
+                pipe.fill(&mut source, &mut resources);
+                pipe.drain(&mut Bottomless, &mut resources)
             });
         });
     }

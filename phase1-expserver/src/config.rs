@@ -1,8 +1,8 @@
-//! From the command line to a [`Config`]: which ports are served, in which role, within which
-//! limits. No port and no role stands anywhere else.
+//! From the command line to a [`Config`]: which ports the server serves, in which role, within
+//! which limits. The ports and roles of the course are written down only here.
 //!
-//! `main` calls it once. It resolves the names of upstreams, and does no other I/O; what it returns
-//! never changes, so all workers share it.
+//! `main` calls it once. It resolves the names of upstreams and does no other I/O. A `Config` never
+//! changes, so all workers share it.
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -16,30 +16,31 @@ use clap::{ArgAction, CommandFactory, Parser};
 
 use crate::vec::XpsVec;
 
-/// How long a client may take to close after it was sent everything.
+/// How long to wait for a client to close its side, after everything has been sent to it (lingering
+/// close).
 const LINGER: Duration = Duration::from_secs(2);
 
-/// An event-driven TCP server, one thread for all clients. What a port does is its role: `reverse`
+/// An event-driven TCP server: one thread serves all clients. Each port has a role: `reverse`
 /// answers each line with the line reversed, `echo` sends every byte back, `proxy:HOST:PORT`
-/// connects each client to that upstream, `file:PATH` sends a file of the public folder.
+/// connects each client to that upstream server, `file:PATH` sends a file of the public folder.
 ///
-/// Without --listen it serves ports 8001 to 8004 as one of the course's stages does. Ctrl-C ends it
-/// in order, a second Ctrl-C at once.
+/// Without --listen it serves the ports 8001 to 8004, in the roles of one stage of the course.
+/// Ctrl-C starts a graceful shutdown; a second Ctrl-C ends the server immediately.
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Serve what this stage of the course serves, on the ports 8001 to 8004 [default: 13]
+    /// Serve the ports 8001 to 8004 in the roles of this stage of the course [default: 13]
     #[arg(long, value_name = "6..=13", default_value_t = 13, hide_default_value = true,
           value_parser = clap::value_parser!(u8).range(6..=13), conflicts_with = "listen")]
     pub stage: u8,
-    /// Serve this port in this role instead, may be repeated: `8001=echo`, `[::1]:8001=reverse`,
-    /// `8001=proxy:127.0.0.1:3000`, `0.0.0.0:8001=file:index.html`; port 0 takes a free one
+    /// Serve this port in this role instead; may be repeated: `8001=echo`, `[::1]:8001=reverse`,
+    /// `8001=proxy:127.0.0.1:3000`, `0.0.0.0:8001=file:index.html`; port 0 takes a free port
     #[arg(long, value_name = "[HOST:]PORT=ROLE", value_parser = parse_service)]
     pub listen: Vec<Service>,
-    /// The folder that files are sent from [default: `public` in the folder of this program's source]
+    /// The folder of the role `file` [default: `public` in the folder of this program's source]
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/public"),
           hide_default_value = true)]
     pub public: PathBuf,
-    /// How many threads serve, each with its own share of the clients
+    /// How many threads serve clients; each has its own share of them
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
@@ -47,21 +48,22 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4096,
           value_parser = clap::value_parser!(i32).range(1..=4096))]
     pub backlog: i32,
-    /// How much is read ahead of a receiver that is slower than its sender; one read may overshoot it
+    /// How many bytes to read ahead of a receiver that is slower than its sender, in each
+    /// direction; one read may exceed it
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,
           value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub pipe_threshold: u32,
-    /// How many seconds a connection to an upstream may take, shared out equally among its addresses;
-    /// then the client is closed
+    /// How many seconds connecting to an upstream may take, shared equally among its addresses;
+    /// then the client's connection is closed
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
-    /// After how many seconds without a byte in either direction a client is cut off [default: never]
+    /// Cut off a client after this many seconds without a byte in either direction [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub idle_timeout: Option<Duration>,
-    /// How many seconds clients have to get what they are owed when the server is told to end
+    /// How many seconds a graceful shutdown may take; then the clients that are left are cut off
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     pub drain_timeout: Duration,
-    /// Log more: -v debug (so does XPS_DEBUG=1), -vv trace
+    /// Log more: -v for debug (like XPS_DEBUG=1), -vv for trace
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
     /// Log warnings only, and do not print what clients send
@@ -69,18 +71,18 @@ pub struct Args {
     pub quiet: bool,
 }
 
-/// What the server is to do.
+/// What the server serves, and within which limits.
 #[derive(Debug)]
 pub struct Config {
     pub services: XpsVec<Service>,
     pub public: PathBuf,
     pub workers: usize,
     pub limits: Limits,
-    /// What clients say is not printed.
+    /// Do not print what clients send.
     pub quiet: bool,
 }
 
-/// A port and what happens there. `host` may be a name.
+/// A port and its role. `host` may be a name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     pub host: String,
@@ -102,7 +104,7 @@ pub enum Role {
 pub struct Route {
     pub host: String,
     pub port: u16,
-    /// Where that is, to be tried in this order. Empty until the name was resolved.
+    /// The addresses to try, in this order. Empty until the name has been resolved.
     pub addresses: XpsVec<SocketAddr>,
 }
 
@@ -144,21 +146,22 @@ fn preset(stage: u8) -> Result<XpsVec<Service>, String> {
         .map(XpsVec::from_iter)
 }
 
-/// A mistake that shows only when names have become addresses. `main` lets clap tell it.
+/// A usage error that is found only after names have been resolved. `main` lets clap report it.
 pub fn usage_error(text: String) -> anyhow::Error {
     Args::command()
         .error(ErrorKind::ValueValidation, text)
         .into()
 }
 
-// ---- from words to values ----------------------------------------------------------------------
+// ---- from text to values -----------------------------------------------------------------------
 
 impl Config {
-    /// What `args` ask for. The error is one of resolving: an upstream that nobody knows.
+    /// The configuration that `args` ask for. Fails if the name of an upstream cannot be resolved.
     pub fn new(args: &Args) -> Result<Config> {
-        let mut services = match args.listen.is_empty() {
-            true => preset(args.stage).map_err(|error| anyhow!(error))?,
-            false => args.listen.iter().cloned().collect(),
+        let mut services = if args.listen.is_empty() {
+            preset(args.stage).map_err(|error| anyhow!(error))?
+        } else {
+            args.listen.iter().cloned().collect()
         };
         for service in services.iter_mut() {
             if let Role::Proxy(route) = &mut service.role {
@@ -205,9 +208,10 @@ impl Route {
 
 fn resolve(host: &str, port: u16) -> Result<XpsVec<SocketAddr>> {
     let addresses: XpsVec<_> = (host, port).to_socket_addrs()?.collect();
-    match addresses.is_empty() {
-        true => Err(anyhow!("the name has no address")),
-        false => Ok(addresses),
+    if addresses.is_empty() {
+        Err(anyhow!("the name has no address"))
+    } else {
+        Ok(addresses)
     }
 }
 
@@ -216,9 +220,10 @@ fn parse_service(text: &str) -> Result<Service, String> {
     let Some((place, role)) = text.split_once('=') else {
         return Err("the role is missing: write PORT=ROLE, for instance 8001=echo".to_owned());
     };
-    let (host, port) = match place.contains(':') {
-        true => parse_host_port(place)?,
-        false => ("127.0.0.1".to_owned(), parse_port(place)?),
+    let (host, port) = if place.contains(':') {
+        parse_host_port(place)?
+    } else {
+        ("127.0.0.1".to_owned(), parse_port(place)?)
     };
     let role = parse_role(role)?;
     Ok(Service { host, port, role })
@@ -245,14 +250,14 @@ fn parse_role(text: &str) -> Result<Role, String> {
         Some(("file", "")) => Err("which file? write file:PATH".to_owned()),
         Some(("file", path)) => Ok(Role::File(PathBuf::from(path))),
         _ => Err(format!(
-            "no role is called `{text}`: there are reverse, echo, proxy:HOST:PORT and file:PATH"
+            "there is no role `{text}`: write reverse, echo, proxy:HOST:PORT or file:PATH"
         )),
     }
 }
 
-/// `HOST:PORT`, where an IPv6 address stands in brackets.
+/// `HOST:PORT`; an IPv6 address is in brackets.
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {
-    let missing = || format!("`{}` is no HOST:PORT", text.escape_debug());
+    let missing = || format!("`{}` is not HOST:PORT", text.escape_debug());
     let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
     let host = match host
         .strip_prefix('[')
@@ -266,7 +271,7 @@ fn parse_host_port(text: &str) -> Result<(String, u16), String> {
         }
         None => host,
     };
-    // A name is shown in the log, so it must not move the cursor there.
+    // The log shows the name: a control character in it could move the terminal's cursor.
     if host.is_empty() || host.contains(char::is_control) {
         return Err(missing());
     }
@@ -275,7 +280,7 @@ fn parse_host_port(text: &str) -> Result<(String, u16), String> {
 
 fn parse_port(text: &str) -> Result<u16, String> {
     text.parse()
-        .map_err(|_| format!("`{text}` is no port: a number from 0 to 65535 is expected"))
+        .map_err(|_| format!("`{text}` is not a port: a number from 0 to 65535 is expected"))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -287,9 +292,10 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-// ---- and back to words -------------------------------------------------------------------------
+// ---- and back to text --------------------------------------------------------------------------
 
-/// The role as it is written on the command line, the first colon aside: `proxy 127.0.0.1:3000`.
+/// The role as on the command line, but with a space instead of its first colon:
+/// `proxy 127.0.0.1:3000`.
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -304,9 +310,10 @@ impl fmt::Display for Role {
 /// `localhost:3000`, `[::1]:3000`
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The program: arguments, the log, the exit status. The server itself is the library.
+//! The program: arguments, the log, the exit status. The server itself is in the library.
 
 use std::process::ExitCode;
 

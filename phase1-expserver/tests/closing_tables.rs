@@ -1,16 +1,18 @@
-//! The two tables of the architecture chapter are the two functions that decide about closing.
+//! The two tables about closing in the architecture chapter are the same as the two functions.
 
 #![allow(clippy::unwrap_used)] // a helper of tests
 
-use phase1_expserver::core::pipe::{Event, State, rule};
-use phase1_expserver::core::session::{End, Linger, linger_rule};
+use phase1_expserver::core::session::End;
+use phase1_expserver::core::session::closing::{Linger, linger_rule};
+use phase1_expserver::flow::{Event, State, rule};
 
 const CHAPTER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../docs/src/phase1/architecture.md"
 );
 
-/// The rows of the table whose heading begins with this cell: the first cell, and the others.
+/// The rows of the table whose heading begins with this cell. Each is its first cell and the
+/// others.
 fn table(heading: &str) -> Vec<(String, Vec<String>)> {
     let chapter = std::fs::read_to_string(CHAPTER).unwrap();
     let heading = format!("| {heading} |");
@@ -29,7 +31,12 @@ fn table(heading: &str) -> Vec<(String, Vec<String>)> {
 #[test]
 fn the_table_of_one_direction_is_the_rule() {
     let states = [State::Open, State::Draining, State::Shut, State::Failed];
-    let events = [Event::SourceEnded, Event::Emptied, Event::SinkGone];
+    let events = [
+        Event::SourceEnded,
+        Event::SourceBroken,
+        Event::Emptied,
+        Event::SinkGone,
+    ];
     let expected: Vec<_> = events
         .map(|event| {
             let cells = states.map(|state| match rule(state, event) {

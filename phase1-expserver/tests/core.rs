@@ -1,5 +1,5 @@
-//! A core in this process: what is hard to arrange from outside (an upstream with two addresses),
-//! and what its end says about leaks, which debug builds check.
+//! A core in this process: situations that are hard to arrange from outside (an upstream with two
+//! addresses), and leaks, which debug builds check at the end of a core.
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
@@ -20,10 +20,10 @@ use phase1_expserver::core::{Core, Ended};
 use phase1_expserver::network::listener::Listener;
 use phase1_expserver::vec::XpsVec;
 
-/// How long bytes are waited for: a test that gets none has to fail.
+/// How long a test waits for bytes before it fails.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(10));
 
-/// A core that serves one role until it is told to end.
+/// A core that serves one role until a signal ends it.
 struct Running {
     address: SocketAddr,
     signals: Arc<EventFd>,
@@ -73,7 +73,7 @@ impl Running {
         client
     }
 
-    /// Tells it to end, `times` over. A panic in the core (a leak) is one here.
+    /// Sends the core this many signals, and waits for its end. Panics if the core does (a leak).
     fn end(self, times: u64) -> Ended {
         self.signals.write(times).unwrap();
         self.core.join().unwrap().unwrap()
@@ -95,12 +95,12 @@ fn everything(client: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// An address where nobody listens, nor anybody else will while the socket is kept.
+/// An address that refuses connections, as long as the returned socket is kept.
 fn refusing() -> (TcpListener, SocketAddr) {
     let (near, address) = listening();
     let client = TcpStream::connect(address).unwrap();
     let taken = client.local_addr().unwrap();
-    // The client's own port is bound, and is no listener's.
+    // The client's own port is bound, and no socket listens on it.
     std::mem::forget(client);
     (near, taken)
 }
@@ -115,7 +115,7 @@ fn reset(stream: TcpStream) {
 
 fn listening() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // For `accept` as well (socket(7)).
+    // The timeout applies to `accept` as well (socket(7)).
     setsockopt(&listener, ReceiveTimeout, &TimeVal::seconds(10)).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -178,7 +178,7 @@ fn a_client_whose_upstream_has_no_address_left_is_closed_in_order() {
     assert_eq!(server.end(1), Ended::Clean);
 }
 
-/// Read and forgotten until the upload ends, it would seem to have arrived.
+/// If the server read and discarded it to its end, it would seem to have arrived.
 #[test]
 fn an_upload_fails_when_its_upstream_does() {
     let (upstream, address) = listening();
@@ -191,10 +191,10 @@ fn an_upload_fails_when_its_upstream_does() {
     seen.read_exact(&mut [0; 5]).unwrap();
     seen.write_all(b"no").unwrap();
     reset(seen);
-    client.read_exact(&mut [0; 2]).unwrap(); // it still gets what it is owed
+    client.read_exact(&mut [0; 2]).unwrap(); // it still gets its answer
     let chunk = vec![0; 1 << 20];
     let failed = (0..200).any(|_| client.write_all(&chunk).is_err());
-    assert!(failed, "200 MiB went to nobody");
+    assert!(failed, "200 MiB were accepted without a receiver");
     assert_eq!(server.end(1), Ended::Clean);
 }
 
@@ -205,7 +205,7 @@ fn what_was_sent_before_the_end_is_answered() {
         let mut client = server.connect();
         client.write_all(b"ping\n").unwrap();
         client.read_exact(&mut [0; 5]).unwrap();
-        client.write_all(b"hello").unwrap(); // no line ending: nothing is owed until the end
+        client.write_all(b"hello").unwrap(); // no line ending: no answer before the end
         assert_eq!(server.end(1), Ended::Clean);
         let answered = everything(&mut client);
         assert!(answered.ends_with(answer.as_bytes()), "{answered:?}");
@@ -213,7 +213,7 @@ fn what_was_sent_before_the_end_is_answered() {
 }
 
 #[test]
-fn the_second_signal_ends_it_at_once() {
+fn the_second_signal_ends_it_immediately() {
     let (upstream, address) = listening();
     let server = Running::new(to([address]), |_| {});
     let client = server.connect();
@@ -223,7 +223,7 @@ fn the_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn who_does_not_end_in_time_is_cut_off() {
+fn a_session_that_outlasts_the_drain_timeout_is_cut_off() {
     let (upstream, address) = listening();
     let server = Running::new(to([address]), |limits| {
         limits.drain = Duration::from_millis(50);
@@ -249,25 +249,26 @@ fn a_client_that_never_reads_leaves_nothing_behind() {
     }
 }
 
-/// Megabytes are in the buffers of the kernel: what goes out of these is seen by nobody here.
+/// The kernel's buffers hold megabytes, and it reports no event when they go out.
 #[test]
 fn a_client_that_reads_slowly_is_not_idle() {
     const SIZE: usize = 6 << 20;
     let (upstream, address) = listening();
     let server = Running::new(to([address]), |limits| {
-        // The other kernel tells of room only by the sixteenth of its buffer: at this pace several
-        // times a second, when the buffer is small.
+        // The receiving kernel announces room only when a sixteenth of its buffer is free. With a
+        // small buffer and at this pace it does so several times a second.
         limits.idle = Some(Duration::from_millis(1500));
     });
     let mut client = server.connect();
     let (mut seen, _) = upstream.accept().unwrap();
     let sending = thread::spawn(move || seen.write_all(&vec![b'x'; SIZE]));
-    let (mut chunk, mut count) = ([0; 32 * 1024], 0);
+    let mut chunk = [0; 32 * 1024];
+    let mut count = 0;
     while count < SIZE {
         let read = client.read(&mut chunk).unwrap();
         assert_ne!(read, 0, "cut off after {count} bytes");
         count += read;
-        thread::sleep(Duration::from_millis(20)); // it is slow
+        thread::sleep(Duration::from_millis(20)); // reads slowly
     }
     sending.join().unwrap().unwrap();
     drop(client);
@@ -287,7 +288,7 @@ fn what_is_cut_off_does_not_look_complete() {
         let (mut seen, _) = upstream.accept().unwrap();
         let patience = idle.is_none().then_some(soon * 5);
         seen.set_write_timeout(patience).unwrap();
-        // Until it is cut off; or, with no idle timeout, until nothing goes any more.
+        // Writes until it is cut off, or, without an idle timeout, until the write times out.
         while seen.write_all(&[b'x'; 1 << 16]).is_ok() {}
         assert_eq!(server.end(1), Ended::Clean);
         let end = client.read_to_end(&mut Vec::new());

@@ -1,5 +1,5 @@
-//! What happens where no descriptor is to be had. In a program of its own, as the limit is one for
-//! all tests of a program.
+//! What happens when the process has no descriptor left. This is a test program of its own, because
+//! all tests of a program share its descriptor limit.
 
 use std::fs::{self, Permissions};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,14 +12,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use nix::sys::resource::{Resource, setrlimit};
-use phase1_expserver::core::pipe::Readiness;
 use phase1_expserver::disk::file::{File, FileError, PublicFolder};
 use phase1_expserver::network::listener::{Accept, Listener};
+use phase1_expserver::network::socket::Readiness;
 use phase1_expserver::network::upstream::{Attempt, Settled};
 
 const LIMIT: u64 = 64;
 
-/// Takes all descriptors that there are.
+/// Takes all descriptors up to the limit.
 fn take_all() -> Vec<OwnedFd> {
     setrlimit(Resource::RLIMIT_NOFILE, LIMIT, LIMIT).expect("the limit can be lowered");
     let mut taken = Vec::new();
@@ -54,7 +54,7 @@ fn without_descriptors_clients_wait_and_with_one_all_works_again() {
     let mut listener = Listener::bind(any, false, 0).unwrap();
     listener.listen(8).unwrap();
     let _client = TcpStream::connect(listener.address()).unwrap();
-    // Bound, but not listening: it refuses.
+    // Bound, but not listening, so it refuses connections.
     let refusing = Listener::bind(any, false, 0).unwrap();
     let upstream = TcpListener::bind(any).unwrap();
     let addresses = [refusing.address(), upstream.local_addr().unwrap()];
@@ -70,7 +70,7 @@ fn without_descriptors_clients_wait_and_with_one_all_works_again() {
         listener.accept(),
         Accept::NoDescriptor(Errno::EMFILE)
     ));
-    assert!(listener.pending, "the client that waits makes no new event");
+    assert!(listener.pending, "the waiting client causes no new event");
     let begun = Attempt::begin(&addresses, Instant::now());
     assert!(matches!(begun, Err(Errno::EMFILE)));
     assert_eq!(open(), Err(FileError::Io(Errno::EMFILE)));

@@ -1,5 +1,5 @@
-//! `XpsVec` against `std::vec::Vec`: random operations, elements that are counted and that panic
-//! at the k-th call of their `clone`, `drop`, `eq` or comparison, elements without size.
+//! `XpsVec` compared with `std::vec::Vec`: random operations; elements that are counted; elements
+//! that panic at the k-th call of their `clone`, `drop`, `eq` or comparison; elements without size.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use phase1_expserver::vec::{ReserveError, XpsVec};
 use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
-/// What is known of all elements of this thread's test.
+/// Counts the elements of the test that runs on this thread.
 #[derive(Default)]
 struct Ledger {
     next_id: u32,
@@ -32,15 +32,15 @@ fn alive() -> usize {
     })
 }
 
-/// What a panic of an element carries, so that a failed assertion is not taken for one.
+/// The payload of an element's panic. It tells such a panic from a failed assertion.
 struct Burnt;
 
-/// The `fuse`-th call of code of the elements will panic, once.
+/// From now on, the `fuse`-th call into an element's code panics, once.
 fn set_fuse(fuse: Option<u32>) {
     LEDGER.with_borrow_mut(|ledger| ledger.fuse = fuse);
 }
 
-/// Stands in each place where an element's own code runs.
+/// Called wherever an element's own code runs.
 fn user_code() {
     let burnt = LEDGER.with_borrow_mut(|ledger| {
         ledger.fuse = ledger.fuse.map(|left| left - 1);
@@ -52,13 +52,13 @@ fn user_code() {
 }
 
 trait Element: Clone + PartialEq {
-    /// The values that it can hold are 0..=MAX.
+    /// It can hold the values 0..=MAX.
     const MAX: u8;
     fn new(value: u8) -> Self;
     fn value(&self) -> u8;
 }
 
-/// An element with an identity, and with memory of its own, which valgrind watches.
+/// An element with an identity, and with memory that valgrind watches.
 struct Tracked {
     id: u32,
     value: Box<u8>,
@@ -142,7 +142,7 @@ fn compare<E: Element>(a: &E, b: &E) -> Ordering {
     a.value().cmp(&b.value())
 }
 
-/// Indices are taken modulo what is valid when the operation runs.
+/// Indices are taken modulo the number of valid ones when the operation runs.
 #[derive(Debug, Clone)]
 enum Op {
     Push(u8),
@@ -163,8 +163,7 @@ enum Op {
     Find(u8),
     RemoveValue(u8),
     CloneAll,
-    /// Iterate by value: so many from the front, so many from the back; the rest is dropped or
-    /// collected.
+    /// Iterate by value: take some from the front and some from the back; drop or collect the rest.
     IntoIter(usize, usize, bool),
 }
 
@@ -195,13 +194,14 @@ fn op(max: u8) -> impl Strategy<Value = Op> {
 }
 
 fn range(len: usize, a: usize, b: usize) -> std::ops::Range<usize> {
-    let (a, b) = (a % (len + 1), b % (len + 1));
+    let a = a % (len + 1);
+    let b = b % (len + 1);
     a.min(b)..a.max(b)
 }
 
-/// Does `op` to our array; `answer` gets the numbers by which its answer can be compared. They are
-/// not returned, because a local's drop that panics after the return value has been set leaks it
-/// (rust-lang/rust#47949), and valgrind would see that.
+/// Applies `op` to our array. Puts its result into `answer`, as numbers to compare. They are not
+/// returned, because a local whose drop panics after the return value has been set leaks that value
+/// (rust-lang/rust#47949), and valgrind would report it.
 fn run<E: Element>(op: &Op, v: &mut XpsVec<E>, answer: &mut Vec<usize>) {
     let number = |e: E| e.value().into();
     match *op {
@@ -259,7 +259,7 @@ fn run<E: Element>(op: &Op, v: &mut XpsVec<E>, answer: &mut Vec<usize>) {
     }
 }
 
-/// The same, done to the model.
+/// Applies the same operation to the model.
 fn run_model(op: &Op, m: &mut Vec<u8>) -> Vec<usize> {
     match *op {
         Op::Push(value) => m.push(value),
@@ -305,7 +305,7 @@ fn contents<E: Element>(v: &XpsVec<E>) -> Vec<u8> {
     v.iter().map(E::value).collect()
 }
 
-/// What an array may hold after a panic in the middle of `op`.
+/// Whether an array may hold `found` after a panic in the middle of `op`.
 fn is_allowed(op: &Op, before: &[u8], after: &[u8], found: &[u8]) -> bool {
     let sorted = |values: &[u8]| {
         let mut values = values.to_vec();
@@ -323,7 +323,7 @@ fn is_allowed(op: &Op, before: &[u8], after: &[u8], found: &[u8]) -> bool {
     }
 }
 
-/// Runs the operations on both, each with its fuse, and compares after each.
+/// Applies the operations to both, each with its fuse, and compares after each one.
 fn compare_with_model<E: Element>(ops: &[(Op, Option<u32>)]) {
     LEDGER.take();
     let mut ours = XpsVec::<E>::new();
@@ -355,7 +355,7 @@ fn compare_with_model<E: Element>(ops: &[(Op, Option<u32>)]) {
                 .eq(model.iter().rev().copied())
         );
     }
-    // The last drop of all panics too, if there is anything to drop.
+    // The final drop panics too, if there are elements to drop.
     set_fuse(Some(1));
     let _ = catch_unwind(AssertUnwindSafe(|| drop(ours)));
     set_fuse(None);
@@ -372,7 +372,7 @@ fn panicking(max: u8) -> impl Strategy<Value = Vec<(Op, Option<u32>)>> {
 }
 
 proptest! {
-    // No file with the seed of a failure: what is printed is small enough to become a test.
+    // Failures are printed and not stored in a file: they are small enough to become a test.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -516,7 +516,7 @@ fn elements_lie_at_their_alignment() {
 fn an_array_is_as_shareable_and_as_long_lived_as_its_elements() {
     fn check<T: Send + Sync>() {}
     check::<XpsVec<String>>();
-    check::<phase1_expserver::vec::IntoIter<String>>();
+    check::<phase1_expserver::vec::into_iter::IntoIter<String>>();
 
     fn shorten<'a>(v: XpsVec<&'static str>, _: &'a str) -> XpsVec<&'a str> {
         v

@@ -1,8 +1,11 @@
 //! Stage 1: a TCP server for one client.
 //!
-//! The life of a blocking server in the order of its system calls: `socket`,
-//! `bind`, `listen`, `accept`, then `recv` and `send` until the client goes.
-//! Each line that the client sends is answered with the line reversed.
+//! The life of a blocking server, in the order of its system calls: `socket`, `bind`,
+//! `listen`, `accept`, then `recv` and `send` until the client leaves. The server answers
+//! each line with the line reversed.
+//!
+//! `lines.rs` finds the lines in the bytes that arrive, and `reverse.rs` reverses one. You
+//! may skip the folder `given`: this stage needs it, but does not teach it.
 
 mod given;
 mod lines;
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
     if let Err(error) = run(&args) {
         error!("{error:#}");
     }
-    // Served or failed, a server that ends serves nobody: status 1.
+    // Status 1 even if nothing failed: a server that has ended serves no client any more.
     ExitCode::FAILURE
 }
 
@@ -55,8 +58,8 @@ fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Opens a socket that clients can connect to, on the first address of `--host`
-/// that can be had (a name may have several).
+/// Opens a socket that clients can connect to. A name may have several addresses: the
+/// first one that works is taken.
 fn open_listener(args: &Args) -> Result<OwnedFd> {
     let (host, port) = (args.host.as_str(), args.port);
     let addresses = (host, port)
@@ -78,8 +81,8 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let listener = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // Else, ended while a client is connected, the port stays taken for a minute:
-    // who closes first keeps the connection in TIME_WAIT (ip(7)).
+    // Without this, a server that is stopped while a client is connected cannot be
+    // restarted for a minute: the side that closes first stays in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
@@ -105,17 +108,17 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
 fn accept_client(listener: &OwnedFd) -> Result<OwnedFd> {
     loop {
         match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
             #[allow(unsafe_code)]
             Ok(client) => return Ok(unsafe { OwnedFd::from_raw_fd(client) }),
-            // The client left while it was waiting: so to the next one (accept(2)).
+            // A signal came, or the client gave up while it was in the queue (accept(2)).
             Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
             Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
         }
     }
 }
 
-/// Answers one client's lines until it shuts down its side of the connection.
+/// Answers the lines of one client until the client sends no more.
 fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
     let mut lines = Lines::default();
     let mut chunk = [0; 16 * 1024];
@@ -123,6 +126,8 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
         let count = receive(client, &mut chunk)?;
         lines.push(&chunk[..count]);
 
+        // One `send` for all answers to the chunk. Many small sends would be slow: Nagle's
+        // algorithm holds back a packet until the one before it is acknowledged (tcp(7)).
         let (mut answers, mut shown) = (Vec::new(), String::new());
         let mut answer = |line: &[u8]| {
             reverse(line, &mut answers);
@@ -137,7 +142,8 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
         }
 
         if !quiet {
-            let _ = stdout().write_all(shown.as_bytes()); // gone? then nobody looks
+            // `println!` would panic if stdout is closed. This server goes on.
+            let _ = stdout().write_all(shown.as_bytes());
         }
         send_all(client, &answers)?;
         if end_of_stream {
@@ -146,21 +152,21 @@ fn serve(client: &OwnedFd, quiet: bool) -> nix::Result<()> {
     }
 }
 
-/// One `recv`: what has arrived, 0 bytes at the end of the stream.
+/// One `recv`: waits for bytes and returns how many came. 0 is the end of the stream.
 fn receive(client: &OwnedFd, chunk: &mut [u8]) -> nix::Result<usize> {
     loop {
         match recv(client.as_raw_fd(), chunk, MsgFlags::empty()) {
-            Err(Errno::EINTR) => continue, // a signal came first: ask again (signal(7))
+            Err(Errno::EINTR) => continue, // a signal interrupted the call (signal(7))
             result => return result,
         }
     }
 }
 
-/// Sends all of `bytes`: one `send` may take only a part of them.
+/// Sends all of `bytes`. One `send` may take only a part of them.
 fn send_all(client: &OwnedFd, mut bytes: &[u8]) -> nix::Result<()> {
     while !bytes.is_empty() {
-        // NOSIGNAL: a client that is gone is an error, and not also a SIGPIPE, which would
-        // end a C program. Rust's start-up code ignores that signal.
+        // If the client is gone, `send` fails. Without NOSIGNAL the kernel would also send
+        // us SIGPIPE, which ends a C program. Rust's start-up code ignores that signal.
         match send(client.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::EINTR) => continue,

@@ -1,9 +1,9 @@
-//! What stage 1 must do, one test a check: see `harness/src/checks/stage01.rs`.
+//! What stage 1 must do. Each check is one test: see `harness/src/checks/stage01.rs`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
 use harness::program::Program;
+use harness::stage::Stage;
 
 fn main() -> ExitCode {
     let server = Program::announced(env!("CARGO_BIN_EXE_stage01-tcp-server"));

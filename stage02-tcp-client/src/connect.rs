@@ -1,4 +1,4 @@
-//! The way to the server: `socket` and `connect`.
+//! How both clients connect to the server: `socket` and `connect`.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,8 +9,8 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, conne
 
 use crate::given::cli::Server;
 
-/// A connection to the first address of `--host` that accepts one (a name may have
-/// several).
+/// Connects to the server. A name may have several addresses: the first one that accepts
+/// is taken.
 pub fn connect_to(server: &Server) -> Result<OwnedFd> {
     let (host, port) = (server.host.as_str(), server.port);
     let addresses = (host, port)
@@ -26,6 +26,8 @@ pub fn connect_to(server: &Server) -> Result<OwnedFd> {
     Err(failure)
 }
 
+/// `connect` waits until the server's kernel has answered. We call no `bind`: our kernel
+/// chooses a free port for this side.
 fn open_connection(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,

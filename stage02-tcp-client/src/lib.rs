@@ -1,4 +1,5 @@
-//! What the two clients of this stage share: how they connect, and what is given.
+//! What the two clients of this stage share: `connect.rs` is how they connect. You may skip
+//! the folder `given`: this stage needs it, but does not teach it.
 
 pub mod connect;
 pub mod given;

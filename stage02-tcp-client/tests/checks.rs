@@ -1,9 +1,9 @@
-//! What stage 2 must do, one test a check: see `harness/src/checks/stage02/`.
+//! What stage 2 must do. Each check is one test: see `harness/src/checks/stage02/`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
 use harness::program::Program;
+use harness::stage::Stage;
 
 fn main() -> ExitCode {
     let client = Program::announced(env!("CARGO_BIN_EXE_stage02-tcp-client"))

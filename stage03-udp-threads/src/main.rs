@@ -1,8 +1,8 @@
 //! Stage 3: a UDP server with threads.
 //!
-//! UDP has no connections: `socket` and `bind`, then `recvfrom` brings one datagram
-//! and the address that it came from, and `sendto` answers there. Several threads may
-//! wait on the one socket; the kernel gives each datagram to one of them.
+//! UDP has no connections. After `socket` and `bind`, `recvfrom` brings one datagram and
+//! the address of its sender, and `sendto` sends the answer there. Several threads may wait
+//! in `recvfrom` on one socket: the kernel gives each datagram to one of them.
 
 use std::collections::VecDeque;
 use std::io::{Write, stdout};
@@ -19,12 +19,13 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
     sendto, socket,
 };
+use stage03_udp_threads::MAX_DATAGRAM;
 use stage03_udp_threads::given::cli::Args;
-use stage03_udp_threads::given::failures::Failures;
 use stage03_udp_threads::given::logger::start_logger;
+use stage03_udp_threads::given::repeated::Repeated;
 use stage03_udp_threads::given::reverse::reverse;
 use stage03_udp_threads::given::show::show_message;
-use stage03_udp_threads::{MAX_DATAGRAM, words};
+use stage03_udp_threads::given::words::words;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -32,16 +33,17 @@ fn main() -> ExitCode {
     if let Err(error) = run(&args) {
         error!("{error:#}");
     }
-    ExitCode::FAILURE // a server ends by a signal only, or because it failed
+    ExitCode::FAILURE // only a signal or a failure ends this server
 }
 
 fn run(args: &Args) -> Result<()> {
     let server = Server {
         socket: open_socket(args)?,
         quiet: args.quiet,
-        failed_threads: Failures::default(),
-        failed_answers: Failures::default(),
+        failed_threads: Repeated::default(),
+        failed_answers: Repeated::default(),
     };
+    // The two designs of this stage.
     if args.per_datagram {
         return server.thread_per_datagram(args.max_threads as usize);
     }
@@ -50,8 +52,8 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Opens a socket that datagrams can be sent to, on the first address of `--host`
-/// that can be had (a name may have several).
+/// Opens a socket that datagrams can be sent to. A name may have several addresses: the
+/// first one that works is taken.
 fn open_socket(args: &Args) -> Result<OwnedFd> {
     let (host, port) = (args.host.as_str(), args.port);
     let addresses = (host, port)
@@ -67,14 +69,15 @@ fn open_socket(args: &Args) -> Result<OwnedFd> {
     Err(failure)
 }
 
+/// Two calls are enough: without connections there is no `listen` and no `accept`.
 fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-    // No SO_REUSEADDR here: for UDP it lets a second server take the port, and the
-    // datagrams with it (socket(7)).
+    // No SO_REUSEADDR here: with UDP, a second server could take the port, and would then
+    // get the datagrams (socket(7)).
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
 
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
@@ -94,16 +97,17 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
     anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
 }
 
+/// What all threads share. None of them changes the socket, so they need no lock for it.
 struct Server {
     socket: OwnedFd,
     quiet: bool,
-    failed_threads: Failures,
-    failed_answers: Failures,
+    failed_threads: Repeated,
+    failed_answers: Repeated,
 }
 
 impl Server {
-    /// The first design: a few threads, each with a loop of its own. This thread is
-    /// one of them, so there is one even where no other can be started.
+    /// The first design: a few threads, each with its own loop. This thread is one of
+    /// them, so the server works even if it can start no other.
     fn share_socket(&self, threads: usize) {
         let work = || {
             if let Err(error) = self.work() {
@@ -112,7 +116,8 @@ impl Server {
         };
         thread::scope(|scope| {
             for number in 2..=threads {
-                // `thread::spawn` would panic where the builder returns an error.
+                // If no thread can be started, `thread::spawn` panics. The builder returns
+                // an error.
                 if let Err(error) = Builder::new().spawn_scoped(scope, work) {
                     let why = words(&error);
                     warn!("cannot start thread {number} of {threads}: {why}");
@@ -123,6 +128,7 @@ impl Server {
         });
     }
 
+    /// The loop of one thread, with its own buffer.
     fn work(&self) -> Result<()> {
         let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
@@ -131,28 +137,30 @@ impl Server {
         }
     }
 
-    /// The second design: a thread for each datagram. It costs the start of a thread
-    /// for every answer, and without a bound a flood would start thousands.
+    /// The second design: a thread for each datagram. Each answer costs the start of a
+    /// thread, and without a limit a flood of datagrams would start thousands.
     fn thread_per_datagram(&self, max_threads: usize) -> Result<()> {
         thread::scope(|scope| {
             let mut buffer = vec![0; MAX_DATAGRAM];
             let mut running: VecDeque<ScopedJoinHandle<()>> = VecDeque::new();
             loop {
-                // Oldest first: collect those that have ended; when all are busy, wait.
+                // Join threads that have ended, the oldest first. At the limit, wait.
                 while let Some(oldest) = running.front()
                     && (oldest.is_finished() || running.len() == max_threads)
                 {
                     let _ = running.pop_front().map(ScopedJoinHandle::join);
                 }
                 let (count, client) = self.receive(&mut buffer)?;
-                let datagram = buffer[..count].to_vec(); // the thread's own: ours is used again
+                // A copy for the thread, because the next datagram overwrites the buffer.
+                let datagram = buffer[..count].to_vec();
                 let answer = move || self.answer(&datagram, &client);
                 match Builder::new().spawn_scoped(scope, answer) {
                     Ok(thread) => running.push_back(thread),
+                    // Without a new thread, this thread answers.
                     Err(error) => {
                         let why = words(&error);
-                        let failure = format!("cannot start a thread, answering without: {why}");
-                        self.failed_threads.warn(failure);
+                        let warning = || format!("cannot start a thread: {why}");
+                        self.failed_threads.warn(warning);
                         self.answer(&buffer[..count], &client);
                     }
                 }
@@ -160,7 +168,7 @@ impl Server {
         })
     }
 
-    /// One `recvfrom`: the next datagram, whole, and where it came from.
+    /// One `recvfrom`: waits for a datagram, and returns its size and its sender.
     fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SockaddrStorage)> {
         loop {
             match recvfrom(self.socket.as_raw_fd(), buffer) {
@@ -171,24 +179,26 @@ impl Server {
         }
     }
 
+    /// Answers one datagram. If that fails, only this answer is lost.
     fn answer(&self, datagram: &[u8], client: &SockaddrStorage) {
         if !self.quiet {
             let mut shown = String::new();
             show_message(datagram, &mut shown);
-            // One write for the whole line, so that no other thread's gets into it.
-            let _ = stdout().write_all(shown.as_bytes()); // gone? then nobody looks
+            // One write for the whole line, so that the threads do not mix their lines. It
+            // fails if stdout is closed, and that must not end the server.
+            let _ = stdout().write_all(shown.as_bytes());
         }
         let mut answer = Vec::with_capacity(datagram.len());
         reverse(datagram, &mut answer);
         while let Err(errno) = self.send(&answer, client) {
             if errno != Errno::EINTR {
-                let failure = format!("cannot answer {client}: {}", errno.desc());
-                return self.failed_answers.warn(failure);
+                let warning = || format!("cannot answer {client}: {}", errno.desc());
+                return self.failed_answers.warn(warning);
             }
         }
     }
 
-    /// One `sendto`, which any thread may call: a datagram goes out whole or not at all.
+    /// One `sendto`. It needs no lock: a datagram is sent as a whole or not at all.
     fn send(&self, answer: &[u8], client: &SockaddrStorage) -> nix::Result<usize> {
         sendto(self.socket.as_raw_fd(), answer, client, MsgFlags::empty())
     }

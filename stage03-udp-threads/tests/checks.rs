@@ -1,9 +1,9 @@
-//! What stage 3 must do, one test a check: see `harness/src/checks/stage03/`.
+//! What stage 3 must do. Each check is one test: see `harness/src/checks/stage03/`.
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
 use harness::program::Program;
+use harness::stage::Stage;
 
 fn main() -> ExitCode {
     let server = Program::announced(env!("CARGO_BIN_EXE_stage03-udp-threads"))

@@ -1,5 +1,5 @@
-//! What udp-client says of a stdin or a stdout that does not work: what it has tried, and
-//! the system's words without the number of the error.
+//! What udp-client reports when stdin, stdout or stderr does not work: what it tried, and the
+//! system's words without the number of the error.
 
 use std::fs::File;
 use std::io::Write;
@@ -53,4 +53,28 @@ fn a_stdout_that_is_full() {
         client,
         "ERROR [udp_client] cannot write to stdout: No space left on device",
     );
+}
+
+#[test]
+fn a_stderr_that_nobody_reads() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("there is a free port");
+    let port = silent.local_addr().expect("it is bound").port().to_string();
+    let options = ["--port", &port, "--timeout", "0.01", "--retries", "0"];
+    let mut client = client(Stdio::piped(), Stdio::null(), &options);
+    drop(client.stderr.take());
+    let mut stdin = client.stdin.take().expect("a pipe");
+    stdin.write_all(b"hello\n").expect("it is read");
+    drop(stdin);
+    let status = client.wait().expect("it ends");
+    assert_eq!(status.code(), Some(1), "a panic would be 101");
+}
+
+#[test]
+fn a_line_that_is_longer_than_one_write() {
+    let host = "x".repeat(10_000);
+    let client = client(Stdio::null(), Stdio::null(), &["--host", &host]);
+    let output = client.wait_with_output().expect("it ends");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains(&host) && log.ends_with('\n'), "{log}");
+    assert_eq!(output.status.code(), Some(1));
 }

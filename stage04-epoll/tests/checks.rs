@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use harness::check::Stage;
 use harness::program::Program;
+use harness::stage::Stage;
 
 fn main() -> ExitCode {
     let server = Program::announced(env!("CARGO_BIN_EXE_stage04-epoll"));

@@ -1,7 +1,7 @@
-//! The command lines: whatever is typed, there is an answer and no panic, and what is
-//! accepted is within its limits.
+//! The command lines: for any words the parser answers and does not panic, and every value
+//! that it accepts is within its limits.
 #![no_main]
-#![allow(dead_code)] // only the arguments are of interest
+#![allow(dead_code)] // only the arguments are used
 
 #[path = "../../../stage01-tcp-server/src/given/cli.rs"]
 mod stage01;
@@ -18,7 +18,7 @@ use clap::Parser;
 use libfuzzer_sys::fuzz_target;
 use phase1_expserver::config::{Args, Role};
 
-/// Words that mean something, so that more than the refusal of the first is tried.
+/// Words with a meaning. Random words alone would be refused at the first one.
 #[derive(Arbitrary, Debug)]
 enum Word {
     Any(Vec<u8>),
@@ -86,7 +86,10 @@ fn accepted(args: &Args) {
     for service in &args.listen {
         assert!(!service.host.is_empty());
         let said = service.role.to_string();
-        assert!(!said.chars().any(char::is_control), "{said:?} is shown");
+        assert!(
+            !said.chars().any(char::is_control),
+            "{said:?} would be printed"
+        );
         match &service.role {
             Role::Proxy(route) => assert!(!route.host.is_empty() && route.port != 0),
             Role::File(path) => assert!(!path.as_os_str().is_empty()),

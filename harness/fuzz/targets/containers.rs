@@ -1,12 +1,14 @@
-//! `XpsVec` against the `Vec` of std, `Slots` against a map: the same operations, the same
-//! results. Elements own memory, so that one that is dropped twice or never shows.
+//! Compares `XpsVec` with the `Vec` of std, and `Slots` with a map: the same operations must
+//! give the same results. Elements own memory, so an element that is dropped twice, or never, is
+//! noticed.
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use phase1_expserver::vec::{Key, Slots, XpsVec};
+use phase1_expserver::vec::slots::Slots;
+use phase1_expserver::vec::{Key, XpsVec};
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
@@ -28,7 +30,7 @@ enum Operation {
     Clone,
     IntoIter(u8),
     SlotInsert(u8),
-    /// Of the n-th key that was ever given out.
+    /// Removes the n-th of all keys that were ever returned.
     SlotRemove(u8),
     SlotChange(u8, u8),
 }
@@ -82,7 +84,7 @@ fn apply(
         Remove(place) if at(place) < len => {
             assert_eq!(ours.remove(at(place)), theirs.remove(at(place)));
         }
-        Remove(_) => {} // past the end it panics, which libFuzzer takes for a find
+        Remove(_) => {} // it panics past the end, which libFuzzer would report
         Splice(a, b) => {
             ours.splice(range(a, b));
             theirs.drain(range(a, b));
@@ -92,7 +94,7 @@ fn apply(
             for place in range(a, b).rev() {
                 theirs.swap_remove(place);
             }
-            // The order of what fills the gap is its own; the elements are the same.
+            // The order of the elements that fill the gap may differ; the elements may not.
             ours.sort_by(|a, b| a.cmp(b));
             theirs.sort();
         }
@@ -142,7 +144,7 @@ fn apply(
         }
         SlotInsert(value) => {
             let key = table.slots.insert(Box::new(value));
-            assert!(!table.keys.contains(&key), "a key names somebody else");
+            assert!(!table.keys.contains(&key), "a key is used for two elements");
             table.model.insert(key.to_bits(), value);
             table.keys.push(key);
         }

@@ -1,9 +1,29 @@
-//! The checks, stage by stage. [`reversing`], [`terminal`] and [`netcat`] hold those
-//! that the servers of the line protocol share, [`proxying`] those of the proxies, [`soak`]
-//! puts all that serve many clients under a mixed load with faults.
+//! The checks, stage by stage, and what several stages share. Each module imports only modules
+//! further down.
+//!
+//! | module        | whose checks                                                     |
+//! |---------------|------------------------------------------------------------------|
+//! | [`phase1`]    | the modular server's; those of its roles are taken over          |
+//! | [`stage05`]   | the proxy's and the file transfer's                              |
+//! | [`stage01`]   | of a server of one client                                        |
+//! | [`stage04`]   | of a server of many                                              |
+//! | [`stage03`]   | of the UDP server and its client                                 |
+//! | [`stage02`]   | of the TCP client                                                |
+//! | [`soak`]      | all that serve many clients, under a mixed load with faults      |
+//! | [`stopping`]  | how a server with an event loop ends                             |
+//! | [`proxying`]  | of every proxy                                                   |
+//! | [`netcat`]    | of servers of the line protocol, by the tool that exercises use  |
+//! | [`terminal`]  | the same servers' output, options, errors                        |
+//! | [`reversing`] | the line protocol itself                                         |
+//! | [`signals`]   | of programs that do nothing about signals                        |
+//! | [`clients`]   | what clients do in many checks                                   |
 
-use crate::check::{Check, Stage};
+use std::sync::LazyLock;
 
+use crate::check::Check;
+use crate::stage::Stage;
+
+mod clients;
 mod netcat;
 mod phase1;
 mod proxying;
@@ -18,17 +38,26 @@ mod stage05;
 mod stopping;
 mod terminal;
 
+static ALL: LazyLock<Vec<Check>> = LazyLock::new(|| {
+    let stages = [
+        stage01::checks(),
+        stage02::CHECKS.to_vec(),
+        stage03::CHECKS.to_vec(),
+        stage04::checks(),
+        stage05::checks(),
+        phase1::checks(),
+    ];
+    stages.concat()
+});
+
 /// Every check there is.
 pub fn all() -> impl Iterator<Item = &'static Check> {
-    let stages = [
-        stage01::CHECKS,
-        stage02::CHECKS,
-        stage03::CHECKS,
-        stage04::CHECKS,
-        stage05::CHECKS,
-    ];
-    let stages = stages.into_iter().chain(phase1::ROOMS.iter().copied());
-    stages.flatten()
+    ALL.iter()
+}
+
+/// The check with this id.
+pub fn find(id: &str) -> Option<&'static Check> {
+    all().find(|check| check.id() == id)
 }
 
 /// The checks of one stage, in the order in which they are listed.
@@ -45,9 +74,9 @@ mod tests {
     #[test]
     fn each_check_has_an_id_of_its_own() {
         let mut seen = HashSet::new();
-        let twice: Vec<&str> = all()
-            .map(|check| check.id)
-            .filter(|id| !seen.insert(*id))
+        let twice: Vec<String> = all()
+            .map(Check::id)
+            .filter(|id| !seen.insert(id.clone()))
             .collect();
         assert!(twice.is_empty(), "{twice:?}");
     }
@@ -57,7 +86,7 @@ mod tests {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for check in all() {
             let page = check.chapter.split('#').next().unwrap();
-            assert!(top.join(page).is_file(), "{}: {page}", check.id);
+            assert!(top.join(page).is_file(), "{}: {page}", check.id());
         }
     }
 }

@@ -4,14 +4,19 @@
 
 use std::time::Duration;
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::process::Input;
+use crate::stage::Stage;
 use crate::trial::Trial;
 
-pub const NC_OPENBSD: Check = Check {
+pub const CHECKS: &[Check] = &[NC_OPENBSD, NC_TRADITIONAL, NCAT];
+
+const NC_OPENBSD: Check = Check {
     stage: Stage::Stage04,
-    id: "stage04/nc-openbsd",
+    role: "",
+    name: "nc-openbsd",
     title: "`printf 'hello\\nworld' | nc -N` (openbsd) shows both answers and ends",
     why: "it is how you try out a server by hand",
     hint: "after the last answer to a client that has half-closed, close the connection",
@@ -23,16 +28,16 @@ pub const NC_OPENBSD: Check = Check {
     body: |trial| netcat(trial, &["nc.openbsd", "-N"]),
 };
 
-pub const NC_TRADITIONAL: Check = Check {
-    id: "stage04/nc-traditional",
+const NC_TRADITIONAL: Check = Check {
+    name: "nc-traditional",
     title: "`printf 'hello\\nworld' | nc -q1` (traditional) shows both answers and ends",
     needs: &[Need::Tool("nc.traditional")],
     body: |trial| netcat(trial, &["nc.traditional", "-q1"]),
     ..NC_OPENBSD
 };
 
-pub const NCAT: Check = Check {
-    id: "stage04/ncat",
+const NCAT: Check = Check {
+    name: "ncat",
     title: "`printf 'hello\\nworld' | ncat` shows both answers and ends",
     needs: &[Need::Tool("ncat")],
     body: |trial| netcat(trial, &["ncat"]),

@@ -2,12 +2,15 @@
 
 use nix::sys::signal::Signal;
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 
 pub const ENDS_ON_A_SIGNAL: Check = Check {
     stage: Stage::Stage01,
-    id: "stage01/ends-on-a-signal",
+    role: "",
+    name: "ends-on-a-signal",
     title: "SIGTERM and SIGINT (Ctrl-C) end the server at once, and its port is free again",
     why: "the default of these signals is to end the process: a blocking call does not hold it up",
     hint: "block no signal that nobody reads; SO_REUSEADDR before `bind`",
@@ -38,7 +41,7 @@ fn ends_on_a_signal(trial: &Trial) -> Verdict {
 fn speak(trial: &Trial, server: &Server) -> Verdict<Option<crate::peer::Peer>> {
     if trial.stage() == Stage::Stage03 {
         let client = server.datagram("the client")?;
-        client.ask(b"abc\n", b"cba\n", crate::peer::patience())?;
+        client.ask(b"abc\n", b"cba\n", crate::patience::patience())?;
         return Ok(None);
     }
     let client = server.connect("the client")?;
@@ -49,7 +52,7 @@ fn speak(trial: &Trial, server: &Server) -> Verdict<Option<crate::peer::Peer>> {
 fn expect_end(trial: &Trial, server: &Server) -> Verdict {
     let deadline = trial
         .deadline()
-        .min(std::time::Instant::now() + crate::peer::patience());
+        .min(std::time::Instant::now() + crate::patience::patience());
     match server.process.wait(deadline) {
         Some(_) => Ok(()),
         None => Err(Failure::new(

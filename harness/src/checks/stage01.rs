@@ -3,82 +3,40 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::netcat::{NC_OPENBSD, NC_TRADITIONAL, NCAT};
-use super::reversing::{
-    ALL_ANSWERS_TO_A_LATE_READER, ANY_BYTE, BOUNDARY_LENGTHS, CRLF, EMPTY_LINES, ENDLESS_LINE,
-    EVERY_SPLIT, HALF_CLOSE, HOWEVER_IT_IS_CUT, LAST_LINE_WITHOUT_NEWLINE, LINE_AFTER_LINE,
-    LONG_LINE_IN_PIECES, MANY_LINES_AT_ONCE, NOT_UTF8, REVERSES_A_LINE, UTF8,
-    half_close_while_answers_wait,
-};
-use super::stage04::batches::STOPPED_AND_CONTINUED;
-use super::terminal::{
-    ADDRESS_NOT_HERE, IPV6, LOCALHOST, LOG_LINES, MESSAGES, PORT_IN_USE, PRIVILEGED_PORT, QUIET,
-    STDOUT_CLOSED, USAGE_ERROR, await_log,
-};
-use crate::check::{Check, Failure, Need, Stage, Tier, Verdict};
+use super::reversing::half_close_while_answers_wait;
+use super::stage04::STOPPED_AND_CONTINUED;
+use super::terminal::await_log;
+use super::{netcat, reversing, signals, terminal};
+use crate::check::{Check, Need, Tier, taken_over};
 use crate::data::lines;
+use crate::failure::{Failure, Verdict};
+use crate::stage::Stage;
 use crate::trial::Trial;
 
-pub const CHECKS: &[Check] = &[
-    here(REVERSES_A_LINE, "stage01/reverses-a-line"),
-    here(LINE_AFTER_LINE, "stage01/line-after-line"),
+pub fn checks() -> Vec<Check> {
+    let shared = [reversing::CHECKS, terminal::CHECKS, netcat::CHECKS].concat();
+    [taken_over(&shared, Stage::Stage01), OWN.to_vec()].concat()
+}
+
+const OWN: &[Check] = &[
     ENDS_WITH_ITS_CLIENT,
-    // The line protocol.
-    here(
-        LAST_LINE_WITHOUT_NEWLINE,
-        "stage01/last-line-without-newline",
-    ),
-    here(HOWEVER_IT_IS_CUT, "stage01/however-it-is-cut"),
-    here(EVERY_SPLIT, "stage01/every-split-of-a-message"),
-    here(MANY_LINES_AT_ONCE, "stage01/many-lines-in-one-segment"),
-    here(EMPTY_LINES, "stage01/empty-lines"),
-    here(CRLF, "stage01/crlf"),
-    here(ANY_BYTE, "stage01/nul-and-any-byte"),
-    here(UTF8, "stage01/utf8-by-character"),
-    here(NOT_UTF8, "stage01/what-is-not-utf8"),
-    here(BOUNDARY_LENGTHS, "stage01/lines-as-long-as-a-buffer"),
-    here(LONG_LINE_IN_PIECES, "stage01/long-line-in-pieces"),
-    here(ENDLESS_LINE, "stage01/endless-line"),
-    here(
-        ALL_ANSWERS_TO_A_LATE_READER,
-        "stage01/all-answers-to-a-late-reader",
-    ),
-    here(HALF_CLOSE, "stage01/half-close"),
-    // The end.
     ENDS_AFTER_A_RESET,
     ENDS_AFTER_A_RESET_WHILE_IT_SENDS,
     ITERATIVE,
     ITERATIVE_SURVIVES_RESETS,
     BACKLOG,
-    // The program.
-    here(MESSAGES, "stage01/shows-messages"),
-    here(LOG_LINES, "stage01/log-lines"),
-    here(QUIET, "stage01/quiet"),
-    here(STDOUT_CLOSED, "stage01/stdout-closed"),
-    super::signals::ENDS_ON_A_SIGNAL,
+    signals::ENDS_ON_A_SIGNAL,
     Check {
         why: "a call that SIGCONT interrupts may fail with EINTR, which is no fault (signal(7))",
         hint: "when a call fails with EINTR, call it again",
-        ..here(STOPPED_AND_CONTINUED, "stage01/stopped-and-continued")
+        ..STOPPED_AND_CONTINUED.taken_over(Stage::Stage01)
     },
-    here(PORT_IN_USE, "stage01/port-in-use"),
-    here(PRIVILEGED_PORT, "stage01/privileged-port"),
-    here(ADDRESS_NOT_HERE, "stage01/address-of-another-machine"),
-    here(IPV6, "stage01/ipv6"),
-    here(LOCALHOST, "stage01/host-by-name"),
-    here(USAGE_ERROR, "stage01/usage-error"),
-    here(NC_OPENBSD, "stage01/nc-openbsd"),
-    here(NC_TRADITIONAL, "stage01/nc-traditional"),
-    here(NCAT, "stage01/ncat"),
 ];
-
-const fn here(check: Check, id: &'static str) -> Check {
-    check.taken_over(Stage::Stage01, id)
-}
 
 const ENDS_WITH_ITS_CLIENT: Check = Check {
     stage: Stage::Stage01,
-    id: "stage01/ends-with-its-client",
+    role: "",
+    name: "ends-with-its-client",
     title: "The server ends with exit status 1 when its client leaves",
     why: "a `recv` of 0 bytes is how a server learns that its client is gone",
     hint: "`recv` returns 0 at the end of the stream: leave the loop and exit with status 1",
@@ -99,7 +57,7 @@ fn ends_with_its_client(trial: &Trial) -> Verdict {
 }
 
 const ENDS_AFTER_A_RESET: Check = Check {
-    id: "stage01/ends-after-a-reset",
+    name: "ends-after-a-reset",
     title: "The server ends with exit status 1 also when its client resets the connection",
     why: "a client that crashes shows as an error of `recv`, not as the end of the stream",
     hint: "`recv` returns -1 after a reset: that, too, is a client that has left",
@@ -117,7 +75,7 @@ fn ends_after_a_reset(trial: &Trial) -> Verdict {
 }
 
 const ENDS_AFTER_A_RESET_WHILE_IT_SENDS: Check = Check {
-    id: "stage01/ends-after-a-reset-while-it-sends",
+    name: "ends-after-a-reset-while-it-sends",
     title: "The server ends with exit status 1 when its client resets while it is sent to",
     why: "to send to a connection that is gone raises SIGPIPE, whose default is to kill the process",
     hint: "`send` with MSG_NOSIGNAL, and look at what it returns",
@@ -141,7 +99,7 @@ fn ends_after_a_reset_while_it_sends(trial: &Trial) -> Verdict {
 }
 
 const ITERATIVE: Check = Check {
-    id: "stage01/iterative",
+    name: "iterative",
     title: "With --iterative other clients wait and are served one after the other",
     why: "a blocking server has one client at a time; the kernel keeps the others in its backlog",
     hint: "go back to `accept` when a client has left",
@@ -169,7 +127,7 @@ fn iterative(trial: &Trial) -> Verdict {
 }
 
 const ITERATIVE_SURVIVES_RESETS: Check = Check {
-    id: "stage01/iterative-survives-resets",
+    name: "iterative-survives-resets",
     title: "With --iterative a client that resets its connection does not end the server",
     why: "the next client waits already, and has nothing to do with how the last one left",
     hint: "an error on a client's socket ends that client only; SIGPIPE must not end the process",
@@ -197,7 +155,7 @@ fn iterative_survives_resets(trial: &Trial) -> Verdict {
 }
 
 const BACKLOG: Check = Check {
-    id: "stage01/backlog",
+    name: "backlog",
     title: "--backlog says how many clients may wait",
     why: "the kernel keeps a queue for each listener, and its length is the server's choice",
     hint: "it is the second argument of `listen`",

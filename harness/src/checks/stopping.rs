@@ -1,23 +1,31 @@
 //! How a server with an event loop ends, whatever it serves.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
+use super::clients::ping;
 use super::proxying;
-use super::stage04::CLIENTS_AT_THE_SAME_TIME;
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
 use crate::data::lines;
-use crate::peer::Peer;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::stage::Stage;
 use crate::trial::{Launch, Trial};
 use crate::upstream::Service;
 
 pub const SIGTERM: Check = Check {
-    id: "stage04/sigterm",
+    stage: Stage::Stage04,
+    role: "",
+    name: "sigterm",
     title: "SIGTERM and SIGINT (Ctrl-C) end the server with exit status 0",
     why: "that is how a service manager or a person asks a server to leave; it is no failure",
     hint: "block the signals, read them from a `signalfd` in the same epoll, leave the loop",
+    chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Robust,
+    points: 3,
+    timeout: Duration::from_secs(30),
+    needs: &[],
     body: sigterm,
-    ..CLIENTS_AT_THE_SAME_TIME
 };
 
 /// What stands behind a proxy.
@@ -35,11 +43,6 @@ fn launch<'t>(trial: &'t Trial<'_>, upstream: &Option<Service>) -> Launch<'t> {
     }
 }
 
-/// A line that is the same in reverse: an echo may answer it too.
-fn ping(client: &Peer) -> Verdict {
-    client.ask(b"oxo\n", b"oxo\n")
-}
-
 fn sigterm(trial: &Trial) -> Verdict {
     let upstream = upstream(trial)?;
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -48,7 +51,7 @@ fn sigterm(trial: &Trial) -> Verdict {
         server.expect_exit(0)?;
 
         let server = launch(trial, &upstream).start()?;
-        let clients = proxying::connect_many(&server, 3)?;
+        let clients = server.connect_many(3)?;
         clients.iter().try_for_each(ping)?;
         server.signal(signal);
         server.expect_exit(0)?;
@@ -58,7 +61,7 @@ fn sigterm(trial: &Trial) -> Verdict {
 }
 
 pub const SIGTERM_UNDER_LOAD: Check = Check {
-    id: "stage04/sigterm-under-load",
+    name: "sigterm-under-load",
     title: "SIGTERM ends the server also when it is busy, and when it comes twice",
     why: "a server with much to do must still hear that it shall end",
     hint: "the signal is one more event of the loop; a second one must not find it half-way",
@@ -90,7 +93,7 @@ fn sigterm_under_load(trial: &Trial) -> Verdict {
 }
 
 pub const PORT_IS_FREE_AT_ONCE: Check = Check {
-    id: "stage04/port-is-free-at-once",
+    name: "port-is-free-at-once",
     title: "A server that has ended can be started again on its port at once",
     why: "closed connections keep a port busy for a minute (TIME_WAIT), unless the server says that it does not mind",
     hint: "set SO_REUSEADDR before `bind` (socket(7))",
@@ -102,7 +105,7 @@ pub const PORT_IS_FREE_AT_ONCE: Check = Check {
 fn port_is_free_at_once(trial: &Trial) -> Verdict {
     let upstream = upstream(trial)?;
     let server = launch(trial, &upstream).start()?;
-    let clients = proxying::connect_many(&server, 3)?;
+    let clients = server.connect_many(3)?;
     clients.iter().try_for_each(ping)?;
     // The server closes first: so the connections linger on its side.
     server.signal(Signal::SIGTERM);

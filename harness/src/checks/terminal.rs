@@ -4,16 +4,35 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::show;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::pipe::Stdout;
 use crate::process::Sink;
+use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
+
+pub const CHECKS: &[Check] = &[
+    MESSAGES,
+    LOG_LINES,
+    QUIET,
+    STDOUT_CLOSED,
+    PORT_IN_USE,
+    PRIVILEGED_PORT,
+    ADDRESS_NOT_HERE,
+    IPV6,
+    LOCALHOST,
+    USAGE_ERROR,
+];
+
+/// Those that hold for any program that listens.
+pub const LISTENING: &[Check] = &[PORT_IN_USE, PRIVILEGED_PORT, ADDRESS_NOT_HERE, USAGE_ERROR];
 
 const PROGRAM: Check = Check {
     stage: Stage::Stage04,
-    id: "stage04/port-in-use",
+    role: "",
+    name: "port-in-use",
     title: "When the port is taken, the server says so and ends with exit status 1",
     why: "the most common mistake is to start a server twice, and it must be easy to understand",
     hint: "look at what `bind` returns: name the address and the system's reason",
@@ -37,7 +56,7 @@ fn port_in_use(trial: &Trial) -> Verdict {
 }
 
 pub const PRIVILEGED_PORT: Check = Check {
-    id: "stage04/privileged-port",
+    name: "privileged-port",
     title: "When the port is for root only, the server says so and ends with exit status 1",
     why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
     needs: &[
@@ -64,7 +83,7 @@ pub fn cannot_have_port_80(trial: &Trial, options: [&str; 2]) -> Verdict {
 }
 
 pub const ADDRESS_NOT_HERE: Check = Check {
-    id: "stage04/address-of-another-machine",
+    name: "address-of-another-machine",
     title: "When the address is none of this machine, the server says so and ends with exit status 1",
     why: "a server that cannot listen where it was told must not go on elsewhere or in silence",
     needs: &[Need::Option("--host")],
@@ -82,7 +101,7 @@ fn address_not_here(trial: &Trial) -> Verdict {
 }
 
 pub const IPV6: Check = Check {
-    id: "stage04/ipv6",
+    name: "ipv6",
     title: "With `--host ::1` the server is reached over IPv6",
     why: "half of the clients of a public server come over IPv6",
     hint: "the family of the socket comes from the address, not from a constant",
@@ -103,7 +122,7 @@ fn ipv6(trial: &Trial) -> Verdict {
 }
 
 pub const LOCALHOST: Check = Check {
-    id: "stage04/host-by-name",
+    name: "host-by-name",
     title: "`--host localhost` works as well as an address",
     why: "people know names; a program looks up the address",
     hint: "resolve the name, and take the first of its addresses that can be had",
@@ -126,7 +145,7 @@ fn localhost(trial: &Trial) -> Verdict {
 }
 
 pub const USAGE_ERROR: Check = Check {
-    id: "stage04/usage-error",
+    name: "usage-error",
     title: "A wrong command line is explained, and ends the program with exit status 2",
     why: "a script must be able to tell a typing error from a server that failed",
     hint: "print what is wrong to stderr, and leave with status 2",
@@ -157,7 +176,7 @@ fn expect_log(program: &Running, wanted: &str) -> Verdict {
 }
 
 pub const MESSAGES: Check = Check {
-    id: "stage04/shows-messages",
+    name: "shows-messages",
     title: "Each line is shown on stdout as `[CLIENT MESSAGE] …`, fit for a terminal",
     why: "a client that can send control characters to your terminal can rewrite what you see",
     hint: "escape control characters and bytes that are not UTF-8, and cut what is very long",
@@ -215,7 +234,7 @@ fn expect_stdout(server: &Server, expected: &str) -> Verdict {
 }
 
 pub const LOG_LINES: Check = Check {
-    id: "stage04/log-lines",
+    name: "log-lines",
     title: "The log says where the server listens, who comes and who goes",
     why: "the log is what an operator sees of a server, and what the exercises refer to",
     hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
@@ -268,7 +287,7 @@ pub fn expect_shown_again(screen: &Stdout, text: &str, says: impl Fn() -> Verdic
 }
 
 pub const QUIET: Check = Check {
-    id: "stage04/quiet",
+    name: "quiet",
     title: "With `-q` the server prints nothing while all is well",
     why: "under load, what is printed for each message is the dearest thing a server does",
     hint: "`-q` turns the log down to warnings, and the messages on stdout off",
@@ -301,7 +320,7 @@ fn quiet(trial: &Trial) -> Verdict {
 }
 
 pub const STDOUT_CLOSED: Check = Check {
-    id: "stage04/stdout-closed",
+    name: "stdout-closed",
     title: "A stdout that nobody reads any more (`server | head -1`) ends no server",
     why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
     hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::check::{Failure, Verdict};
+use crate::failure::{Failure, Verdict};
+use crate::lock::lock;
 
 /// Reserved by those that need thousands. Not those of the others, which have a few.
 static RESERVED: Mutex<u64> = Mutex::new(0);
@@ -28,7 +29,7 @@ pub(super) fn reserve(count: u64, deadline: Instant) -> Verdict<Reserved> {
     if count > most {
         return Err(cannot("that is more than this process may have"));
     }
-    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let reserved = lock(&RESERVED);
     let patience = deadline.saturating_duration_since(Instant::now());
     let (mut reserved, waited) = GIVEN_BACK
         .wait_timeout_while(reserved, patience, |reserved| *reserved + count > most)
@@ -42,7 +43,7 @@ pub(super) fn reserve(count: u64, deadline: Instant) -> Verdict<Reserved> {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        *RESERVED.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        *lock(&RESERVED) -= self.0;
         GIVEN_BACK.notify_all();
     }
 }

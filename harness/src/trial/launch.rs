@@ -6,16 +6,45 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 
 use super::listening::{course_address, wait_for_announcement, wait_for_listeners};
-use super::{Running, Server, Trial};
-use crate::check::{Failure, Stage, Verdict};
+use super::running::{Running, Server};
+use super::state::Trial;
+use crate::failure::{Failure, Verdict};
+use crate::lock::lock;
 use crate::process::{Input, Process, Setup, Sink};
 use crate::program::{Ports, announced_addresses};
+use crate::stage::Stage;
+
+impl Trial<'_> {
+    /// Starts the program as it is and waits until it listens.
+    pub fn start(&self) -> Verdict<Server> {
+        self.launch().start()
+    }
+
+    /// The program under test, to be started in some other way.
+    pub fn launch(&self) -> Launch<'_> {
+        Launch::new(self, self.program.command.clone(), self.program.ports)
+    }
+
+    /// Another binary of the stage.
+    pub fn launch_companion(&self, name: &str) -> Verdict<Launch<'_>> {
+        let command = self.program.find_companion(name);
+        let command =
+            command.ok_or_else(|| Failure::grader(name, "this stage has no such binary"))?;
+        Ok(Launch::new(self, command.to_vec(), Ports::Announced))
+    }
+
+    /// An outside tool (`curl`), with its arguments.
+    pub fn launch_tool(&self, command: &[&str]) -> Launch<'_> {
+        let command = command.iter().map(OsString::from).collect();
+        Launch::new(self, command, Ports::Fixed).without_limits()
+    }
+}
 
 /// A program about to be started.
 #[must_use]
@@ -243,12 +272,7 @@ impl<'t> Launch<'t> {
             process.name,
             process.pid()
         ));
-        let mut processes = self
-            .trial
-            .processes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        processes.push(Arc::clone(&process));
+        lock(&self.trial.processes).push(Arc::clone(&process));
         let (trace, deadline) = (self.trial.trace.clone(), self.trial.deadline);
         Ok(Running {
             process,

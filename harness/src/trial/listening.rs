@@ -1,16 +1,17 @@
 //! How a check learns that a server listens, and where.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Instant;
 
-use super::Trial;
-use crate::check::{Failure, Outcome, Stage, Verdict};
-use crate::peer::patience;
-use crate::process::{LOOK, Process, ended};
+use super::state::Trial;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::LOOK;
+use crate::patience::patience;
+use crate::process::{Process, ended};
 use crate::program::announced_addresses;
+use crate::sockets::{CLOSED, Row, Table, listeners, rows};
+use crate::stage::Stage;
 
 pub(super) fn wait_for_announcement(
     trial: &Trial,
@@ -66,26 +67,14 @@ pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Ve
     Ok(ports.into_iter().map(address).collect())
 }
 
-/// The ports on which a server of this stage could be listening, of this network's
-/// (`proc(5)`, /proc/net/tcp).
+/// The ports on which a server of this stage could be listening, of this network's.
 fn open_ports(stage: Stage) -> Vec<u16> {
-    // A UDP socket that is bound is in the state of a TCP one that is closed.
-    let (protocol, open) = match stage {
-        Stage::Stage03 => ("udp", "07"),
-        _ => ("tcp", "0A"),
-    };
-    let tables = [protocol.to_owned(), format!("{protocol}6")];
-    let tables = tables.map(|table| fs::File::open(format!("/proc/self/net/{table}")));
-    let is_open = |line: &String| line.split_whitespace().nth(3) == Some(open);
-    let sockets = tables.into_iter().flatten().flat_map(|table| {
-        let lines = BufReader::new(table).lines().skip(1);
-        // Listeners come first: beside thousands of connections the rest takes seconds.
-        let first = |line: &String| protocol == "udp" || is_open(line);
-        lines.map_while(Result::ok).take_while(first)
-    });
-    let port = |line: String| {
-        let local = line.split_whitespace().nth(1)?;
-        u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()
-    };
-    sockets.filter(is_open).filter_map(port).collect()
+    let port = |row: Row| row.local.port();
+    if stage == Stage::Stage03 {
+        let bound = [Table::Udp, Table::Udp6].into_iter().flat_map(rows);
+        bound.filter(|row| row.state == CLOSED).map(port).collect()
+    } else {
+        let open = [Table::Tcp, Table::Tcp6].into_iter().flat_map(listeners);
+        open.map(port).collect()
+    }
 }

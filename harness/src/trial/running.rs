@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::check::{Failure, Outcome, Verdict, ensure};
 use crate::data::{show, show_difference};
 use crate::datagram::DatagramPeer;
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::LOOK;
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::pipe::{Stdin, Stdout};
-use crate::process::{Figures, LOOK, Process, ended};
+use crate::process::{Figures, Process, ended};
 use crate::trace::Trace;
 
 /// By how much a server may grow while it is put under strain, in bytes.
@@ -138,6 +140,14 @@ impl Server {
 
     pub fn connect(&self, name: &str) -> Verdict<Peer> {
         self.connect_to(0, name)
+    }
+
+    /// So many connections, all open at the same time.
+    pub fn connect_many(&self, count: usize) -> Verdict<Vec<Peer>> {
+        let numbers = 1..=count;
+        numbers
+            .map(|number| self.connect(&format!("client {number}")))
+            .collect()
     }
 
     /// Connects to the listener with this number.

@@ -63,7 +63,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: "stage02/any-bytes",
-        broken: "makes-text-of-it",
+        broken: "decodes-as-text",
     },
     Case {
         check: "stage02/idle",
@@ -103,7 +103,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         check: "stage02/server-closes-early",
-        broken: "forgets-the-last-words",
+        broken: "forgets-the-last-answer",
     },
     Case {
         check: "stage02/server-resets",
@@ -175,13 +175,13 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Acts in the way `name` is broken; false when there is no such way.
+/// Runs the client that is broken as `name` says; false when there is no such client.
 pub fn run(name: &str, options: &[String]) -> bool {
     if let Some(manner) = name.strip_prefix("clients-") {
         return run_many(manner, options);
     }
     match name {
-        // Right in all the ways that the others are wrong: for trying the checks.
+        // Without any fault: to try out the checks.
         "client-without-faults" => relay(connect(options), Manner::default()),
         "shows-the-typed-line" => line_by_line(&connect(options), |server, line| {
             receive_once(server);
@@ -235,7 +235,7 @@ pub fn run(name: &str, options: &[String]) -> bool {
             exit(0);
         }
         "waits-in-send" => {
-            // As with `poll`, and a `send` that blocks: 64 KiB out, 64 KiB in.
+            // Like a client with `poll` and a blocking `send`: 64 KiB out, then 64 KiB in.
             let mut server = connect(options);
             let mut chunk = vec![0; 64 * 1024];
             while let Ok(count @ 1..) = stdin().read(&mut chunk) {
@@ -287,7 +287,7 @@ pub fn run(name: &str, options: &[String]) -> bool {
                 },
             );
         }
-        "makes-text-of-it" => {
+        "decodes-as-text" => {
             let print = |bytes: &[u8]| print(String::from_utf8_lossy(bytes).as_bytes());
             relay(
                 connect(options),
@@ -305,10 +305,10 @@ pub fn run(name: &str, options: &[String]) -> bool {
             });
             relay(connect(options), Manner::default());
         }
-        // On a terminal, that is.
+        // A fault only when stdout is a terminal.
         "prints-what-comes" => relay(connect(options), Manner::default()),
-        "forgets-the-last-words" => {
-            // It prints an answer when the next line is typed.
+        "forgets-the-last-answer" => {
+            // As if it printed an answer only when the next line is typed.
             let print = |_: &[u8]| {};
             relay(
                 connect(options),
@@ -340,7 +340,7 @@ pub fn run(name: &str, options: &[String]) -> bool {
         }
         "takes-an-interruption-for-the-end" => {
             let server = connect(options);
-            // A `recv` with a timeout is not taken up again by itself (signal(7)).
+            // The kernel does not restart a `recv` with a timeout after a signal (signal(7)).
             let an_hour = Some(Duration::from_secs(3600));
             server.set_read_timeout(an_hour).unwrap();
             let receiving = server.try_clone().unwrap();
@@ -429,7 +429,7 @@ fn receive_once(mut server: &TcpStream) -> Vec<u8> {
     answer
 }
 
-/// How [`relay`] does what it does.
+/// How [`relay`] behaves.
 struct Manner {
     send: fn(&TcpStream, &[u8]),
     print: fn(&[u8]),
@@ -450,7 +450,7 @@ impl Default for Manner {
     }
 }
 
-/// Both ways at once, a thread for each.
+/// Relays in both directions at the same time, with a thread for each.
 fn relay(server: TcpStream, manner: Manner) {
     let sending = server.try_clone().unwrap();
     let sender = thread::spawn(move || {
@@ -477,7 +477,8 @@ fn relay(server: TcpStream, manner: Manner) {
     }
 }
 
-/// Broken forms of multi-client: threads instead of processes, which shows no difference.
+/// Broken forms of multi-client. They use threads instead of processes, because the checks
+/// cannot tell the difference.
 fn run_many(manner: &str, options: &[String]) -> bool {
     let clients = option(options, "--clients").unwrap_or("3").parse().unwrap();
     let messages = option(options, "--messages")
@@ -544,7 +545,7 @@ fn run_many(manner: &str, options: &[String]) -> bool {
         (1..=clients).for_each(|number| failed |= one(number, say).is_none());
     }
     if manner == "that-cannot-be-waited-for" {
-        failed |= Command::new("true").status().is_err(); // a process after all
+        failed |= Command::new("true").status().is_err(); // this one is a real child process
     }
     exit(if failed { status } else { 0 });
 }

@@ -1,5 +1,5 @@
-//! Broken servers for many clients (stage 4): one small event loop, and the places
-//! where it can go wrong.
+//! Broken servers for many clients (stage 4): one small event loop, and the places where it
+//! can be wrong.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -60,7 +60,7 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "stage04/waiting-for-a-reader-costs-nothing",
-        "watches-for-the-end-it-knows",
+        "watches-for-an-end-that-it-knows",
     ),
     case(
         "stage04/thousands-of-idle-clients",
@@ -78,9 +78,12 @@ pub const CASES: &[Case] = &[
         "stage04/serves-on-after-the-limit",
         "accepts-no-more-after-the-limit",
     ),
-    case("stage01/ends-on-a-signal", "hears-signals-only-when-idle"),
+    case("stage01/ends-on-a-signal", "handles-signals-only-when-idle"),
     case("stage04/sigterm", "dies-of-sigterm"),
-    case("stage04/sigterm-under-load", "hears-signals-only-when-idle"),
+    case(
+        "stage04/sigterm-under-load",
+        "handles-signals-only-when-idle",
+    ),
     case("stage04/port-is-free-at-once", "does-not-reuse-the-address"),
     case("stage04/soak", "panics-when-a-recv-fails"),
     case("stage04/soak", "forgets-clients-that-reset"),
@@ -115,10 +118,10 @@ pub const CASES: &[Case] = &[
     case("stage04/stderr-unread", "logs-with-eprintln"),
 ];
 
-/// The loop itself: with no fault it passes the checks that its faults fail.
+/// The loop without a fault. It passes the checks that the broken loops fail.
 pub const NOT_BROKEN: &str = "not-broken";
 
-/// What may wait for a client, in bytes, before it is not read from any more.
+/// A client with more unsent bytes than this is not read from.
 const MOST_OWED: usize = 64 * 1024;
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
@@ -126,7 +129,7 @@ const STDOUT: u64 = u64::MAX - 2;
 /// What may wait for stdout, in bytes.
 const MOST_SHOWN: usize = 1024 * 1024;
 
-/// Serves in the way `name` is broken; false when there is no such way.
+/// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let known = CASES.iter().find(|case| case.broken == name);
     let sound = name == NOT_BROKEN;
@@ -140,7 +143,7 @@ struct Server {
     fault: &'static str,
     epoll: Epoll,
     listener: TcpListener,
-    _signals: SignalFd, // open as long as this is
+    _signals: SignalFd, // kept open
     clients: HashMap<RawFd, Client>,
     /// Messages that stdout has not taken.
     shown: Vec<u8>,
@@ -153,7 +156,7 @@ struct Client {
     line: Vec<u8>,
     owed: Vec<u8>,
     ended: bool,
-    /// Set by an error: nothing can be read or sent any more.
+    /// Set after an error: nothing more can be read or sent.
     dead: bool,
     watched: EpollFlags,
 }
@@ -212,8 +215,8 @@ impl Server {
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.accept(),
-                    SIGNALS if self.is("hears-signals-only-when-idle") && count > 1 => {}
-                    SIGNALS if self.is("hears-signals-only-when-idle") => self.end_when_idle(),
+                    SIGNALS if self.is("handles-signals-only-when-idle") && count > 1 => {}
+                    SIGNALS if self.is("handles-signals-only-when-idle") => self.end_when_idle(),
                     SIGNALS => std::process::exit(0),
                     STDOUT => {} // it is tried below
                     client => {
@@ -292,7 +295,7 @@ impl Server {
             "panics-at-the-descriptor-limit" => panic!("cannot accept: {error}"),
             "spins-at-the-descriptor-limit" => eprintln!("cannot accept: {error}"),
             "accepts-no-more-after-the-limit" => {}
-            // The plain way, good enough where the limit is not the matter.
+            // The simple way, good enough when the fault is elsewhere.
             _ => std::thread::sleep(std::time::Duration::from_millis(20)),
         }
     }
@@ -336,7 +339,7 @@ impl Server {
         if reading && ready != EpollFlags::EPOLLOUT {
             let greedy = fault == "reads-one-client-until-it-is-empty";
             while client.receive(fault, &mut self.shown) && greedy {}
-            // A sender in full flow is faster, however the machine schedules the two.
+            // A fast sender always has more to read, however the machine schedules the two.
             while greedy && client.owed.len() > 1000 && !client.ended && !client.dead {
                 std::thread::sleep(std::time::Duration::from_millis(1));
                 client.receive(fault, &mut self.shown);
@@ -396,12 +399,12 @@ impl Client {
         interest.set(EpollFlags::EPOLLIN, reads || careless);
         let waits = !self.owed.is_empty() || fault == "always-waits-for-room";
         interest.set(EpollFlags::EPOLLOUT, waits);
-        let knows = fault == "watches-for-the-end-it-knows";
+        let knows = fault == "watches-for-an-end-that-it-knows";
         interest.set(EpollFlags::EPOLLRDHUP, knows);
         interest
     }
 
-    /// One read; true when it brought something.
+    /// Reads once. True when bytes came.
     fn receive(&mut self, fault: &str, shown: &mut Vec<u8>) -> bool {
         let mut chunk = [0; 10_000];
         let size = if fault == "reads-one-client-until-it-is-empty" {
@@ -465,10 +468,10 @@ impl Client {
     }
 }
 
-/// As in a program in C that does not think of SIGPIPE.
+/// Like a C program that does not handle SIGPIPE.
 pub fn send_with_sigpipe(stream: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
     use nix::sys::socket::{MsgFlags, send};
-    // SAFETY: the default action is no function of ours, so nothing can go wrong in it.
+    // SAFETY: SIG_DFL installs no handler, so no code of ours runs in a signal handler.
     #[allow(unsafe_code)]
     unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }.unwrap();
     Ok(send(stream.as_raw_fd(), bytes, MsgFlags::empty())?)

@@ -1,11 +1,11 @@
-//! Broken file transfers (stage 5): both programs, sound but for one fault.
+//! Broken file transfers (stage 5): both programs, each sound except for one fault.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::exit;
 
-use nix::sys::socket::{setsockopt, sockopt::Linger};
+use harness::peer::reset_on_close;
 
 use super::lines::{listen, option};
 use super::{Case, case};
@@ -51,8 +51,8 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Becomes the file-server or the file-client that is broken in this way; false when
-/// there is no such way.
+/// Runs the file-server or file-client that is broken as `name` says; false when there is
+/// no such program.
 pub fn run(name: &str, options: &[String]) -> bool {
     if !CASES.iter().any(|case| case.broken == name) {
         return false;
@@ -92,15 +92,7 @@ fn fail(fault: &str, why: &str) -> ! {
     exit(1)
 }
 
-fn linger(socket: &TcpStream, on: bool) {
-    let at_once = nix::libc::linger {
-        l_onoff: on.into(),
-        l_linger: 0,
-    };
-    setsockopt(socket, Linger, &at_once).unwrap();
-}
-
-/// True when a whole file has come and has its name.
+/// True when the whole file has arrived and has its final name.
 fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
     let path = match fault {
         "file-is-written-in-place" => out.to_owned(),
@@ -110,7 +102,7 @@ fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
     if fault == "file-expects-its-size-first" && client.read_exact(&mut chunk[..8]).is_err() {
         return false;
     }
-    linger(&client, fault != "file-server-dies-in-order");
+    reset_on_close(&client, fault != "file-server-dies-in-order").unwrap();
     loop {
         match client.read(&mut chunk) {
             Ok(0) => break,
@@ -130,7 +122,7 @@ fn receive(fault: &str, mut client: TcpStream, out: &str) -> bool {
         return false;
     }
     fs::rename(&path, out).unwrap();
-    linger(&client, false);
+    reset_on_close(&client, false).unwrap();
     true
 }
 
@@ -142,7 +134,7 @@ fn send(fault: &str, options: &[String]) {
         Err(error) if fault != "file-client-panics" => fail(fault, &error.to_string()),
         result => result.unwrap(),
     };
-    linger(&server, fault != "file-client-dies-in-order");
+    reset_on_close(&server, fault != "file-client-dies-in-order").unwrap();
     let mut chunk = vec![0; 64 * 1024];
     if fault == "file-sends-once" {
         chunk.resize(8 << 20, 0);
@@ -162,7 +154,7 @@ fn send(fault: &str, options: &[String]) {
         }
     }
     server.set_nonblocking(false).unwrap();
-    linger(&server, false);
+    reset_on_close(&server, false).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
     if fault != "file-client-does-not-wait" && server.read(&mut chunk).is_err() {
         fail(fault, "the server does not have the file");

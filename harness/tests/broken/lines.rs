@@ -1,5 +1,5 @@
-//! Broken servers of the line protocol (stages 1 and 4), a thread for each client:
-//! what a single client sees.
+//! Broken servers of the line protocol (stages 1 and 4), with a thread for each client. A
+//! single client can see these faults.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -24,11 +24,11 @@ pub const CASES: &[Case] = &[
     case("stage04/every-split-of-a-message", "decodes-each-read"),
     case(
         "stage01/many-lines-in-one-segment",
-        "answers-one-line-a-read",
+        "answers-one-line-per-read",
     ),
     case(
         "stage04/many-lines-in-one-segment",
-        "answers-one-line-a-read",
+        "answers-one-line-per-read",
     ),
     case("stage01/empty-lines", "skips-empty-lines"),
     case("stage04/empty-lines", "skips-empty-lines"),
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     case("stage04/all-answers-to-a-late-reader", "sends-once"),
     case("stage01/half-close", "sends-once"),
     case("stage01/ends-with-its-client", "ends-with-status-0"),
-    case("stage01/ends-after-a-reset", "knows-only-one-end"),
+    case("stage01/ends-after-a-reset", "does-not-notice-a-reset"),
     case("stage01/iterative", "one-client-only"),
     case("stage01/iterative-survives-resets", "one-client-only"),
     case("stage01/nc-openbsd", "never-closes"),
@@ -67,7 +67,7 @@ pub const CASES: &[Case] = &[
     case("stage04/ncat", "never-closes"),
 ];
 
-/// Serves in the way `name` is broken; false when there is no such way.
+/// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let one_client: fn(&TcpStream) = match name {
         "reverses-the-newline" => |client| each_line(client, |line| line.reverse()),
@@ -85,7 +85,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
             })
         },
         "decodes-each-read" => decodes_each_read,
-        "answers-one-line-a-read" => answers_one_line_a_read,
+        "answers-one-line-per-read" => answers_one_line_a_read,
         "skips-empty-lines" => |client| {
             each_line(client, |line| match line.as_slice() {
                 b"\n" => line.clear(),
@@ -137,7 +137,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
             each_line(client, |line| reverse_text(line));
             exit(0);
         },
-        "knows-only-one-end" => knows_only_one_end,
+        "does-not-notice-a-reset" => knows_only_one_end,
         "one-client-only" => |client| {
             each_line(client, |line| reverse_text(line));
             exit(1);
@@ -158,8 +158,8 @@ pub fn serve(name: &str, options: &[String]) -> bool {
     true
 }
 
-/// The value of an option.
-/// What stands behind `name`. The modular server is told where to listen in one word.
+/// The value of the option `name`. For the modular server, host, port and upstream are parts
+/// of the one value of `--listen`.
 pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
     let value = |name| {
         let at = options.iter().position(|option| option == name)?;
@@ -175,7 +175,7 @@ pub fn option<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
     }
 }
 
-/// Listens where it is told and says so, as the servers under test do.
+/// Listens as the options say and logs the address, as the servers under test do.
 pub fn listen(options: &[String]) -> TcpListener {
     let port = option(options, "--port").unwrap_or("0");
     let host = option(options, "--host").unwrap_or("127.0.0.1");
@@ -189,7 +189,7 @@ pub fn announce(listener: &TcpListener) {
     eprintln!("Server listening on port {} ({address})", address.port());
 }
 
-/// Answers each line with what `change` makes of it.
+/// Answers each line with what `change` turns it into.
 fn each_line(mut client: &TcpStream, change: impl Fn(&mut Vec<u8>)) {
     let (mut line, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     while let Ok(count @ 1..) = client.read(&mut chunk) {
@@ -234,7 +234,7 @@ fn reversed_as_a_whole(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The buffer is not cleared, and its text ends where the longest one ended.
+/// The buffer is not cleared, so each answer is as long as the longest message so far.
 fn shows_the_rest_of_the_last_line(mut client: &TcpStream) {
     let mut buffer = Vec::new();
     let mut chunk = [0; 10_000];
@@ -275,7 +275,7 @@ fn answers_one_line_a_read(mut client: &TcpStream) {
     }
 }
 
-/// Answers as it should, and has all of it in memory.
+/// Answers correctly, but keeps all bytes in memory.
 fn remembers_every_byte(mut client: &TcpStream) {
     let (mut all, mut line, mut chunk) = (Vec::new(), Vec::new(), vec![0; 64 * 1024]);
     while let Ok(count @ 1..) = client.read(&mut chunk) {

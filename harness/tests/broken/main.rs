@@ -1,5 +1,5 @@
-//! Every check must be able to fail. Here stand small programs, each broken in one
-//! way, and for every check the one that it has to catch.
+//! Every check must be able to fail. Here are small programs, each broken in one way, and for
+//! every check a program that it has to catch.
 //!
 //! This test binary is also the broken program: `broken serve NAME --port 0`.
 #![allow(clippy::unwrap_used)] // a broken program may panic: it is caught too
@@ -19,13 +19,17 @@ use std::process::ExitCode;
 use std::ptr::fn_addr_eq;
 use std::time::Duration;
 
-use harness::check::{Check, Outcome, Stage};
-use harness::peer::set_patience;
+use harness::check::Check;
+use harness::failure::Outcome;
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
 use harness::program::Program;
-use harness::{checks, own_network, suite, trial};
+use harness::run::run;
+use harness::stage::Stage;
+use harness::{checks, own_network, suite};
 use libtest_mimic::{Arguments, Failed, Trial as Test};
 
-/// Set this to read what each failed check tells a student.
+/// Set this variable to see what each failed check prints for a student.
 const SHOW: &str = "EXPSERVER_SHOW_FAILURES";
 
 /// A check, and a program that it must fail.
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
     {
         return serve(name, options);
     }
-    suite::raise_descriptor_limit();
+    raise_descriptor_limit();
     set_patience(Duration::from_secs(5));
     let cases = || {
         [
@@ -65,19 +69,19 @@ fn main() -> ExitCode {
     tests.extend(event_loop_checks().map(control));
     tests.extend(reliability::tests(cases().collect()));
     tests.push(Test::test(
-        "every check fails some broken program",
+        "every check catches a broken program",
         move || {
             let unproven = checks::all().filter(|check| !cases().any(|case| proves(case, check)));
-            let unproven: Vec<&str> = unproven.map(|check| check.id).collect();
+            let unproven: Vec<String> = unproven.map(Check::id).collect();
             if unproven.is_empty() {
                 Ok(())
             } else {
-                Err(format!("none fails {unproven:?}").into())
+                Err(format!("these catch none: {unproven:?}").into())
             }
         },
     ));
     let mut arguments = Arguments::from_args();
-    // Most of the time a check waits for what a broken program does not do.
+    // Most of the time a check waits for something that a broken program never does.
     arguments.test_threads.get_or_insert(8);
     libtest_mimic::run(&arguments, tests).exit_code()
 }
@@ -98,15 +102,15 @@ fn serve(name: &str, options: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Whether the case is one of this check, or of the one that it was taken over from:
-/// that is the same function.
+/// Whether the case belongs to this check, or to a check with the same function, from which
+/// this one was taken over.
 fn proves(case: &Case, check: &Check) -> bool {
-    let its_own = checks::all().find(|other| other.id == case.check);
+    let its_own = checks::find(case.check);
     its_own.is_some_and(|other| fn_addr_eq(other.body, check.body))
 }
 
 fn test(case: &'static Case) -> Test {
-    let check = checks::all().find(|check| check.id == case.check);
+    let check = checks::find(case.check);
     let name = format!("{} catches {}", case.check, case.broken);
     let missing = check.and_then(|check| suite::missing(check, &program(case.broken).ok()?));
     let again = name.clone();
@@ -119,25 +123,29 @@ fn test(case: &'static Case) -> Test {
     Test::test(name, body).with_ignored_flag(missing.is_some())
 }
 
-/// The checks of stage 4 that the broken event loops fail, each once.
+/// The checks of stage 4 that broken event loops fail, each once.
 fn event_loop_checks() -> impl Iterator<Item = &'static Check> {
-    let fails = |check: &&Check| event_loop::CASES.iter().any(|case| case.check == check.id);
+    let fails = |check: &&Check| {
+        event_loop::CASES
+            .iter()
+            .any(|case| case.check == check.id())
+    };
     checks::of(Stage::Stage04).filter(fails)
 }
 
-/// A broken event loop fails for its fault alone: without it, it passes.
+/// A broken event loop must fail only because of its fault: without it, the check passes.
 fn control(check: &'static Check) -> Test {
     let sound = event_loop::NOT_BROKEN;
-    Test::test(format!("{} passes {sound}", check.id), move || {
-        trial::run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
+    Test::test(format!("{} passes {sound}", check.id()), move || {
+        run(check, &program(sound)?).map_err(|report| suite::explain(check, &report).into())
     })
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {
     let this = std::env::current_exe()?;
     let mut program = Program::announced(&this).argument("serve").argument(broken);
-    program.full_size = false; // what is broken shows in the short form too
-    // A stage's other binaries are broken in their own ways, by name.
+    program.full_size = false; // the short form finds the faults too
+    // The stage's other programs are this binary too. The name decides how each is broken.
     let command = program.command.clone();
     let companions = ["multi-client", "udp-client", "file-server", "file-client"];
     Ok(companions.iter().fold(program, |program, name| {
@@ -145,8 +153,8 @@ fn program(broken: &str) -> Result<Program, Failed> {
     }))
 }
 
-/// Some faults show only when one thread comes before another: a check that catches
-/// them in one of a few runs can fail, and that is the question here.
+/// Some faults show only when one thread happens to run before another. One failure in a few
+/// runs is enough to prove that the check can fail.
 const RUNS: usize = 3;
 
 fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
@@ -154,7 +162,7 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
     let program = program(broken)?;
     let mut seen = String::from("the check passed");
     let caught = (0..RUNS).find_map(|_| {
-        let report = trial::run(check, &program).err()?;
+        let report = run(check, &program).err()?;
         if matches!(
             report.failure.outcome,
             Outcome::Grader | Outcome::NotStarted

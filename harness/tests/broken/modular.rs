@@ -1,5 +1,5 @@
-//! Broken modular servers (phase 1): the four roles with a thread for each client, and
-//! the places where each of them can go wrong.
+//! Broken modular servers (phase 1): the four roles, with a thread for each client, and the
+//! places where each role can be wrong.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::peer::reset_on_close;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
@@ -38,7 +39,10 @@ pub const CASES: &[Case] = &[
     case("phase1/echo", "echoes-whole-lines"),
     case("phase1/echo-half-close", "forgets-what-it-owes"),
     case("phase1/echo-bulk", "loses-a-chunk"),
-    case("phase1/echo-to-a-client-that-never-reads", "keeps-it-all"),
+    case(
+        "phase1/echo-to-a-client-that-never-reads",
+        "reads-without-bound",
+    ),
     case("phase1/echo-resets", "ends-when-a-send-fails"),
     case(
         "phase1/any-pipe-threshold",
@@ -70,7 +74,7 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "phase1/proxy-upstream-talks-to-the-dead",
-        "listens-for-the-dead",
+        "keeps-reading-for-a-dead-client",
     ),
     case("phase1/file-of-more-than-4-gib", "sends-the-first-100-kb"),
     case(
@@ -129,7 +133,7 @@ pub const CASES: &[Case] = &[
         "phase1/sigterm-when-nothing-is-owed",
         "waits-for-its-clients",
     ),
-    case("phase1/sigterm-when-nothing-is-owed", "hears-no-signal"),
+    case("phase1/sigterm-when-nothing-is-owed", "dies-of-a-signal"),
     case("phase1/sigterm-while-answers-are-owed", "ends-at-once"),
     case("phase1/sigterm-mid-file", "ends-at-once"),
     case("phase1/sigterm-and-a-proxied-pair", "ends-at-once"),
@@ -139,7 +143,7 @@ pub const CASES: &[Case] = &[
         "ends-at-once",
     ),
     case("phase1/second-signal", "ignores-a-second-signal"),
-    case("phase1/second-signal", "just-goes-at-a-second-signal"),
+    case("phase1/second-signal", "does-not-reset-at-a-second-signal"),
     case("phase1/sigterm-and-clients-in-the-queue", "ends-at-once"),
     case("phase1/sigterm-in-every-role-under-load", "loses-a-chunk"),
     case("phase1/usage-error", "panics-on-a-typing-error"),
@@ -158,15 +162,15 @@ pub const CASES: &[Case] = &[
         "resolves-when-it-connects",
     ),
     case("phase1/ipv6", "knows-only-ipv4"),
-    case("phase1/says-what-it-serves", "says-only-where"),
-    case("phase1/log-levels", "knows-no-xps-debug"),
-    case("phase1/quiet", "says-only-where"),
+    case("phase1/says-what-it-serves", "does-not-log-its-roles"),
+    case("phase1/log-levels", "ignores-xps-debug"),
+    case("phase1/quiet", "does-not-log-its-roles"),
     case("phase1/idle-timeout", "cuts-off-the-active-too"),
     case("phase1/workers", "has-no-workers"),
     case("phase1/workers-and-a-taken-port", "shares-its-port"),
 ];
 
-/// Serves in the way `name` is broken; false when there is no such way.
+/// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let Some(case) = CASES.iter().find(|case| case.broken == name) else {
         return false;
@@ -175,7 +179,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
-    if name != "hears-no-signal" {
+    if name != "dies-of-a-signal" {
         signals.thread_block().unwrap();
     }
     let server: &'static Server = Box::leak(Box::new(Server::new(case.broken, options)));
@@ -192,7 +196,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
     }
 }
 
-/// What is to be served where.
+/// The addresses to listen on, each with its role.
 fn services(fault: &str, options: &[String]) -> Vec<(String, String)> {
     let mut listeners = options.iter().zip(options.iter().skip(1));
     let mut services = Vec::new();
@@ -286,7 +290,7 @@ impl Server {
             };
             let address = listener.local_addr().unwrap();
             let said = match self.fault {
-                "says-only-where" => "somehow".to_owned(),
+                "does-not-log-its-roles" => "somehow".to_owned(),
                 _ => role.replacen(':', " ", 1),
             };
             eprintln!("listening on tcp://{address} ({said})");
@@ -364,15 +368,15 @@ impl Server {
         }
     }
 
-    /// Threads that are in the middle of something go on, or end with the program.
+    /// The other threads continue until the program ends.
     fn hear(&'static self, _signal: Signal) {
         let second = self.ending.swap(true, Ordering::Relaxed);
-        eprintln!("Server ends");
+        eprintln!("Stopping");
         match self.fault {
             "waits-for-its-clients" => {}
-            "just-goes-at-a-second-signal" if second => exit(1),
+            "does-not-reset-at-a-second-signal" if second => exit(1),
             "ignores-a-second-signal" if second => exit(0),
-            "ignores-a-second-signal" | "just-goes-at-a-second-signal" => return,
+            "ignores-a-second-signal" | "does-not-reset-at-a-second-signal" => return,
             _ => exit(0),
         }
         thread::spawn(|| {
@@ -452,9 +456,9 @@ impl Server {
         let _ = up.join();
     }
 
-    /// From one end to the other, until the first has ended.
+    /// Copies from one end to the other, until the first one ends.
     fn carry(&'static self, mut from: &TcpStream, mut to: &TcpStream) {
-        if self.is("keeps-it-all") || self.is("forgets-what-it-owes") {
+        if self.is("reads-without-bound") || self.is("forgets-what-it-owes") {
             return self.carry_by_way_of_memory(from, to);
         }
         let (mut chunk, mut total) = (vec![0; 64 * 1024], 0);
@@ -471,7 +475,7 @@ impl Server {
                 if self.is("ends-when-a-send-fails") {
                     exit(101);
                 }
-                if self.is("listens-for-the-dead") {
+                if self.is("keeps-reading-for-a-dead-client") {
                     while let Ok(1..) = from.read(&mut chunk) {}
                 }
                 let _ = from.shutdown(Shutdown::Both);
@@ -481,7 +485,7 @@ impl Server {
         let _ = to.shutdown(Shutdown::Write);
     }
 
-    /// Reads whatever comes, and sends it when it can.
+    /// Reads everything without bound, and sends it when the receiver has room.
     fn carry_by_way_of_memory(&self, mut from: &TcpStream, mut to: &TcpStream) {
         let queue = Arc::new((Mutex::new((VecDeque::new(), false)), Condvar::new()));
         thread::scope(|scope| {
@@ -555,7 +559,7 @@ impl Server {
             let count = match count {
                 Ok(0) if self.is("fills-up-with-zeros") => most,
                 Ok(0) if self.is("ends-in-order-when-a-file-shrinks") => break,
-                Ok(0) | Err(_) => return reset_at_close(client),
+                Ok(0) | Err(_) => return reset_on_close(client, true).unwrap(),
                 Ok(count) => count,
             };
             if client.write_all(&chunk[..count]).is_err() {
@@ -569,7 +573,7 @@ impl Server {
         }
     }
 
-    /// The file of this name, if it may be sent.
+    /// The path of the file with this name, if it may be sent.
     fn find(&self, name: &str) -> Option<PathBuf> {
         let public = match self.fault {
             "looks-in-the-working-directory" => Path::new("public"),
@@ -596,12 +600,4 @@ impl Server {
         }
         inside.then_some(path)
     }
-}
-
-fn reset_at_close(client: &TcpStream) {
-    let at_once = nix::libc::linger {
-        l_onoff: 1,
-        l_linger: 0,
-    };
-    setsockopt(client, sockopt::Linger, &at_once).unwrap();
 }

@@ -1,5 +1,5 @@
-//! Broken programs around a sound server of the line protocol (stages 1 and 4):
-//! what they take from the command line, and what they print.
+//! Sound servers of the line protocol (stages 1 and 4) in broken programs. The faults are in
+//! the command line, and in what the program prints.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -26,8 +26,8 @@ pub const CASES: &[Case] = &[
     case("stage04/address-of-another-machine", "does-not-say-why"),
     case("stage01/ipv6", "always-takes-127.0.0.1"),
     case("stage04/ipv6", "always-takes-127.0.0.1"),
-    case("stage01/host-by-name", "knows-no-names"),
-    case("stage04/host-by-name", "knows-no-names"),
+    case("stage01/host-by-name", "refuses-host-names"),
+    case("stage04/host-by-name", "refuses-host-names"),
     case(
         "stage01/usage-error",
         "ends-with-status-1-on-a-typing-error",
@@ -40,7 +40,7 @@ pub const CASES: &[Case] = &[
     case("stage04/raises-its-descriptor-limit", "ignores-its-options"),
 ];
 
-/// Serves in the way `name` is broken; false when there is no such way.
+/// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let listener = match name {
         "prints-what-it-gets"
@@ -50,7 +50,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
         | "panics-when-it-cannot-listen" => listen(options),
         "does-not-say-why" => says_not_why(options),
         "always-takes-127.0.0.1" => listen(&[]),
-        "knows-no-names" => knows_no_names(options),
+        "refuses-host-names" => knows_no_names(options),
         "ends-with-status-1-on-a-typing-error" => {
             match option(options, "--port").map(str::parse::<u16>) {
                 Some(Ok(_)) => listen(options),
@@ -100,7 +100,7 @@ fn says_not_why(options: &[String]) -> TcpListener {
 fn knows_no_names(options: &[String]) -> TcpListener {
     let host = option(options, "--host").unwrap_or("127.0.0.1");
     if host.parse::<std::net::IpAddr>().is_err() {
-        eprintln!("`{host}` is no address");
+        eprintln!("`{host}` is not an address");
         exit(1)
     }
     listen(options)

@@ -1,4 +1,4 @@
-//! Broken proxies (stage 5): which check catches which.
+//! Broken proxies (stage 5), and which check catches which.
 
 use super::proxy_loop::Proxy;
 use super::{Case, case};
@@ -108,7 +108,7 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "stage05/upstream-answers-early",
-        "proxy-listens-to-the-upstream-after-a-request",
+        "proxy-reads-the-upstream-only-after-a-request",
     ),
     case(
         "stage05/upstream-answers-early",
@@ -192,7 +192,7 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "stage05/gone-while-both-wait",
-        "proxy-reads-no-more-for-who-is-gone",
+        "proxy-stops-reading-when-the-other-side-is-gone",
     ),
     case(
         "stage05/answer-to-a-client-that-still-sends",
@@ -258,7 +258,7 @@ pub const CASES: &[Case] = &[
     case("stage05/sigterm", "proxy-dies-of-sigterm"),
     case(
         "stage05/sigterm-under-load",
-        "proxy-hears-signals-only-when-idle",
+        "proxy-handles-signals-only-when-idle",
     ),
     case(
         "stage05/port-is-free-at-once",
@@ -290,7 +290,7 @@ pub const CASES: &[Case] = &[
         "ends-with-status-1-on-a-typing-error",
     ),
     case("stage05/ipv6", "always-takes-127.0.0.1"),
-    case("stage05/host-by-name", "knows-no-names"),
+    case("stage05/host-by-name", "refuses-host-names"),
     case(
         "stage05/curl-keep-alive-and-range",
         "proxy-ends-after-the-first-answer",
@@ -299,10 +299,10 @@ pub const CASES: &[Case] = &[
     case("stage05/browser", "proxy-has-room-for-ten-pairs"),
 ];
 
-/// Acts in the way `name` is broken; false when there is no such way.
+/// Runs the proxy that is broken as `name` says; false when there is no such proxy.
 pub fn serve(name: &str, options: &[String]) -> bool {
     let known = CASES.iter().find(|case| case.broken == name);
-    let sound = name == "proxy-not-broken"; // to try the loop itself: all checks but those of output
+    let sound = name == "proxy-not-broken"; // to try the loop itself; only checks of output fail
     if let Some(fault) = known.map(|case| case.broken).or(sound.then_some("")) {
         Proxy::new(fault.trim_start_matches("proxy-"), options).run();
     }

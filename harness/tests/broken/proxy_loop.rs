@@ -1,4 +1,4 @@
-//! The proxy behind the broken proxies: sound but for the fault that it is told.
+//! The proxy behind the broken proxies: sound, except for the one fault that it is given.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -7,13 +7,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use harness::peer::reset_on_close;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, socket,
 };
 
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
@@ -29,14 +29,14 @@ pub struct Proxy {
     fault: &'static str,
     epoll: Epoll,
     listener: TcpListener,
-    _signals: SignalFd, // open as long as this is
+    _signals: SignalFd, // kept open
     upstream: String,
     patience: Duration,
     pairs: HashMap<u64, Pair>,
     last_number: u64,
     accepted: usize,
     upstream_was_down: bool,
-    /// What was accepted and got no connection to the upstream for lack of descriptors.
+    /// Clients that were accepted, but whose upstream connection failed for lack of descriptors.
     held: Vec<TcpStream>,
     lost: Vec<Vec<u8>>,
 }
@@ -44,16 +44,16 @@ pub struct Proxy {
 /// One element for each side.
 struct Pair {
     streams: [TcpStream; 2],
-    /// What has come from this side and waits for the other one.
+    /// The bytes that came from this side and are not yet sent to the other.
     waiting: [Vec<u8>; 2],
     ended: [bool; 2],
-    /// The other side takes no more of what comes from this one.
+    /// Nothing more is sent from this side to the other.
     done: [bool; 2],
     hung_up: [bool; 2],
     watched: [Option<EpollFlags>; 2],
     connecting: bool,
     begun: Instant,
-    /// Since when all is sent, and the client has not ended its side.
+    /// Since when everything is sent, but the client has not ended its side.
     over: Option<Instant>,
     history: Vec<u8>,
     /// Something has come from the upstream.
@@ -79,7 +79,7 @@ impl Proxy {
             _ => listen(options),
         };
         listener.set_nonblocking(true).unwrap();
-        // std's own queue is too short for some checks.
+        // The listen queue that std asks for is too short for some checks.
         nix::sys::socket::listen(&listener, Backlog::MAXCONN).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let edge = match fault {
@@ -132,7 +132,7 @@ impl Proxy {
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.accept(),
-                    SIGNALS if self.is("hears-signals-only-when-idle") => {
+                    SIGNALS if self.is("handles-signals-only-when-idle") => {
                         if self.pairs.is_empty() {
                             std::process::exit(0);
                         }
@@ -202,18 +202,18 @@ impl Proxy {
             "panics-at-the-descriptor-limit" => panic!("no descriptors: {error}"),
             "spins-at-the-descriptor-limit" => eprintln!("no descriptors: {error}"),
             "accepts-no-more-after-the-limit" => {}
-            // The plain way, good enough where the limit is not the matter.
+            // The simple way, good enough when the fault is elsewhere.
             _ => std::thread::sleep(Duration::from_millis(20)),
         }
     }
 
-    /// False when the upstream is not there.
+    /// False when the upstream cannot be reached.
     fn admit(&mut self, client: TcpStream) -> bool {
         if self.is("needs-the-address-of-its-clients") {
             client.peer_addr().unwrap();
         }
         if self.is("logs-with-eprintln") {
-            eprintln!("Client connected to server, and who knows what it will want of us");
+            eprintln!("Client connected to server, with some more words so that stderr fills up");
         }
         self.accepted += 1;
         if self.is("has-room-for-ten-pairs") && self.accepted > 10 {
@@ -257,7 +257,7 @@ impl Proxy {
         true
     }
 
-    /// The connection, and whether it is still being made.
+    /// The connection to the upstream, and whether it is still being made.
     fn connect(&self) -> nix::Result<(TcpStream, bool)> {
         if self.is("remembers-that-the-upstream-was-down") && self.upstream_was_down {
             return Err(Errno::ECONNREFUSED);
@@ -315,11 +315,7 @@ impl Proxy {
             return self.remove(number);
         }
         if ready.intersects(gone) && fault == "passes-a-reset-on-at-once" {
-            let at_once = nix::libc::linger {
-                l_onoff: 1,
-                l_linger: 0,
-            };
-            setsockopt(&pair.streams[1 - side], Linger, &at_once).unwrap();
+            reset_on_close(&pair.streams[1 - side], true).unwrap();
             return self.remove(number);
         }
         let interest = pair.interest(side, fault).unwrap_or(EpollFlags::empty());
@@ -377,7 +373,7 @@ impl Proxy {
         }
     }
 
-    /// What has ended and is sent ends on the other side too.
+    /// Shuts down the other side of each stream that has ended and is fully sent.
     fn pass_on_ends(&mut self, number: u64) {
         let fault = self.fault;
         let Some(pair) = self.pairs.get_mut(&number) else {
@@ -467,7 +463,7 @@ impl Proxy {
 }
 
 impl Pair {
-    /// What epoll watches a side for.
+    /// The events that epoll reports for a side.
     fn interest(&self, side: usize, fault: &str) -> Option<EpollFlags> {
         if self.connecting {
             let careless = fault == "watches-clients-while-it-connects";
@@ -477,7 +473,7 @@ impl Pair {
             };
         }
         let mut interest = EpollFlags::empty();
-        let deaf = self.done[side] && fault == "reads-no-more-for-who-is-gone";
+        let deaf = self.done[side] && fault == "stops-reading-when-the-other-side-is-gone";
         let reads = !self.ended[side] && !deaf && self.may_be_read(side, fault);
         interest.set(EpollFlags::EPOLLIN, reads);
         let writes = !self.waiting[1 - side].is_empty() || fault == "always-waits-for-room";
@@ -494,13 +490,13 @@ impl Pair {
             "keeps-bytes-without-bound"
             | "copies-what-waits-at-every-turn"
             | "reads-on-and-drops-it-at-the-end" => true,
-            "listens-to-the-upstream-after-a-request" if side == UPSTREAM => self.asked,
+            "reads-the-upstream-only-after-a-request" if side == UPSTREAM => self.asked,
             "waits-for-a-line" => !self.waiting[side].contains(&b'\n'),
             _ => self.waiting[side].is_empty(),
         }
     }
 
-    /// One read, and one write of what it has brought; true when it brought something.
+    /// Reads once, and sends what came. True when bytes came.
     fn receive(&mut self, side: usize, fault: &str) -> bool {
         let mut chunk = [0; 64 * 1024];
         let size = match fault {
@@ -528,7 +524,7 @@ impl Pair {
         };
         self.answered |= side == UPSTREAM;
         if self.done[side] {
-            return true; // nobody wants it
+            return true; // discarded: the other side is closed
         }
         self.tell(side, &chunk[..count], fault);
         let mut bytes = &chunk[..count];
@@ -552,7 +548,7 @@ impl Pair {
     fn tell(&mut self, side: usize, bytes: &[u8], fault: &str) {
         match (side, fault) {
             (UPSTREAM, "ends-after-the-first-answer") => self.asked = true,
-            (CLIENT, "listens-to-the-upstream-after-a-request") => self.asked = true,
+            (CLIENT, "reads-the-upstream-only-after-a-request") => self.asked = true,
             (CLIENT, "prints-what-it-gets" | "prints-although-quiet") => {
                 println!("[CLIENT MESSAGE] {}", String::from_utf8_lossy(bytes));
             }
@@ -568,7 +564,7 @@ impl Pair {
         }
     }
 
-    /// Sends what has come from this side to the other one.
+    /// Sends the bytes that came from this side to the other.
     fn send(&mut self, side: usize, fault: &str) {
         if fault == "waits-for-a-line" && !self.waiting[side].contains(&b'\n') {
             return;
@@ -595,7 +591,7 @@ impl Pair {
         }
     }
 
-    /// The other side takes no more of what comes from this one.
+    /// Sends nothing more from this side to the other.
     fn give_up(&mut self, side: usize) {
         self.done[side] = true;
         self.waiting[side].clear();

@@ -1,14 +1,15 @@
-//! The tables of `docs/src/reliability.md`: which fault is tried by which test, and which
-//! broken program that test has caught. They come from `faults.txt`, the checks and the
-//! cases, so they cannot go stale. `UPDATE_DOCS=1 cargo test -p harness --test broken --
-//! reliability` writes them anew.
+//! The tables of `docs/src/reliability.md`: which test tries which fault, and which broken
+//! programs that test catches. They are made from `faults.txt`, the checks and the cases, so
+//! they cannot go stale. `UPDATE_DOCS=1 cargo test -p harness --test broken -- reliability`
+//! writes them again.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use harness::check::{Check, Stage};
+use harness::check::Check;
 use harness::checks;
+use harness::stage::Stage;
 use libtest_mimic::{Failed, Trial as Test};
 
 use super::{Case, proves};
@@ -18,13 +19,13 @@ const BEGIN: &str = "<!-- The tables: written by `cargo test -p harness --test b
 const END: &str = "<!-- End of the tables -->\n";
 
 struct Fault<'a> {
-    /// As in the classic lists: `A1`. Often there is none.
+    /// Its number in the classic lists, such as `A1`. Often there is none.
     id: &'a str,
     what: &'a str,
     tests: Vec<&'a str>,
 }
 
-/// Of the broken programs for a check.
+/// The test that compares the page with the tables.
 pub fn tests(cases: Vec<&'static Case>) -> Vec<Test> {
     let compare = move || compare(&cases);
     vec![Test::test("reliability.md shows what is tried", compare)]
@@ -50,7 +51,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// `faults.txt`: titles, and the faults below each.
+/// Reads `faults.txt`: the titles, and the faults below each.
 fn groups() -> Vec<(&'static str, Vec<Fault<'static>>)> {
     let mut groups: Vec<(&str, Vec<Fault>)> = Vec::new();
     for line in include_str!("faults.txt").lines() {
@@ -58,7 +59,7 @@ fn groups() -> Vec<(&'static str, Vec<Fault<'static>>)> {
             groups.push((title, Vec::new()));
         }
         let Some((_, faults)) = groups.last_mut() else {
-            continue; // what the file is
+            continue; // the introduction of the file
         };
         if let Some(tests) = line.strip_prefix("    ") {
             if let Some(fault) = faults.last_mut() {
@@ -73,7 +74,7 @@ fn groups() -> Vec<(&'static str, Vec<Fault<'static>>)> {
 }
 
 fn tables(cases: &[&Case]) -> Result<String, Failed> {
-    let places = places(&root().join("harness/src/checks"))?;
+    let names = names(&root().join("harness/src/checks"))?;
     let mut text = String::new();
     for (title, faults) in groups() {
         text += &format!(
@@ -82,7 +83,7 @@ fn tables(cases: &[&Case]) -> Result<String, Failed> {
         for fault in faults {
             let mut what = format!("{} **{}**", fault.what, fault.id).replace(" ****", "");
             for test in fault.tests {
-                let row = row(test, &places, cases)?;
+                let row = row(test, &names, cases)?;
                 text += &format!("| {} | {row} |\n", std::mem::take(&mut what));
             }
         }
@@ -90,8 +91,12 @@ fn tables(cases: &[&Case]) -> Result<String, Failed> {
     Ok(text + "\n")
 }
 
-/// Server, test, broken programs.
-fn row(test: &str, places: &BTreeMap<String, String>, cases: &[&Case]) -> Result<String, Failed> {
+/// The other columns of a row: server, test, broken programs.
+fn row(
+    test: &str,
+    names: &BTreeMap<String, Vec<String>>,
+    cases: &[&Case],
+) -> Result<String, Failed> {
     if let Some((file, function)) = test.split_once('#') {
         let source = fs::read_to_string(root().join(file))?;
         if !source.contains(&format!("fn {function}(")) {
@@ -103,11 +108,9 @@ fn row(test: &str, places: &BTreeMap<String, String>, cases: &[&Case]) -> Result
             "{server} | [{name}](../../{file}) | any difference from the model"
         ));
     }
-    let check = checks::all().find(|check| check.id == test);
+    let check = checks::find(test);
     let check = check.ok_or_else(|| format!("there is no check {test}"))?;
-    let place = places
-        .get(test)
-        .ok_or_else(|| format!("{test} stands in no file"))?;
+    let place = place(check, names).ok_or_else(|| format!("no file contains {test}"))?;
     let broken = broken(check, cases);
     let server = server(check.stage);
     Ok(format!("{server} | [`{test}`](../../{place}) | {broken}"))
@@ -135,21 +138,38 @@ fn server(stage: Stage) -> &'static str {
     }
 }
 
-/// In which file each check stands, by its id.
-fn places(folder: &Path) -> Result<BTreeMap<String, String>, Failed> {
-    let mut places = BTreeMap::new();
+/// The file in which a check stands. One of a stage's own folder has its name there; one that
+/// was taken over, in a room that several stages share, or in the folder of stage 4.
+fn place(check: &Check, names: &BTreeMap<String, Vec<String>>) -> Option<String> {
+    let files = names.get(check.name)?;
+    let in_folder = |stage: Stage| {
+        let folder = format!("checks/{}", stage.folder());
+        files.iter().find(move |file| file.contains(&folder))
+    };
+    let shared = |file: &&String| !Stage::ALL.iter().any(|it| file.contains(it.folder()));
+    let own = in_folder(check.stage).filter(|_| check.role.is_empty());
+    let place = own.or_else(|| files.iter().find(shared));
+    place.or_else(|| in_folder(Stage::Stage04)).cloned()
+}
+
+/// The files in which each name of a check stands.
+fn names(folder: &Path) -> Result<BTreeMap<String, Vec<String>>, Failed> {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            places.extend(self::places(&path)?);
+            for (name, files) in self::names(&path)? {
+                names.entry(name).or_default().extend(files);
+            }
             continue;
         }
-        let place = path.strip_prefix(root())?.display().to_string();
-        for word in fs::read_to_string(&path)?.split('"') {
-            if word.contains('/') && checks::all().any(|check| check.id == word) {
-                places.insert(word.to_owned(), place.clone());
+        let file = path.strip_prefix(root())?.display().to_string();
+        for line in fs::read_to_string(&path)?.lines() {
+            let name = line.trim().strip_prefix("name: \"");
+            if let Some((name, _)) = name.and_then(|rest| rest.split_once('"')) {
+                names.entry(name.to_owned()).or_default().push(file.clone());
             }
         }
     }
-    Ok(places)
+    Ok(names)
 }

@@ -173,13 +173,13 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-/// Acts in the way `name` is broken; false when there is no such way.
+/// Runs the program that is broken as `name` says; false when there is no such program.
 pub fn serve(name: &str, options: &[String]) -> bool {
     if let Some(manner) = name.strip_prefix("udp-client-") {
         return be_client(manner, options);
     }
     match name {
-        // Right in all the ways that the others are wrong: for trying the checks.
+        // Without any fault: to try out the checks.
         "udp-without-faults" => each_datagram(|socket, text, client| {
             let _ = socket.send_to(&reversed(text), client);
         }),
@@ -228,7 +228,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
             let _ = socket.send_to(&harness::data::reversed(text), client);
         }),
         "udp-that-unwraps-a-refusal" => each_datagram(|socket, text, client| {
-            socket.connect(client).unwrap(); // so the refusal of one client is our error
+            socket.connect(client).unwrap(); // so that a refusal by one client becomes our error
             let _ = socket.send(&reversed(text));
             thread::sleep(Duration::from_millis(1));
             if let Some(error) = socket.take_error().unwrap() {
@@ -254,7 +254,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
         }),
         "udp-that-unwraps-an-interruption" => {
             let (socket, mut buffer) = (bind(), vec![0; 65_536]);
-            // A `recvfrom` with a timeout is not taken up again by itself (signal(7)).
+            // The kernel does not restart a `recvfrom` with a timeout after a signal (signal(7)).
             let an_hour = Some(Duration::from_secs(3600));
             socket.set_read_timeout(an_hour).unwrap();
             loop {
@@ -281,7 +281,7 @@ pub fn serve(name: &str, options: &[String]) -> bool {
     true
 }
 
-/// Receives on a free port and says so, as the servers under test do.
+/// Receives on a free port and logs it, as the servers under test do.
 fn bind() -> UdpSocket {
     announced(UdpSocket::bind("127.0.0.1:0").unwrap())
 }
@@ -306,7 +306,7 @@ fn each_of(socket: &UdpSocket, answer: impl Fn(&[u8], SocketAddr)) {
     }
 }
 
-/// A thread for each datagram; `thread::spawn` panics when there can be no more.
+/// A thread for each datagram. `thread::spawn` panics when no more threads can be made.
 fn in_threads(answer: fn(&UdpSocket, &[u8], SocketAddr)) {
     let socket = Arc::new(bind());
     each_of(&Arc::clone(&socket), |text, client| {
@@ -332,7 +332,7 @@ fn share_the_port(options: &[String]) {
     });
 }
 
-/// As it should be: by character what is UTF-8, with the line ending kept.
+/// The correct answer: UTF-8 is reversed by character, and the line ending stays in place.
 fn reversed(text: &[u8]) -> Vec<u8> {
     let body = text.strip_suffix(b"\n").unwrap_or(text);
     let body = match body.strip_suffix(b"\r") {

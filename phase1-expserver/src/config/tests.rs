@@ -8,7 +8,7 @@ fn args(words: &str) -> Result<Args, clap::Error> {
     Args::try_parse_from(format!("phase1-expserver {words}").split_whitespace())
 }
 
-/// `8001 reverse, …` for what these arguments serve.
+/// What these arguments serve, as `8001 reverse, …`.
 fn served(words: &str) -> String {
     let config = Config::new(&args(words).unwrap()).unwrap();
     let services = config.services.iter();
@@ -86,22 +86,28 @@ fn an_upstream_is_an_address_or_a_name() {
 fn a_mistake_is_explained() {
     for (words, explanation) in [
         ("8001", "the role is missing: write PORT=ROLE"),
-        ("8001=", "no role is called ``: there are reverse, echo,"),
-        ("8001=revers", "no role is called `revers`"),
-        ("8001=echo:1", "no role is called `echo:1`"),
+        ("8001=", "there is no role ``: write reverse, echo,"),
+        ("8001=revers", "there is no role `revers`"),
+        ("8001=echo:1", "there is no role `echo:1`"),
         ("8001=proxy", "to which upstream? write proxy:HOST:PORT"),
-        ("8001=proxy:3000", "`3000` is no HOST:PORT"),
-        ("8001=proxy::3000", "`:3000` is no HOST:PORT"),
+        ("8001=proxy:3000", "`3000` is not HOST:PORT"),
+        ("8001=proxy::3000", "`:3000` is not HOST:PORT"),
         ("8001=proxy:a:0", "the upstream's port cannot be 0"),
         ("8001=proxy:::1:3000", "stands in brackets: [::1]:3000"),
         ("8001=file", "which file? write file:PATH"),
         ("8001=file:", "which file? write file:PATH"),
-        ("=echo", "`` is no port"),
-        ("65536=echo", "`65536` is no port: a number from 0 to 65535"),
-        ("http=echo", "`http` is no port"),
-        (":8001=echo", "`:8001` is no HOST:PORT"),
-        ("8001=proxy:a\x1bb:3000", "`a\\u{1b}b:3000` is no HOST:PORT"),
-        ("a\x07:8001=echo", "`a\\u{7}:8001` is no HOST:PORT"),
+        ("=echo", "`` is not a port"),
+        (
+            "65536=echo",
+            "`65536` is not a port: a number from 0 to 65535",
+        ),
+        ("http=echo", "`http` is not a port"),
+        (":8001=echo", "`:8001` is not HOST:PORT"),
+        (
+            "8001=proxy:a\x1bb:3000",
+            "`a\\u{1b}b:3000` is not HOST:PORT",
+        ),
+        ("a\x07:8001=echo", "`a\\u{7}:8001` is not HOST:PORT"),
     ] {
         let said = complaint(&format!("--listen {words}"));
         assert!(said.contains(explanation), "{words}: {said}");

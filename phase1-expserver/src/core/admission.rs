@@ -1,4 +1,4 @@
-//! How clients come in: accepting, within what the process may have of descriptors.
+//! How clients come in: accepting them, within the descriptor limit of the process.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -7,19 +7,21 @@ use log::debug;
 use nix::errno::Errno;
 
 use super::Core;
-use super::session::{Next, Session};
+use super::session::{Next, Session, Shared};
 use super::token::{Kind, Token};
 use crate::network::connection::Connection;
 use crate::network::listener::{Accept, Listener};
 use crate::vec::{Key, XpsVec};
 
-/// Clients accepted per listener and turn: a rush of new ones must not make the others wait.
+/// At most this many clients are accepted per listener and turn, so that a rush of new clients does
+/// not starve the connected ones.
 pub(super) const ACCEPTS: usize = 64;
-/// How long no one is accepted after descriptors ran out, unless some become free.
+/// How long to stop accepting after running out of descriptors. A session that ends also ends the
+/// pause.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Accepts those who wait, up to a limit.
+    /// Accepts waiting clients, up to a limit.
     pub(super) fn accept(&mut self, key: Key<Listener>) {
         if let Some(listener) = self.listeners.get_mut(key) {
             listener.queued = false;
@@ -28,7 +30,7 @@ impl Core {
             let Some(listener) = self.listeners.get_mut(key) else {
                 return;
             };
-            if !self.context.retake_spare() {
+            if !retake_spare(&mut self.shared) {
                 listener.pending = true;
                 return self.pause_accepting(Errno::EMFILE);
             }
@@ -37,16 +39,16 @@ impl Core {
                 Accept::Client(client) => self.admit(client, service),
                 Accept::WouldBlock => return,
                 Accept::Passed(errno) => debug!("A client left early: {}", errno.desc()),
-                Accept::NoDescriptor(_) if self.context.tools.kernel_pipes.close_unused() => {}
+                Accept::NoDescriptor(_) if self.shared.resources.kernel_pipes.close_unused() => {}
                 Accept::NoDescriptor(errno) => return self.pause_accepting(errno),
             }
         }
-        self.queue_listener(key); // more may be waiting, and no edge will tell
+        self.queue_listener(key); // more may be waiting, and epoll will not report them again
     }
 
-    /// Takes in a client. The only place where a session begins.
+    /// Opens a session for a new client. The only place where a session begins.
     fn admit(&mut self, client: OwnedFd, service: u16) {
-        let session = Session::open(Connection::new(client), service, &mut self.context);
+        let session = Session::open(Connection::new(client), service, &mut self.shared);
         let key = self.sessions.insert(session);
         self.admitted += 1;
         debug!("Client connected to server");
@@ -55,32 +57,32 @@ impl Core {
         };
         let token = Token::new(Kind::Client, key);
         let next = match self.events.register(session.client_fd(), token) {
-            Ok(()) if session.peer_fd().is_some() => Next::Register,
-            Ok(()) if session.wants() => Next::Again,
+            Ok(()) if session.upstream_fd().is_some() => Next::Register,
+            Ok(()) if session.has_work() => Next::Again,
             Ok(()) => Next::Wait,
             Err(errno) => {
                 let text = format!("cannot watch a client: {}", errno.desc());
-                self.context.tools.warn(text);
-                session.cut(&mut self.context.tools);
+                self.shared.resources.warn(text);
+                session.cut(&mut self.shared.resources);
                 Next::Destroy
             }
         };
         self.follow(key, next);
     }
 
-    /// Descriptors ran out, or memory. The clients wait in the kernel's queue, and no edge tells of
-    /// them again.
+    /// Stops accepting for a while: descriptors or memory ran out. The clients wait in the kernel's
+    /// queue, and epoll does not report them again.
     fn pause_accepting(&mut self, errno: Errno) {
         let text = format!("cannot accept clients, they wait: {}", errno.desc());
-        self.context.tools.warn(text);
+        self.shared.resources.warn(text);
         if self.retry.is_none() {
-            let at = self.context.tools.now + ACCEPT_PAUSE;
+            let at = self.shared.resources.now + ACCEPT_PAUSE;
             self.retry = Some(at);
             self.events.arm(at, Token::plain(Kind::Retry));
         }
     }
 
-    /// Descriptors may have become free.
+    /// Accepts clients again, because descriptors may have become free.
     pub(super) fn resume_accepting(&mut self) {
         let Some(at) = self.retry.take() else {
             return;
@@ -93,4 +95,11 @@ impl Core {
             self.queue_listener(key);
         }
     }
+}
+
+/// Takes a descriptor into reserve, if necessary by closing unused kernel pipes: accepting clients
+/// is more important than keeping those.
+fn retake_spare(shared: &mut Shared) -> bool {
+    let pipes = &mut shared.resources.kernel_pipes;
+    shared.spare.retake() || pipes.close_unused() && shared.spare.retake()
 }

@@ -1,9 +1,9 @@
-//! The event loop: epoll, the timers, and the queue of those who have work to do.
+//! The event loop: epoll, the timers, and the queue of sessions and listeners with work to do.
 //!
-//! It owns the epoll descriptor and whatever wakes it from outside, and it is the only one to call
-//! `epoll_wait`: the one place where this thread sleeps. Core calls it, once per turn for each of
-//! its three lists: what has happened, whose time is up, whose turn it is. It never knows what a
-//! token means, and it reads and writes no socket.
+//! It owns the epoll descriptor and the descriptor that wakes it from outside. It alone calls
+//! `epoll_wait`, the only place where this thread sleeps. In each turn core takes three lists from
+//! it: the events, the timers that are due, and the queue. It does not know what a token means, and
+//! it reads and writes no socket.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -16,19 +16,19 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 use nix::sys::signalfd::SignalFd;
 
-use super::pipe::Readiness;
 use super::token::Token;
+use crate::network::socket::Readiness;
 use crate::vec::XpsVec;
 
-/// Events taken from the kernel at once. Those left there come with the next wait.
+/// At most this many events are taken from the kernel per turn. The next wait returns the rest.
 const EVENTS: usize = 256;
 
 /// What wakes the loop from outside.
 pub enum Wake {
     /// SIGINT and SIGTERM, for the one core that runs on the main thread.
     Signals(SignalFd),
-    /// The main thread adds the signals that have come, for a worker: a signal is read from one
-    /// signalfd only.
+    /// The number of signals that have arrived. The main thread adds them up for a worker, because
+    /// only one signalfd gets each signal.
     Told(Arc<EventFd>),
 }
 
@@ -37,17 +37,18 @@ pub struct EventLoop {
     epoll: Epoll,
     events: XpsVec<EpollEvent>,
     wake: Wake,
-    /// Whose turn it is next time, and this time. Two lists, so that who is queued while this
-    /// turn's list is worked through waits until the others have been served.
+    /// The queue for the next turn, and the one for this turn. They are two lists, so that a
+    /// session that is queued again during this turn waits until the others have been served.
     next_round: XpsVec<Token>,
     round: XpsVec<Token>,
-    /// Sorted by time. One that has become needless and is still here wakes us once, for nothing.
+    /// Sorted by time. A timer that is no longer needed but still listed causes one useless
+    /// wake-up.
     timers: BTreeSet<(Instant, Token)>,
     now: Instant,
 }
 
 impl EventLoop {
-    /// A loop that is woken by `wake`, whose events carry `token`.
+    /// A loop that `wake` can wake up; those events carry `token`.
     pub fn new(wake: Wake, token: Token) -> nix::Result<EventLoop> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits());
@@ -66,10 +67,10 @@ impl EventLoop {
         })
     }
 
-    /// Asks for the events of a socket, once and for all: they are **edge-triggered**, told when
-    /// something changes and not again. Who hears of one must remember it, and read or write until
-    /// the kernel says would-block, or a recv or send moves less than asked, which proves the same.
-    /// Closing the descriptor ends the registration (epoll(7)).
+    /// Registers a socket for all its events, **edge-triggered**: epoll reports a change once and
+    /// does not repeat it. The receiver must remember the event and keep reading or writing until
+    /// `EAGAIN`, or until a recv or send moves less than it was asked to: both prove that nothing
+    /// more can be moved now. Closing the descriptor ends the registration (epoll(7)).
     pub fn register(&self, fd: impl AsFd, token: Token) -> nix::Result<()> {
         let interest = EpollFlags::EPOLLIN
             | EpollFlags::EPOLLOUT
@@ -80,12 +81,12 @@ impl EventLoop {
             .add(fd, EpollEvent::new(interest, token.to_bits()))
     }
 
-    /// Sleeps until there is an event or a timer is due; not at all while somebody is queued.
-    /// Returns how many events there are, see [`event`](EventLoop::event).
+    /// Sleeps until there is an event or a timer is due; returns immediately if the queue is not
+    /// empty. Returns the number of events, see [`event`](EventLoop::event).
     pub fn wait(&mut self) -> nix::Result<usize> {
         let timeout = self.timeout();
         let count = match self.epoll.wait(&mut self.events, timeout) {
-            Err(Errno::EINTR) => Ok(0), // stopped and continued (signal(7))
+            Err(Errno::EINTR) => Ok(0), // the process was stopped and continued (signal(7))
             result => result,
         };
         self.now = Instant::now();
@@ -100,29 +101,30 @@ impl EventLoop {
             return EpollTimeout::NONE;
         };
         let left = at.saturating_duration_since(Instant::now());
-        // Rounded up: woken a little too early we would find nothing due, and spin until it is.
+        // Rounded up: after waking a little too early the loop would find nothing due, and spin.
         let millis = left.as_micros().div_ceil(1000);
         EpollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
             .unwrap_or(EpollTimeout::NONE)
     }
 
-    /// The event with this index, of those that the last [`wait`](EventLoop::wait) counted.
+    /// The event with this index; [`wait`](EventLoop::wait) returned how many there are.
     pub fn event(&self, index: usize) -> (Token, Readiness) {
         let event = self.events[index];
         (Token::from_bits(event.data()), event.events().into())
     }
 
-    /// The time when the last wait ended. Everything that happens in one turn happens then.
+    /// The time when the last wait ended. It is the time of everything that happens in this turn.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Gives `token` a place in the next round. The caller sees to it that it has only one.
+    /// Puts `token` in the queue for the next round. The caller makes sure that it is there only
+    /// once.
     pub fn queue(&mut self, token: Token) {
         self.next_round.push(token);
     }
 
-    /// Starts a round with those queued so far. Returns how many they are, see
+    /// Starts a round with the tokens queued so far. Returns their number, see
     /// [`in_round`](EventLoop::in_round).
     pub fn begin_round(&mut self) -> usize {
         mem::swap(&mut self.round, &mut self.next_round);
@@ -130,22 +132,22 @@ impl EventLoop {
         self.round.len()
     }
 
-    /// The one with this index in the round that was begun last.
+    /// The token with this index in the current round.
     pub fn in_round(&self, index: usize) -> Token {
         self.round[index]
     }
 
-    /// Sets a timer. Setting the same one twice is setting it once.
+    /// Sets a timer. Setting the same timer twice has no further effect.
     pub fn arm(&mut self, at: Instant, token: Token) {
         self.timers.insert((at, token));
     }
 
-    /// Takes back a timer, if it is still set.
+    /// Removes a timer, if it is still set.
     pub fn disarm(&mut self, at: Instant, token: Token) {
         self.timers.remove(&(at, token));
     }
 
-    /// Takes out one timer that is due.
+    /// Removes one timer that is due, and returns its token.
     pub fn expired(&mut self) -> Option<Token> {
         let first = self.timers.first()?;
         if first.0 > self.now {
@@ -154,7 +156,7 @@ impl EventLoop {
         self.timers.pop_first().map(|(_, token)| token)
     }
 
-    /// How many signals have come since this was asked last.
+    /// The number of signals that have arrived since the last call.
     pub fn signals(&mut self) -> usize {
         match &self.wake {
             Wake::Signals(signals) => count_signals(signals),
@@ -163,7 +165,7 @@ impl EventLoop {
     }
 }
 
-/// Takes all signals that have come.
+/// Reads all signals that have arrived, and returns their number.
 pub fn count_signals(signals: &SignalFd) -> usize {
     std::iter::from_fn(|| signals.read_signal().ok().flatten()).count()
 }
@@ -196,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_told_once_per_change() {
+    fn an_event_is_reported_once_per_change() {
         let mut events = quiet_loop();
         let flags = SockFlag::SOCK_NONBLOCK;
         let (near, far) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags).unwrap();
         let token = Token::plain(Kind::Client);
         events.register(&near, token).unwrap();
-        events.arm(Instant::now(), Token::plain(Kind::Retry)); // so that no wait sleeps
+        events.arm(Instant::now(), Token::plain(Kind::Retry)); // so that `wait` does not sleep
 
         assert_eq!(events.wait(), Ok(1));
         let writable = Readiness {
@@ -215,7 +217,7 @@ mod tests {
         write(&far, b"x").unwrap();
         assert_eq!(events.wait(), Ok(1));
         assert!(events.event(0).1.readable && !events.event(0).1.closing);
-        assert_eq!(events.wait(), Ok(0), "not read, and not told again");
+        assert_eq!(events.wait(), Ok(0), "not read, and not reported again");
 
         read(&near, &mut [0; 8]).unwrap();
         drop(far);
@@ -224,11 +226,16 @@ mod tests {
     }
 
     #[test]
-    fn who_is_queued_during_a_round_waits_for_the_next() {
+    fn a_token_queued_during_a_round_waits_for_the_next() {
         let mut events = quiet_loop();
-        let (a, b) = (Token::from_bits(1), Token::from_bits(2));
+        let a = Token::from_bits(1);
+        let b = Token::from_bits(2);
         events.queue(a);
-        assert_eq!(events.wait(), Ok(0), "no sleep while somebody is queued");
+        assert_eq!(
+            events.wait(),
+            Ok(0),
+            "no sleep while the queue is not empty"
+        );
         assert_eq!(events.begin_round(), 1);
         events.queue(b);
         assert_eq!(events.in_round(0), a);

@@ -1,9 +1,9 @@
-//! From the services of a [`Config`] to their listeners: [`open`].
+//! Opens the listeners for the services of a [`Config`]: [`open`].
 //!
-//! All of them are bound before the first one listens: either everything is served, or nothing and
-//! the error says why. What only shows here, when names have become addresses and ports are known,
-//! is a mistake in what was asked for: two services on one address, a proxy of itself. Called by
-//! `workers` at the start. It accepts nobody.
+//! All of them are bound before the first one listens: either every service starts, or none does
+//! and the error says why. Some mistakes in a configuration show only here, when names have become
+//! addresses and ports are known: two services on one address, a proxy that is its own upstream.
+//! Called by `workers` at the start. It accepts no clients.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,9 +19,10 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     let mut shares = XpsVec::new();
     shares.push(bind_services(config)?);
     if config.workers > 1 {
-        // Nobody listens on these ports, or the plain bind had failed. With SO_REUSEPORT it would
-        // not, and a second server of the same user would get some of the clients. (Two that start
-        // in the same moment still may: neither sees the other one before it listens.)
+        // The bind above, without SO_REUSEPORT, has shown that no other socket listens on these
+        // ports. A bind with SO_REUSEPORT does not show that: it can succeed beside another server
+        // of the same user, and then the two would share the clients. (Two servers that start in
+        // the same moment may still share a port: neither sees the other before it listens.)
         let places = places(&shares[0]);
         shares.clear();
         for _ in 0..config.workers {
@@ -36,7 +37,7 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
     Ok(shares)
 }
 
-/// Where which service is to be found.
+/// The address and the service of each listener.
 pub fn places(listeners: &[Listener]) -> XpsVec<(SocketAddr, u16)> {
     let places = listeners.iter().map(|l| (l.address(), l.service));
     places.collect()
@@ -49,9 +50,10 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
         let address = listener.address();
         let mut others = listeners.iter().map(Listener::address);
         if let Some(other) = others.find(|&other| overlap(other, address)) {
-            let covered = match other == address {
-                true => String::new(),
-                false => format!(", see {other}"),
+            let covered = if other == address {
+                String::new()
+            } else {
+                format!(", see {other}")
             };
             return Err(usage_error(format!(
                 "{address} is asked for twice{covered}"
@@ -64,7 +66,7 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
     Ok(listeners)
 }
 
-/// A socket on the first address of the service's host that can be had (a name may have several).
+/// A socket on the first address of the service's host that can be bound. A name may have several.
 fn bind_service(service: &Service, index: u16) -> Result<Listener> {
     let mut failure = anyhow!("cannot listen on {}", service.host);
     for address in service.addresses()? {
@@ -90,7 +92,7 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
     anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
 }
 
-/// Whether a client that connects to one address could mean the other as well.
+/// Whether a connection to one of these addresses could also reach a listener on the other.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     // ::ffff:127.0.0.1 is 127.0.0.1, written as an IPv6 address (ipv6(7)).
     let [a, b] = [a, b].map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()));
@@ -100,11 +102,11 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
 }
 
-// ---- proxies of themselves ---------------------------------------------------------------------
+// ---- circles of proxies ------------------------------------------------------------------------
 
-/// A proxy whose upstream is the proxy itself, or another one that leads back to it, would go on
-/// connecting for its first client until there is no descriptor left. `addresses` are those of the
-/// services.
+/// Refuses a proxy whose upstream is the proxy itself, or another proxy that leads back to it. When
+/// its first client came, such a proxy would connect to itself again and again, until no descriptor
+/// is left. `addresses` are those of the services.
 fn refuse_circles(config: &Config, addresses: &[SocketAddr]) -> Result<()> {
     for (index, service) in config.services.iter().enumerate() {
         if leads_back(config, addresses, index) {
@@ -136,12 +138,12 @@ fn leads_back(config: &Config, addresses: &[SocketAddr], start: usize) -> bool {
     reached.contains(&start)
 }
 
-/// Whether who connects to `upstream` gets to our listener on `ours`.
+/// Whether a connection to `upstream` reaches our listener on `ours`.
 fn arrives_at(upstream: SocketAddr, ours: SocketAddr) -> bool {
     overlap(upstream, ours) && is_of_this_machine(upstream.ip().to_canonical())
 }
 
-/// Only addresses of this machine can be bound (ip(7)).
+/// A socket can be bound only to an address of this machine (ip(7)).
 fn is_of_this_machine(ip: IpAddr) -> bool {
     Listener::bind((ip, 0).into(), false, 0).is_ok()
 }
@@ -167,7 +169,8 @@ mod tests {
             ("[::ffff:0.0.0.0]:1", "127.0.0.1:1", true),
             ("[::ffff:127.0.0.1]:1", "[::1]:1", false),
         ] {
-            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            let a = a.parse().unwrap();
+            let b = b.parse().unwrap();
             assert_eq!(
                 (overlap(a, b), overlap(b, a)),
                 (expected, expected),
@@ -192,17 +195,17 @@ mod tests {
             ("9=proxy:127.0.0.1:9", true),
             ("9=proxy:127.0.0.1:8", false),
             ("9=proxy:localhost:9", true),
-            ("9=proxy:0.0.0.0:9", true), // to connect to it is to connect to the loopback
+            ("9=proxy:0.0.0.0:9", true), // connects to the loopback address
             ("0.0.0.0:9=proxy:127.0.0.1:9", true),
             ("0.0.0.0:9=proxy:127.3.2.1:9", true),
-            ("0.0.0.0:9=proxy:192.0.2.1:9", false), // another machine's
+            ("0.0.0.0:9=proxy:192.0.2.1:9", false), // on another machine
             ("[::]:9=proxy:192.0.2.1:9", false),
             ("9=proxy:[::ffff:127.0.0.1]:9", true),
             ("[::ffff:127.0.0.1]:9=proxy:127.0.0.1:9", true),
             ("[::ffff:0.0.0.0]:9=proxy:127.3.2.1:9", true),
             ("[::ffff:127.0.0.1]:9=proxy:127.0.0.2:9", false),
             ("9=proxy:127.0.0.2:9", false),
-            // By way of others; but not every way leads back.
+            // By way of other proxies; but not every way leads back.
             ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:9", true),
             ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:8", true),
             ("9=proxy:127.0.0.1:8 8=proxy:127.0.0.1:7 7=echo", false),

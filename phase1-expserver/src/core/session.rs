@@ -1,7 +1,7 @@
-//! What happens with one client, from accept to close: [`Session`].
+//! One client, from accept to close: [`Session`].
 //!
-//! A session owns its client's connection, the **peer** that the listener's role gives it, and the
-//! two pipes between them:
+//! A session owns the connection to its client, the **backend** that its role asks for, and the two
+//! pipes between them:
 //!
 //! ```text
 //!            up                        up                       up
@@ -10,62 +10,57 @@
 //!           down                      down               (echo: itself)              down
 //! ```
 //!
-//! It joins sources to sinks and knows when the exchange is over; the bytes pass through the pipes,
-//! not through here. Core owns it, tells it of events and calls [`step`](Session::step) when it is
-//! its turn. It registers, receives and sends nothing itself, and it never sees another session.
+//! The session connects sources to sinks and knows when the exchange is over. The bytes go through
+//! the pipes, not through this file. Core owns the sessions. It passes events to a session, and
+//! calls [`step`](Session::step) while the session is in the queue. A session registers no
+//! descriptor, calls neither recv nor send, and never sees another session.
 
-mod closing;
+pub mod closing;
 mod opening;
 
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use log::debug;
-
-use super::pipe::{Pipe, Readiness, Sink, Source, State, Tools};
 use super::reverse::Framer;
 use super::spare::Spare;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::disk::file::{File, PublicFolder};
+use crate::flow::{Pipe, Resources, Sink, Source};
 use crate::network::connection::Connection;
+use crate::network::socket::Readiness;
 use crate::network::upstream::Attempt;
-pub use closing::{Linger, linger_rule};
 
-/// How many reads and writes per pipe one step takes while there is something to move. More would
-/// make others wait longer, fewer would make bulk pay for more turns.
+/// How many times one step reads and writes per pipe, while there is something to move. With more,
+/// other sessions wait longer; with fewer, bulk transfers need more turns.
 const ROUNDS: usize = 4;
-/// And how many bytes, in and out: a kernel pipe takes much at once.
+/// The same limit in bytes, because a kernel pipe moves many bytes at once. A byte counts when it
+/// is read, and again when it is written.
 const STEP: usize = 1024 * 1024;
 
 /// What all sessions of a core share.
-pub struct Context {
+pub struct Shared {
     pub config: Arc<Config>,
-    /// Present if a role sends files.
+    /// `Some` if a role sends files.
     pub public: Option<PublicFolder>,
     pub spare: Spare,
-    pub tools: Tools,
-    /// The server has been told to end.
+    pub resources: Resources,
+    /// The first signal has arrived: the server is draining.
     pub ending: bool,
 }
 
-impl Context {
-    /// Takes a descriptor into reserve. To accept clients goes before keeping unused pipes.
-    pub fn retake_spare(&mut self) -> bool {
-        self.spare.retake() || self.tools.kernel_pipes.close_unused() && self.spare.retake()
-    }
-}
-
-/// The other end, as seen from the client.
-enum Peer {
-    Itself,
+/// What the client exchanges bytes with.
+enum Backend {
+    /// Nothing: the client gets its own bytes back.
+    Echo,
+    /// An upstream that is not connected yet.
     Connecting(Attempt),
     Upstream(Connection),
     File(File),
     Framer(Box<Framer>),
-    /// There was none to be had.
-    Nobody,
+    /// The upstream cannot be reached, or the file cannot be opened.
+    Unavailable,
 }
 
 /// Which socket of a session an event is about.
@@ -78,45 +73,45 @@ pub enum End {
 /// What core has to do after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing, until there is an event or the deadline has come.
+    /// Nothing, until there is an event or the deadline is reached.
     Wait,
-    /// Give it another turn: it has work left.
+    /// Queue the session for the next turn: it has work left.
     Again,
-    /// Register the peer's new socket, and give it another turn.
+    /// Register the new socket of its upstream, and queue the session if it has work left.
     Register,
-    /// Destroy it at the end of the turn: it is over.
+    /// Destroy the session at the end of the turn: it is over.
     Destroy,
 }
 
 /// See the [module](self).
 pub struct Session {
     client: Connection,
-    peer: Peer,
-    /// From the client to the peer. An echo has only this one.
+    backend: Backend,
+    /// From the client to the backend. An echo uses only this one.
     up: Pipe,
-    /// From the peer to the client.
+    /// From the backend to the client.
     down: Pipe,
     /// Index of the service whose listener accepted the client.
     service: u16,
-    /// For core: it has a place in the queue.
+    /// For core: whether this session is in the queue.
     pub queued: bool,
-    /// For core: the timer that is set.
+    /// For core: the timer that is set for this session.
     pub timer: Option<Instant>,
     last_moved: Instant,
-    /// What the kernel had not delivered when it was last asked.
+    /// How many bytes the kernel had not delivered when it was last asked.
     undelivered: u64,
-    /// Both directions are over: how long the ends are waited for, and when to see whether they
-    /// still have to be.
+    /// When both directions are over: until when the sockets of the two ends are kept at most.
     linger_until: Option<Instant>,
+    /// When to check next whether these sockets are still needed.
     look_again: Option<Instant>,
 }
 
 impl Session {
-    /// The peer's socket, for core to register.
-    pub fn peer_fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.peer {
-            Peer::Connecting(attempt) => Some(attempt.as_fd()),
-            Peer::Upstream(server) => Some(server.as_fd()),
+    /// The socket of the connection to the upstream, for core to register.
+    pub fn upstream_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.backend {
+            Backend::Connecting(attempt) => Some(attempt.as_fd()),
+            Backend::Upstream(server) => Some(server.as_fd()),
             _ => None,
         }
     }
@@ -126,41 +121,42 @@ impl Session {
         self.client.as_fd()
     }
 
-    /// Takes in an event. What it means comes to light in the next step.
+    /// Takes note of an event. The next step finds out what it means.
     pub fn notice(&mut self, end: End, seen: Readiness) {
-        match (end, &mut self.peer) {
+        match (end, &mut self.backend) {
             (End::Client, _) => self.client.notice(seen),
-            (End::Upstream, Peer::Connecting(attempt)) => attempt.notice(seen),
-            (End::Upstream, Peer::Upstream(server)) => server.notice(seen),
-            (End::Upstream, _) => {} // it has just been given up
+            (End::Upstream, Backend::Connecting(attempt)) => attempt.notice(seen),
+            (End::Upstream, Backend::Upstream(server)) => server.notice(seen),
+            (End::Upstream, _) => {} // the upstream was given up in this turn
         }
     }
 
-    /// Moves what can be moved, within bounds, and finds out what is over. A timer only leads here:
-    /// it is the step that looks at the clock.
-    pub fn step(&mut self, context: &mut Context) -> Next {
-        let new_socket = self.settle_attempt(context);
-        if self.move_bytes(&mut context.tools) {
-            self.last_moved = context.tools.now;
+    /// Moves bytes, up to a limit, and finds out what is over. A timer only causes a step. The step
+    /// itself checks which time is over.
+    pub fn step(&mut self, shared: &mut Shared) -> Next {
+        let new_socket = self.settle_attempt(shared);
+        if self.move_bytes(&mut shared.resources) {
+            self.last_moved = shared.resources.now;
         }
-        let in_vain = self.forget_unwanted(&mut context.tools);
-        self.break_off_file(&mut context.tools);
-        self.give_up_if_pointless(in_vain, context);
+        if self.one_direction_failed() {
+            self.after_failure(shared);
+        }
+        self.cut_if_idle(shared);
         if self.is_over() {
-            self.linger(context)
+            self.linger(shared)
         } else if new_socket {
             Next::Register
-        } else if self.wants() {
+        } else if self.has_work() {
             Next::Again
         } else {
             Next::Wait
         }
     }
 
-    fn move_bytes(&mut self, tools: &mut Tools) -> bool {
+    fn move_bytes(&mut self, resources: &mut Resources) -> bool {
         let mut moved = 0;
         for _ in 0..ROUNDS {
-            let count = self.move_some(tools);
+            let count = self.move_some(resources);
             moved += count;
             if count == 0 || moved >= STEP {
                 break;
@@ -169,62 +165,43 @@ impl Session {
         moved > 0
     }
 
-    /// At most one read and what it takes to write it, per pipe.
-    fn move_some(&mut self, tools: &mut Tools) -> usize {
+    /// Per pipe, at most one read and the writes that it needs. Returns the number of bytes moved.
+    fn move_some(&mut self, resources: &mut Resources) -> usize {
         let (client, up, down) = (&mut self.client, &mut self.up, &mut self.down);
-        match &mut self.peer {
-            Peer::Itself => up.fill(client, tools) + up.drain(client, tools),
-            Peer::Upstream(server) => {
-                flow(client, up, server, tools) + flow(server, down, client, tools)
+        match &mut self.backend {
+            Backend::Echo => up.fill(client, resources) + up.drain(client, resources),
+            Backend::Upstream(server) => {
+                flow(client, up, server, resources) + flow(server, down, client, resources)
             }
-            Peer::Framer(framer) => {
+            Backend::Framer(framer) => {
                 let framer = &mut **framer;
-                flow(client, up, framer, tools) + flow(framer, down, client, tools)
+                flow(client, up, framer, resources) + flow(framer, down, client, resources)
             }
-            Peer::File(file) => flow(file, down, client, tools),
-            // What the client sends meanwhile waits in the pipe, up to its threshold.
-            Peer::Connecting(_) => up.fill(client, tools) + down.drain(client, tools),
-            Peer::Nobody => down.drain(client, tools),
+            Backend::File(file) => flow(file, down, client, resources),
+            // Meanwhile the client's bytes wait in the pipe, up to its threshold.
+            Backend::Connecting(_) => up.fill(client, resources) + down.drain(client, resources),
+            Backend::Unavailable => down.drain(client, resources),
         }
     }
 
-    /// Whether a step would do anything. The same pipes and ends as in `move_some`.
-    pub fn wants(&self) -> bool {
+    /// Whether a step would do anything. Pairs the pipes with the same ends as `move_some`.
+    pub fn has_work(&self) -> bool {
         let (client, up, down) = (&self.client, &self.up, &self.down);
-        let moves = match &self.peer {
-            Peer::Itself => flows(client, up, client),
-            Peer::Upstream(server) => flows(client, up, server) || flows(server, down, client),
-            Peer::Framer(framer) => flows(client, up, &**framer) || flows(&**framer, down, client),
-            Peer::File(file) => flows(file, down, client),
-            Peer::Connecting(attempt) => {
+        let moves = match &self.backend {
+            Backend::Echo => can_flow(client, up, client),
+            Backend::Upstream(server) => {
+                can_flow(client, up, server) || can_flow(server, down, client)
+            }
+            Backend::Framer(framer) => {
+                can_flow(client, up, &**framer) || can_flow(&**framer, down, client)
+            }
+            Backend::File(file) => can_flow(file, down, client),
+            Backend::Connecting(attempt) => {
                 attempt.is_decided() || up.can_fill(client) || down.can_drain(client)
             }
-            Peer::Nobody => down.can_drain(client),
+            Backend::Unavailable => down.can_drain(client),
         };
-        moves || self.has_unwanted()
-    }
-
-    /// Cuts off who has been idle for too long; who has gone without a word while there is no
-    /// upstream yet; and who has died, if its upstream talks `in_vain` and takes nothing any more of
-    /// what it is owed.
-    fn give_up_if_pointless(&mut self, in_vain: bool, context: &mut Context) {
-        if self.is_over() {
-            return; // what is left is to linger, which has a clock of its own
-        }
-        let (limits, now) = (&context.config.limits, context.tools.now);
-        let connecting = matches!(self.peer, Peer::Connecting(_));
-        let pointless = match connecting {
-            true => self.client.is_dead() && self.up.held() == 0,
-            false => in_vain && self.stands_still(Some(limits.linger), now),
-        };
-        if pointless {
-            self.cut(&mut context.tools);
-            debug!("A client is given up");
-        } else if !connecting && self.stands_still(limits.idle, now) {
-            self.cut(&mut context.tools);
-            let text = "a client is cut off: nothing has moved for --idle-timeout";
-            context.tools.warn(text.to_owned());
-        }
+        moves || self.one_direction_failed() && self.has_input_to_discard()
     }
 
     /// Whether both directions are over.
@@ -232,9 +209,47 @@ impl Session {
         self.up.settled() && self.down.settled()
     }
 
-    /// Whether nothing has moved for the time that is allowed.
-    fn stands_still(&mut self, allowed: Option<Duration>, now: Instant) -> bool {
-        if allowed.is_none_or(|allowed| self.last_moved + allowed > now) {
+    /// Whether one direction has failed, and the other one is not over.
+    fn one_direction_failed(&self) -> bool {
+        !self.is_over() && (self.up.failed() || self.down.failed())
+    }
+}
+
+// ---- timeouts ----------------------------------------------------------------------------------
+
+impl Session {
+    /// When the session needs a step, even if there is no event.
+    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match &self.backend {
+            Backend::Connecting(attempt) => Some(attempt.deadline()),
+            _ => self.look_again.or_else(|| self.idle_at(limits)),
+        }
+    }
+
+    /// When the idle timeout is over. It does not apply while the upstream is being connected: the
+    /// connect timeout does.
+    fn idle_at(&self, limits: &Limits) -> Option<Instant> {
+        match &self.backend {
+            Backend::Connecting(_) => None,
+            _ => limits.idle.map(|idle| self.last_moved + idle),
+        }
+    }
+
+    /// Cuts off a session that has exceeded the idle timeout.
+    fn cut_if_idle(&mut self, shared: &mut Shared) {
+        if !self.is_over()
+            && let Some(at) = self.idle_at(&shared.config.limits)
+            && self.has_stalled(at, shared.resources.now)
+        {
+            self.cut(&mut shared.resources);
+            let text = "Idle timeout: client cut off";
+            shared.resources.warn(text.to_owned());
+        }
+    }
+
+    /// Whether the time `at` is over, and the kernel has not delivered anything meanwhile either.
+    fn has_stalled(&mut self, at: Instant, now: Instant) -> bool {
+        if at > now {
             return false;
         }
         let moved = self.more_was_delivered();
@@ -244,11 +259,11 @@ impl Session {
         !moved
     }
 
-    /// Bytes that the kernel holds go out without a word to us, megabytes of them: only to ask it now
-    /// and then shows that. Whether some have, since this was asked last.
+    /// Whether the kernel has delivered bytes since the last call. It may hold megabytes of ours,
+    /// and it reports no event when they go out, so it has to be asked.
     fn more_was_delivered(&mut self) -> bool {
-        let left = match &self.peer {
-            Peer::Upstream(server) => self.client.undelivered() + server.undelivered(),
+        let left = match &self.backend {
+            Backend::Upstream(server) => self.client.undelivered() + server.undelivered(),
             _ => self.client.undelivered(),
         };
         mem::replace(&mut self.undelivered, left) != left
@@ -259,17 +274,20 @@ fn flow(
     source: &mut impl Source,
     pipe: &mut Pipe,
     sink: &mut impl Sink,
-    tools: &mut Tools,
+    resources: &mut Resources,
 ) -> usize {
     let over = pipe.settled();
-    let moved = pipe.fill(source, tools) + pipe.drain(sink, tools);
-    if !over && pipe.state() == State::Failed {
-        source.stop(tools);
+    let moved = pipe.fill(source, resources) + pipe.drain(sink, resources);
+    if !over && pipe.failed() {
+        source.stop(resources);
+        if !sink.gone() {
+            sink.break_off(); // the source has failed, not the sink
+        }
     }
     moved
 }
 
-fn flows(source: &impl Source, pipe: &Pipe, sink: &impl Sink) -> bool {
+fn can_flow(source: &impl Source, pipe: &Pipe, sink: &impl Sink) -> bool {
     pipe.can_fill(source) || pipe.can_drain(sink)
 }
 

@@ -1,9 +1,9 @@
 //! The descriptor kept in reserve: [`Spare`].
 //!
-//! Some clients cost two descriptors, their socket and what is opened for them: the connection to
-//! the upstream, the file. At the limit accept would still get the one and nothing would be left
-//! for the other. So core accepts only while a spare one is held, and a session that is short of
-//! its second gives that up. Owned by core; it opens nothing that is ever read or written.
+//! Some clients need two descriptors: their socket, and a connection to the upstream or a file. At
+//! the descriptor limit, `accept` would take the last one and leave none for the second. Therefore
+//! core accepts only while it holds a spare descriptor, and a session that gets no second
+//! descriptor uses the spare one. The spare descriptor itself is never read or written.
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -13,15 +13,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 pub struct Spare(Option<EventFd>);
 
 impl Spare {
-    /// Takes a descriptor into reserve, unless one is there. False when there is none to be had.
+    /// Takes a descriptor into reserve, unless one is held. False if the process can get none.
     pub fn retake(&mut self) -> bool {
         if self.0.is_none() {
-            self.0 = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).ok(); // any kind would do
+            // Any kind of descriptor would do.
+            self.0 = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).ok();
         }
         self.0.is_some()
     }
 
-    /// Tries `open`, and when that fails for want of descriptors, once more without the spare.
+    /// Calls `open`. If it fails for lack of descriptors, closes the spare one and calls `open`
+    /// again.
     pub fn spend_on<T, E>(&mut self, mut open: impl FnMut() -> Result<T, E>) -> Result<T, E>
     where
         E: Copy + PartialEq + From<Errno>,
@@ -41,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_spare_is_given_up_only_for_want_of_descriptors() {
+    fn the_spare_is_given_up_only_for_lack_of_descriptors() {
         let mut spare = Spare::default();
         assert!(spare.retake());
         assert_eq!(

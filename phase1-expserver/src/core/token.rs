@@ -1,36 +1,36 @@
-//! Tokens: what core writes on each descriptor and timer that it hands to the event loop, and what
-//! comes back with an event.
+//! Tokens: core gives the event loop a token with each descriptor and timer, and each event brings
+//! its token back.
 //!
-//! A token says in 64 bits what kind of thing it is for, and which one: the key of a slot. The key
-//! of something that is gone finds nothing, so an event that comes too late does no harm. Only
-//! core makes tokens and reads them; to the event loop they are opaque.
+//! The 64 bits of a token say what kind of thing it is for, and which one: they contain the key of
+//! a slot. No slot has the key of a session that is gone, so an event that comes too late does no
+//! harm. Only core makes tokens and reads them; the event loop does not look inside.
 
 use std::fmt;
 
 use crate::vec::KEY_BITS;
 use crate::vec::Key;
 
-/// What a token is for. The key that belongs to it is in brackets.
+/// What a token is for. In brackets: what its key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Somebody wants this core to end: a signal has come, or the main thread tells of one.
+    /// A signal has arrived, or the main thread passes one on.
     Wake,
-    /// Clients wait to be accepted (listener).
+    /// Clients are waiting to be accepted (listener).
     Listener,
     /// The client's socket (session).
     Client,
-    /// The socket towards the upstream (session).
+    /// The socket of the connection to the upstream (session).
     Upstream,
-    /// A timer: look at the clock for this one (session).
+    /// A timer: one of the session's timeouts may be over (session).
     Deadline,
-    /// A timer: descriptors ran out a while ago, try to accept again.
+    /// A timer: the pause after running out of descriptors is over.
     Retry,
     /// A timer: something is left to be written to stdout or to the log.
     Output,
-    /// A timer: kernel pipes may have been out of use for a while.
+    /// A timer: look for kernel pipes that have been unused for a while.
     Pipes,
-    /// A timer: the time for an orderly end is over.
+    /// A timer: the drain timeout is over.
     DrainOver,
 }
 
@@ -46,7 +46,7 @@ const KINDS: [Kind; 9] = [
     Kind::DrainOver,
 ];
 
-/// Kind 4 bits, generation 28, index 32.
+/// Four bits for the kind and 60 for the key: 28 for its generation and 32 for its index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Token(u64);
 
@@ -56,27 +56,27 @@ impl Token {
         Token((kind as u64) << KEY_BITS | key.to_bits())
     }
 
-    /// The token of something that there is only one of.
+    /// The token of something that exists only once, so it needs no key.
     pub fn plain(kind: Kind) -> Token {
         Token((kind as u64) << KEY_BITS)
     }
 
-    /// The token that epoll gave back as a number.
+    /// The token that epoll returned as a number.
     pub fn from_bits(bits: u64) -> Token {
         Token(bits)
     }
 
-    /// The token as the number that epoll keeps for us.
+    /// The token as a number, for epoll to store.
     pub fn to_bits(self) -> u64 {
         self.0
     }
 
-    /// What it is for; `None` for a number that no token has.
+    /// What it is for; `None` if the number is not a token.
     pub fn kind(self) -> Option<Kind> {
         KINDS.get((self.0 >> KEY_BITS) as usize).copied()
     }
 
-    /// Which one. The caller knows from [`kind`](Token::kind) in which table to look.
+    /// The key. [`kind`](Token::kind) tells the caller in which table to look it up.
     pub fn key<T>(self) -> Key<T> {
         Key::from_bits(self.0)
     }
@@ -95,10 +95,10 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vec::Slots;
+    use crate::vec::slots::Slots;
 
     #[test]
-    fn a_token_gives_back_what_it_was_made_of() {
+    fn a_token_returns_what_it_was_made_of() {
         let mut table = Slots::new();
         for round in 0..3 {
             for kind in KINDS {

@@ -1,7 +1,7 @@
-//! From a [`Config`] to running cores, and back to an exit status: [`serve`].
+//! Runs the server that a [`Config`] describes, and returns how it has ended: [`serve`].
 //!
-//! Opens the listeners, runs one core on the main thread or several on threads of their own, and
-//! sees to it that a signal reaches all of them. Called by `main`. It serves no client itself.
+//! Opens the listeners, runs one core on the main thread or several cores on a thread each, and
+//! passes signals on to all of them. Called by `main`. It serves no client itself.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::network::listener::Listener;
 use crate::vec::XpsVec;
 
-/// Serves what `config` asks for, until a signal ends it.
+/// Runs the server that `config` describes, until a signal ends it.
 pub fn serve(config: Config) -> Result<Ended> {
     raise_descriptor_limit();
     let signals = catch_signals().map_err(|e| anyhow!("cannot catch signals: {}", e.desc()))?;
@@ -45,7 +45,7 @@ pub fn serve(config: Config) -> Result<Ended> {
     workers.watch(&signals)
 }
 
-/// A client costs one or two descriptors. Many systems let a process have 1024 of them until it
+/// A client needs one or two descriptors. Many systems limit a process to 1024 descriptors until it
 /// asks for more (getrlimit(2)).
 fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -57,8 +57,9 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Makes SIGINT and SIGTERM readable from a descriptor: one more event in the loop, instead of a
-/// handler that interrupts it anywhere (signalfd(2)). Threads started later have them blocked too.
+/// Makes SIGINT and SIGTERM readable from a descriptor. They become one more event in the loop,
+/// instead of a handler that interrupts it anywhere (signalfd(2)). Threads started later inherit
+/// the blocked signals.
 fn catch_signals() -> nix::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
@@ -67,7 +68,7 @@ fn catch_signals() -> nix::Result<SignalFd> {
     SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-/// Says what is served where: clients can connect now.
+/// Logs which role is served at which address. Clients can connect from now on.
 fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
     for &(address, service) in places {
         info!("listening on tcp://{address} ({})", config.role(service));
@@ -76,11 +77,11 @@ fn announce(config: &Config, places: &[(SocketAddr, u16)]) {
 
 // ---- several workers ---------------------------------------------------------------------------
 
-/// Cores on threads of their own. The main thread waits for signals and passes them on: each is read
-/// from a signalfd once, so the workers cannot all watch the same.
+/// Several cores, each on its own thread. The main thread waits for signals and passes them on,
+/// because a signal can be read only once: the workers cannot all watch the same signalfd.
 struct Workers {
     threads: XpsVec<JoinHandle<Result<Ended>>>,
-    /// Each wakes one worker, with the number of signals that have come.
+    /// One per worker: wakes it, and carries the number of signals that have arrived.
     wakes: XpsVec<Arc<EventFd>>,
     /// Each worker adds 1 when it ends.
     finished: Arc<EventFd>,
@@ -98,9 +99,9 @@ impl Workers {
     fn start(&mut self, config: &Arc<Config>, listeners: XpsVec<Listener>) -> Result<()> {
         let wake = Arc::new(new_eventfd()?);
         let core = Core::new(Arc::clone(config), listeners, Wake::Told(Arc::clone(&wake)))?;
-        let at_end = TellAtEnd(Arc::clone(&self.finished));
+        let report = ReportEnd(Arc::clone(&self.finished));
         let work = move || {
-            let _at_end = at_end;
+            let _report = report;
             core.run()
         };
         let thread = thread::Builder::new().name(format!("worker {}", self.threads.len() + 1));
@@ -110,7 +111,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Passes signals on until all have ended.
+    /// Passes signals on until all workers have ended.
     fn watch(self, signals: &SignalFd) -> Result<Ended> {
         let mut running = self.threads.len();
         let mut ending = false;
@@ -120,11 +121,11 @@ impl Workers {
             running = running.saturating_sub(ended);
             let mut told = count_signals(signals);
             if ended > 0 && !ending {
-                told = told.max(1); // one has failed: the others end too, in order
+                told = told.max(1); // a worker has failed: drain the others, too
             }
             ending |= told > 0;
             for wake in &self.wakes {
-                let _ = wake.write(told as u64); // fails only if it is full, at 2^64
+                let _ = wake.write(told as u64); // fails only if the sum reaches 2^64
             }
         }
         let worst = |worst: Ended, ended: Result<Ended>| Ok(worst.max(ended?));
@@ -135,10 +136,10 @@ impl Workers {
     }
 }
 
-/// Tells when it is dropped: a worker that panics has ended as well.
-struct TellAtEnd(Arc<EventFd>);
+/// Reports the end of a worker when it is dropped, so also when the worker panics.
+struct ReportEnd(Arc<EventFd>);
 
-impl Drop for TellAtEnd {
+impl Drop for ReportEnd {
     fn drop(&mut self) {
         let _ = self.0.write(1);
     }

@@ -1,10 +1,10 @@
-//! A file to be sent: [`File`], a [`Source`]; and the folder it must be in, [`PublicFolder`].
+//! A file to be sent: [`File`], a [`Source`]; and the folder that it must be in, [`PublicFolder`].
 //!
-//! Owns the descriptor and the place up to which it has been read. Opened by the session of a
-//! client, read by its pipe. It never writes and knows no sockets.
+//! It owns the descriptor and the offset up to which the file has been read. The session of a
+//! client opens it, the session's pipe reads it. It never writes and knows no sockets.
 //!
-//! Reading from a disk may wait: regular files are always "ready", and epoll refuses them. What is
-//! in the page cache comes at once; for the rest the whole loop waits for the disk.
+//! Reading from a disk can block: regular files are always "ready", and epoll refuses them. A read
+//! from the page cache returns immediately; for anything else the whole loop waits for the disk.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,20 +17,20 @@ use nix::libc::off_t;
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Source, Tools};
 use crate::disk::mime::media_type;
+use crate::flow::{KernelPipe, Outcome, Progress, Resources, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
-/// How often a file is opened again after names on the way to it have been changed meanwhile.
+/// How many times to try to open a file, when names in its path are changed at the same time.
 const TRIES: usize = 8;
 
-/// The folder that files are served from. Nothing outside of it is.
+/// The folder that files are served from. No file outside of it is served.
 pub struct PublicFolder {
     fd: OwnedFd,
 }
 
 impl PublicFolder {
-    /// Holds on to the folder that is at `path` now, whatever it is called later.
+    /// Opens the folder that is at `path` now. It stays the same folder if it is renamed later.
     ///
     /// # Errors
     /// Those of `open(2)`; ENOTDIR if it is not a folder.
@@ -41,11 +41,11 @@ impl PublicFolder {
     }
 }
 
-/// Why there is nothing to send.
+/// Why a file cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileError {
     NotFound,
-    /// Outside the public folder, or not to be read by everyone.
+    /// Outside the public folder, or not readable by everyone.
     Permission,
     /// A folder, a device, a FIFO, a socket.
     NotAFile,
@@ -69,35 +69,33 @@ impl From<Errno> for FileError {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::ENOENT | Errno::ENOTDIR => FileError::NotFound,
-            // EXDEV: the kernel's word for a path that leads out of the folder.
+            // EXDEV: openat2 reports a path that leads out of the folder.
             Errno::EACCES | Errno::EPERM | Errno::EXDEV => FileError::Permission,
-            // What open says to a socket, and to a device with nothing behind it.
+            // Opening a socket, or the file of a device that does not exist.
             Errno::ENXIO | Errno::ENODEV => FileError::NotAFile,
             _ => FileError::Io(errno),
         }
     }
 }
 
-/// An open file on its way out.
+/// An open file that is being sent.
 #[derive(Debug)]
 pub struct File {
     fd: OwnedFd,
     offset: off_t,
-    /// When it was opened. What is appended later is not sent.
+    /// Its size when it was opened. What is appended later is not sent.
     size: off_t,
-    /// Its file system can do `splice(2)`, for all that is known.
+    /// Whether its file system supports `splice(2)`, as far as is known.
     splices: bool,
-    /// It has not been read to its end, and will not be.
-    failed: bool,
     media_type: &'static str,
 }
 
 impl File {
-    /// Opens the file at `path` below `public`. What is checked is the descriptor that is read from
-    /// later, not the name, which may mean another file by then.
+    /// Opens the file at `path` below `public`. The checks use the descriptor that will be read.
+    /// They do not use the name, because by then the name may belong to another file.
     ///
     /// # Errors
-    /// It is not a public file: a [`FileError`] says why.
+    /// It is not a public file: the [`FileError`] says why.
     pub fn open(public: &PublicFolder, path: &Path) -> Result<Self, FileError> {
         File::check(open_inside(public, path)?, path)
     }
@@ -107,7 +105,7 @@ impl File {
         if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err(FileError::NotAFile);
         }
-        // The server may be able to read more than what is meant for everyone.
+        // The server's user may be able to read more than is meant for everyone.
         if !Mode::from_bits_truncate(found.st_mode).contains(Mode::S_IROTH) {
             return Err(FileError::Permission);
         }
@@ -116,7 +114,6 @@ impl File {
             offset: 0,
             size: found.st_size,
             splices: true,
-            failed: false,
             media_type: media_type(path),
         })
     }
@@ -125,21 +122,15 @@ impl File {
         usize::try_from(self.size - self.offset).unwrap_or(0)
     }
 
-    /// Whether what was read is all there is to be had of it, and not all of it: it has shrunk, or
-    /// the disk has failed.
-    pub fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// What its name says it is, such as `text/plain`. Roles send the bytes alone, so only tests ask
-    /// for it; a later stage, which answers in HTTP, names it to the client.
+    /// Its media type by its name, such as `text/plain`. The roles send plain bytes, so only tests
+    /// use it so far. A later stage, which answers in HTTP, needs it.
     pub fn media_type(&self) -> &'static str {
         self.media_type
     }
 }
 
-/// What files are opened with. NONBLOCK: the open of a FIFO would wait for its writer. NOCTTY: a
-/// terminal must not become ours.
+/// The flags for opening files. NONBLOCK: otherwise, opening a FIFO would wait for its writer.
+/// NOCTTY: opening a terminal must not make it our controlling terminal.
 const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY)
@@ -147,25 +138,26 @@ const FLAGS: OFlag = OFlag::O_RDONLY
 
 fn open_inside(public: &PublicFolder, path: &Path) -> Result<OwnedFd, FileError> {
     if path.as_os_str().as_bytes().contains(&0) {
-        return Err(FileError::NotFound); // no name can hold it
+        return Err(FileError::NotFound); // no file name contains a NUL
     }
     inside_or_else(open_beneath(public, path), || open_checked(public, path))
 }
 
-/// What the kernel said, if it knows the question.
+/// The result of openat2 if the kernel supports it, otherwise that of `fallback`.
 fn inside_or_else(
     opened: nix::Result<OwnedFd>,
     fallback: impl FnOnce() -> Result<OwnedFd, FileError>,
 ) -> Result<OwnedFd, FileError> {
     match opened {
-        // Linux before 5.6; or a sandbox that forbids what it does not know (seccomp).
+        // Linux before 5.6, or a sandbox that forbids unknown system calls (seccomp).
         Err(Errno::ENOSYS | Errno::EPERM) => fallback(),
         opened => Ok(opened?),
     }
 }
 
-/// Lets the kernel see to it that no step of the path leads out of the folder (`openat2(2)`): not
-/// by `..`, not by a symlink, and not by an absolute one even if it leads back in.
+/// Opens a file with `openat2(2)`: the kernel makes sure that no step of the path leaves the
+/// folder, by `..` or by a symlink. It refuses an absolute symlink even if that leads back into the
+/// folder.
 fn open_beneath(public: &PublicFolder, path: &Path) -> nix::Result<OwnedFd> {
     let how = OpenHow::new()
         .flags(FLAGS)
@@ -173,7 +165,7 @@ fn open_beneath(public: &PublicFolder, path: &Path) -> nix::Result<OwnedFd> {
     let mut opened = openat2(&public.fd, path, how);
     for _ in 1..TRIES {
         match opened {
-            // EAGAIN: something was renamed just now, and the kernel cannot be sure about a `..`.
+            // EAGAIN: a rename at the same time made a `..` uncertain for the kernel.
             Err(Errno::EAGAIN | Errno::EINTR) => opened = openat2(&public.fd, path, how),
             _ => break,
         }
@@ -181,14 +173,14 @@ fn open_beneath(public: &PublicFolder, path: &Path) -> nix::Result<OwnedFd> {
     opened
 }
 
-/// The way without openat2: opens the file, then asks where that is. Not the name is asked about
-/// but the descriptor, so nobody can exchange anything in between.
+/// Opens a file without openat2, then finds out where the opened file is. It asks about the
+/// descriptor and not about the name, so a change of names in between does no harm.
 fn open_checked(public: &PublicFolder, path: &Path) -> Result<OwnedFd, FileError> {
     if path.is_absolute() {
-        return Err(FileError::Permission); // as the kernel does, wherever it leads
+        return Err(FileError::Permission); // as openat2 does, wherever the path leads
     }
     let fd = openat(&public.fd, path, FLAGS, Mode::empty())?;
-    // By component: /public2 is not inside /public.
+    // `starts_with` compares whole components: /public2 is not inside /public.
     if canonical(&fd)?.starts_with(canonical(&public.fd)?) {
         Ok(fd)
     } else {
@@ -203,25 +195,24 @@ fn canonical(fd: &OwnedFd) -> nix::Result<PathBuf> {
 }
 
 impl Source for File {
-    /// Always, until it has failed. That is no end: it would look as if the file were complete.
+    /// Always: a read from a disk waits for the disk, it never returns `EAGAIN`.
     fn readable(&self) -> bool {
-        !self.failed
+        true
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
         let left = self.left();
         if left == 0 {
             return Ok(Progress::Eof);
         }
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let asked = room.len().min(left);
         let read = pread(&self.fd, &mut room[..asked], self.offset);
-        into.commit(read.unwrap_or(0), &mut tools.chunks);
+        into.commit(read.unwrap_or(0), &mut resources.chunks);
         match read {
             Ok(0) => {
-                tools.warn("a file has shrunk while it was sent".to_owned());
-                self.failed = true;
-                Ok(Progress::Blocked)
+                resources.warn("A file has shrunk while it was sent".to_owned());
+                Ok(Progress::Broken)
             }
             Ok(count) => {
                 self.offset += count as off_t;
@@ -229,9 +220,8 @@ impl Source for File {
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(errno) => {
-                tools.warn(format!("cannot read a file to its end: {}", errno.desc()));
-                self.failed = true;
-                Ok(Progress::Blocked)
+                resources.warn(format!("cannot read a file to its end: {}", errno.desc()));
+                Ok(Progress::Broken)
             }
         }
     }
@@ -244,7 +234,7 @@ impl Source for File {
         let left = self.left();
         let moved = into.fill_from_file(&self.fd, &mut self.offset, left);
         if matches!(moved, Ok(0) | Err(_)) && !into.is_full() && moved != Err(Errno::EINTR) {
-            self.splices = false; // it cannot, or there is nothing: a read tells what it is
+            self.splices = false; // not supported, or nothing left: `read_into` finds out which
         }
         Ok(Progress::Moved(moved.unwrap_or(0)))
     }

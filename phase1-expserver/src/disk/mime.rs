@@ -1,12 +1,12 @@
-//! What kind of thing a file is, by its name: [`media_type`]. Never looks into the file.
+//! The media type of a file, by its name: [`media_type`]. It never looks into the file.
 //!
-//! Nothing outside of tests asks for it yet: bytes alone need no type. It is for a later stage, which
-//! answers in HTTP.
+//! So far only tests use it, because the roles send plain bytes. A later stage, which answers in
+//! HTTP, needs it.
 
 use std::path::Path;
 
 /// The media type of a file with this name (RFC 6838); `application/octet-stream`, which means
-/// "bytes", for a name that says nothing.
+/// "bytes", if the extension is missing or unknown.
 pub fn media_type(path: &Path) -> &'static str {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     match extension.as_encoded_bytes() {
@@ -49,7 +49,7 @@ mod tests {
             ("a/b.c/photo.jpeg", "image/jpeg"),
             ("archive.tar.gz", "application/gzip"),
             ("folder.txt/name", "application/octet-stream"),
-            (".txt", "application/octet-stream"), // a hidden file, no extension
+            (".txt", "application/octet-stream"), // a hidden file without an extension
             ("name.", "application/octet-stream"),
             ("", "application/octet-stream"),
         ];

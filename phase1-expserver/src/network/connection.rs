@@ -1,23 +1,24 @@
 //! One TCP connection as a [`Source`] (recv) and a [`Sink`] (send): [`Connection`].
 //!
-//! Owns the descriptor, which is non-blocking, and what is known about it. Called by the session
-//! that it belongs to: [`notice`](Connection::notice) with each event, the rest by pipes. It never
-//! waits, knows no epoll and no other connection.
+//! It owns the non-blocking descriptor and what is known about it. The session calls
+//! [`notice`](Connection::notice) with each event, its pipes call the rest. A connection never
+//! waits, and knows neither epoll nor any other connection.
 //!
 //! # Edges
-//! The descriptor is registered edge-triggered (`epoll(7)`): an event tells that something has
-//! **become** so, once. So readiness is remembered here, and forgotten only when a call has shown
-//! that it is over:
+//! The descriptor is registered edge-triggered (`epoll(7)`): an event reports once that the socket
+//! has **become** readable or writable. So this is remembered here, until a system call has shown
+//! that it is no longer true:
 //! - `EAGAIN` shows it.
-//! - A recv that brings less than asked for has emptied the socket: whatever arrives later makes a
-//!   new edge. That spares the second call that would only see `EAGAIN`, but not when the end of
-//!   the stream, an error or urgent data was announced: these were there already, and make no new
-//!   edge. Data and FIN may come as one event, and urgent data cuts a recv in the middle.
+//! - A recv that brings less than asked for has emptied the socket, and what arrives later makes a
+//!   new edge. That saves a second call, which would only return `EAGAIN`. There is an exception:
+//!   if the end of the stream, an error or urgent data has been announced, it is in the socket
+//!   already and makes no new edge. Data and FIN may come as one event, and urgent data ends a recv
+//!   early.
 //! - A send that takes less than offered has filled the socket.
-//! - A `splice(2)` that moves less than asked for shows nothing: it may be the pipe that was full.
-//!   And it stops for good at the mark of urgent data, or says there that the stream has ended. So
-//!   after one of the announcements above all is received, not spliced, and the end of the stream is
-//!   what `recv` says.
+//! - A `splice(2)` that moves less than asked for shows nothing, because the kernel pipe may be
+//!   full. And at the mark of urgent data it stops for good, or reports the end of the stream
+//!   although bytes follow. So after one of these announcements the connection calls `recv` and no
+//!   longer `splice`, and only `recv` decides that the stream has ended.
 
 use std::mem::{self, offset_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -28,16 +29,18 @@ use nix::sys::socket::sockopt::Linger;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
-use crate::core::pipe::{KernelPipe, Outcome, Progress, Readiness, Sink, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{KernelPipe, Outcome, Progress, Resources, Sink, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
-// What is asked of `struct tcp_info`, which is taken as words and only up to the last of these:
-// each kernel knows more of it than the one before, and nix insists on all that it asks for.
+// Positions in `struct tcp_info`, counted in 32-bit words. Only the words up to the last of these
+// are read: newer kernels have a longer struct, and nix panics if it does not get exactly the size
+// that it asked for.
 const UNACKED: usize = offset_of!(tcp_info, tcpi_unacked) / 4;
 const NOT_SENT: usize = offset_of!(tcp_info, tcpi_notsent_bytes) / 4;
 
 sockopt_impl!(
-    /// What the kernel knows about a TCP connection; nix has no name for it.
+    /// What the kernel knows about a TCP connection. nix does not have this option.
     TcpInfo,
     GetOnly,
     libc::IPPROTO_TCP,
@@ -52,20 +55,20 @@ pub struct Connection {
     readable: bool,
     /// send may take something.
     writable: bool,
-    /// Only `EAGAIN` or the end shows that all is read.
+    /// Only `EAGAIN` or the end of the stream shows that everything has been read.
     exhaust: bool,
-    /// The input has ended: recv has said so, or failed.
+    /// The input has ended: recv has returned 0, or failed.
     ended: bool,
-    /// Nothing that is sent will arrive. Kept, since the kernel reports an error only once, to the
-    /// call that happens to come first: were that a send, recv would tell of an orderly end.
+    /// Nothing that is sent will arrive. This is stored because the kernel reports an error only
+    /// once, to whichever call comes first. After a send that fails, recv reports an orderly end.
     dead: bool,
-    /// Silence counts as the end of the input.
+    /// The first `EAGAIN` of a recv counts as the end of the input.
     last_call: bool,
 }
 
 impl Connection {
-    /// Of a connected, non-blocking socket. There is room for sending at once; the first event
-    /// tells whether there is something to read.
+    /// Takes over a connected, non-blocking socket. It can be written to immediately; the first
+    /// event reports whether there is something to read.
     pub fn new(fd: OwnedFd) -> Self {
         Connection {
             fd,
@@ -78,9 +81,9 @@ impl Connection {
         }
     }
 
-    /// Takes in an event.
+    /// Takes note of an event.
     pub fn notice(&mut self, seen: Readiness) {
-        // HUP alone is not death: after our own FIN it comes with the FIN of a healthy peer.
+        // HUP alone is not an error: after our own FIN it comes with the FIN of a healthy peer.
         let special = seen.closing || seen.failed || seen.urgent;
         self.readable |= seen.readable || special;
         self.writable |= seen.writable;
@@ -88,12 +91,13 @@ impl Connection {
         self.dead |= seen.failed;
     }
 
-    /// Asks to end in order: what has arrived is still read, the first silence then is the end.
+    /// Ends the input after what has already arrived: that is still read, and then the first
+    /// `EAGAIN` counts as the end of the stream.
     pub fn last_call(&mut self) {
         self.last_call = true;
     }
 
-    /// Whether the input has ended: all that the peer sent has been read.
+    /// Whether the input has ended: everything that the peer sent has been read.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
@@ -103,38 +107,38 @@ impl Connection {
         self.dead
     }
 
-    /// Whether the peer's kernel has acknowledged all that was sent, so that nothing on our side can
-    /// destroy it any more (`tcp(7)`, TCP_INFO).
+    /// Whether the peer's kernel has acknowledged everything that was sent, so that closing this
+    /// side cannot destroy it any more (`tcp(7)`, TCP_INFO).
     pub fn is_delivered(&self) -> bool {
         self.undelivered() == 0
     }
 
-    /// A measure of what was sent and is not acknowledged: segments on their way plus bytes that are
-    /// not. While nothing more is sent, it changes when the peer takes something.
+    /// A measure of what is not acknowledged: the segments in flight, plus the bytes that are not
+    /// sent yet. While nothing is added, it changes only when the peer takes something.
     pub fn undelivered(&self) -> u64 {
         match getsockopt(&self.fd, TcpInfo) {
-            // Both: to a peer that takes nothing now, nothing is on its way.
+            // Both are needed: while the peer's receive window is closed, nothing is in flight.
             Ok(info) => u64::from(info[UNACKED]) + u64::from(info[NOT_SENT]),
-            Err(_) => 0, // no TCP: nothing to wait for
+            Err(_) => 0, // not a TCP socket: nothing to wait for
         }
     }
 
-    /// From here on to close is to reset: what is missing must not look like the end. It loses what
-    /// the kernel still holds as well.
+    /// From now on, closing the socket resets the connection, so that the peer does not think that
+    /// it has received everything. A reset also drops the bytes that the kernel still holds.
     pub fn reset_at_close(&self) {
         let at_once = libc::linger {
             l_onoff: 1,
             l_linger: 0,
         };
-        let _ = setsockopt(&self.fd, Linger, &at_once); // fails only if it is no socket
+        let _ = setsockopt(&self.fd, Linger, &at_once); // fails only if it is not a socket
     }
 
-    /// One read whose bytes are forgotten. Nobody wants them, but a socket that is closed with bytes
-    /// unread resets the connection, which destroys what the peer has not received yet.
-    pub fn discard(&mut self, tools: &mut Tools) -> Outcome {
+    /// Reads once and drops the bytes. When a socket is closed with unread bytes, the kernel sends
+    /// a reset, which destroys what the peer has not received yet.
+    pub fn discard(&mut self, resources: &mut Resources) -> Outcome {
         let mut unwanted = BufferList::new();
-        let outcome = self.read_into(&mut unwanted, tools);
-        unwanted.clear(&mut tools.chunks);
+        let outcome = self.read_into(&mut unwanted, resources);
+        unwanted.clear(&mut resources.chunks);
         outcome
     }
 
@@ -154,18 +158,21 @@ impl Connection {
             _ => {}
         }
         self.dead = true;
-        // The error is told, so no event will be: but there may be bytes and an end to read.
+        // The kernel has reported the error here, so perhaps it reports no event. But the socket
+        // may still hold bytes and the end of the stream.
         self.readable = true;
         self.exhaust = true;
         Err(errno)
     }
 
-    fn silence(&mut self) -> Progress {
+    fn nothing_to_read(&mut self) -> Progress {
         self.readable = false;
-        // Once only: what comes later is there for who reads on (a lingering close does).
-        match mem::take(&mut self.last_call) {
-            true => Progress::Eof,
-            false => Progress::Blocked,
+        // Only once: a lingering close goes on reading, and must not find this end of the stream
+        // again.
+        if mem::take(&mut self.last_call) {
+            Progress::Eof
+        } else {
+            Progress::Blocked
         }
     }
 }
@@ -178,15 +185,15 @@ impl AsFd for Connection {
 
 impl Source for Connection {
     fn readable(&self) -> bool {
-        // On last call a read is wanted in any case: it finds the silence, for which no event comes.
+        // After `last_call` a read is needed even without an event: its `EAGAIN` ends the input.
         !self.ended && (self.readable || self.last_call)
     }
 
-    fn read_into(&mut self, into: &mut BufferList, tools: &mut Tools) -> Outcome {
-        let room = into.room(LEAST_READ, &mut tools.chunks);
+    fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
+        let room = into.room(LEAST_READ, &mut resources.chunks);
         let asked = room.len();
         let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
-        into.commit(received.unwrap_or(0), &mut tools.chunks);
+        into.commit(received.unwrap_or(0), &mut resources.chunks);
         match received {
             Ok(0) => {
                 self.ended = true;
@@ -198,7 +205,7 @@ impl Source for Connection {
                 Ok(Progress::Moved(count))
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
-            Err(Errno::EAGAIN) => Ok(self.silence()),
+            Err(Errno::EAGAIN) => Ok(self.nothing_to_read()),
             Err(errno) => self.cannot_receive(errno),
         }
     }
@@ -210,12 +217,12 @@ impl Source for Connection {
     fn splice_into(&mut self, into: &mut KernelPipe) -> Outcome {
         match into.fill_from(&self.fd) {
             Ok(count) => {
-                self.exhaust |= count == 0; // the end? recv knows
+                self.exhaust |= count == 0; // perhaps the end: recv decides
                 Ok(Progress::Moved(count))
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
             Err(Errno::EAGAIN) if into.is_full() => Ok(Progress::Moved(0)),
-            Err(Errno::EAGAIN) => Ok(self.silence()),
+            Err(Errno::EAGAIN) => Ok(self.nothing_to_read()),
             Err(errno) => self.cannot_receive(errno),
         }
     }
@@ -230,15 +237,15 @@ impl Sink for Connection {
         self.dead
     }
 
-    fn write_from(&mut self, from: &mut BufferList, tools: &mut Tools) -> Outcome {
+    fn write_from(&mut self, from: &mut BufferList, resources: &mut Resources) -> Outcome {
         let bytes = from.front();
         let offered = bytes.len();
-        // NOSIGNAL: a peer that is gone is an error here and nothing else. By default it is SIGPIPE
-        // as well, which ends a C program; Rust has it ignored from the start.
+        // NOSIGNAL: by default, sending to a peer that is gone raises SIGPIPE, which ends a C
+        // program (Rust programs ignore it from the start). With this flag it is only an error.
         match send(self.fd.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => {
                 self.writable = count == offered;
-                from.consume(count, &mut tools.chunks);
+                from.consume(count, &mut resources.chunks);
                 Ok(Progress::Moved(count))
             }
             Err(errno) => self.cannot_send(errno),
@@ -246,17 +253,21 @@ impl Sink for Connection {
     }
 
     fn splice_from(&mut self, from: &mut KernelPipe) -> Outcome {
-        // There is no NOSIGNAL for this one: that Rust has SIGPIPE ignored is what it rests on.
+        // splice has no flag like NOSIGNAL. But a Rust program ignores SIGPIPE from the start.
         match from.drain_into(&self.fd) {
             Ok(count) => Ok(Progress::Moved(count)),
             Err(errno) => self.cannot_send(errno),
         }
     }
 
-    /// The FIN (half-close): the peer reads the end of the stream, and may go on sending.
-    fn shut(&mut self, _tools: &mut Tools) {
-        // It fails only if the peer has reset the connection meanwhile; an event tells of that.
+    /// Sends a FIN (half-close): the peer reads the end of the stream, and may go on sending.
+    fn shut(&mut self, _resources: &mut Resources) {
+        // Fails only if the peer has reset the connection meanwhile; an event reports that.
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+    }
+
+    fn break_off(&mut self) {
+        self.reset_at_close();
     }
 }
 

@@ -1,8 +1,7 @@
 //! Where clients come from: [`Listener`], a listening TCP socket.
 //!
-//! Owns the descriptor and knows, as a plain number, what its clients are to be served with.
-//! Opened at start-up, asked by the core for one client after the other. It never waits, and knows
-//! no epoll, roles or pipes.
+//! It owns the descriptor, and the number of the service that its clients get. Core accepts one
+//! client after the other from it. It never waits, and knows no epoll, roles or pipes.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -11,37 +10,38 @@ use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{Backlog, SockFlag, SockaddrStorage, accept4, bind, listen, setsockopt};
 
-use super::{local_address, tcp_socket};
+use super::socket::{local_address, tcp_socket};
 
 /// A socket that clients connect to.
 pub struct Listener {
     fd: OwnedFd,
-    /// Which of the configured services its clients get.
+    /// Index of the configured service that its clients get.
     pub service: u16,
-    /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`]: the edge that told of them
-    /// does not come again when the server was out of descriptors meanwhile.
+    /// Clients may be waiting. Cleared only by [`Accept::WouldBlock`], because epoll does not
+    /// repeat its event after the server has run out of descriptors.
     pub pending: bool,
-    /// Whether the core has it in its queue.
+    /// For core: whether this listener is in the queue.
     pub queued: bool,
     address: SocketAddr,
 }
 
-/// What one try to accept a client has brought.
+/// The result of one call of `accept`.
 #[derive(Debug)]
 pub enum Accept {
     Client(OwnedFd),
-    /// Nobody is waiting any more. The next to come makes an event.
+    /// No client is waiting. The next one causes an event.
     WouldBlock,
-    /// One client left while it was waiting: go on with the next.
+    /// One client left while it was waiting: go on with the next one.
     Passed(Errno),
-    /// Out of descriptors or memory. Clients wait, and no event will tell: try again when a
-    /// descriptor has been closed, or a second later.
+    /// Out of descriptors or memory. Clients are waiting, and no event will report them: try again
+    /// when a descriptor has been closed, or after a second.
     NoDescriptor(Errno),
 }
 
 impl Listener {
-    /// Opens a socket bound to `at`; port 0 takes a free one. With `reuse_port` several sockets may
-    /// be bound to the same port, if all of them say so, and the kernel deals clients out to them.
+    /// Opens a socket bound to `at`; port 0 takes a free port. With `reuse_port` several sockets
+    /// can share a port, if all of them set the option, and the kernel spreads the clients among
+    /// them.
     ///
     /// # Errors
     /// Those of `bind(2)`.
@@ -57,11 +57,11 @@ impl Listener {
         })
     }
 
-    /// From here on clients can connect; `backlog` of them and one may wait to be accepted (at most
-    /// 4,096, and net.core.somaxconn).
+    /// Lets clients connect from now on. `backlog` + 1 of them may wait to be accepted; the limits
+    /// are 4,096 and net.core.somaxconn.
     ///
     /// # Errors
-    /// EADDRINUSE: two sockets may be bound to one port, as long as neither listens.
+    /// EADDRINUSE: two sockets can be bound to one port, but only one of them can listen.
     pub fn listen(&self, backlog: i32) -> nix::Result<()> {
         listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
     }
@@ -81,7 +81,7 @@ impl Listener {
             }
         };
         match accepted {
-            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
             #[allow(unsafe_code)]
             Ok(client) => Accept::Client(unsafe { OwnedFd::from_raw_fd(client) }),
             Err(Errno::EAGAIN) => {
@@ -102,8 +102,9 @@ impl AsFd for Listener {
     }
 }
 
-/// Which failures of accept are one client's: its own, and those of the network on the way to it,
-/// which Linux reports here (`accept(2)`). All others would only repeat themselves at once.
+/// Separates the failures that concern one client from all others. Through `accept` Linux also
+/// reports errors of the network between us and the client (`accept(2)`). After such an error the
+/// next client may be fine. Any other error would come again for the next client.
 fn refused(errno: Errno) -> Accept {
     match errno {
         Errno::ECONNABORTED
@@ -122,8 +123,8 @@ fn refused(errno: Errno) -> Accept {
 
 fn open(at: SocketAddr, reuse_port: bool) -> nix::Result<OwnedFd> {
     let fd = tcp_socket(at)?;
-    // Else, ended while a client is connected, the port would stay taken for a minute: who closes
-    // first keeps the connection in TIME_WAIT (ip(7)).
+    // Without this, a server that is stopped while a client is connected cannot be restarted for a
+    // minute: the side that closes first stays in TIME_WAIT (ip(7)).
     setsockopt(&fd, ReuseAddr, &true)?;
     if reuse_port {
         setsockopt(&fd, ReusePort, &true)?;

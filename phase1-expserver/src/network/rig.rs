@@ -1,5 +1,5 @@
-//! For the tests of this folder: a real connection over the loopback, and the events that epoll
-//! gives for it.
+//! For tests: a real connection over the loopback interface, and the events that epoll reports for
+//! it.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::core::pipe::{Outcome, Readiness, Source, Tools};
+use super::socket::Readiness;
+use crate::flow::{Outcome, Resources, Source};
 use crate::utils::buffer::BufferList;
 use crate::utils::logger::Transcript;
 
-/// What should come comes within this time, in milliseconds.
+/// How long a test waits for an event, in milliseconds.
 const PATIENCE: u16 = 5000;
 
 /// Our end of a connection, non-blocking, and the peer's.
@@ -33,17 +34,17 @@ pub fn reset(peer: TcpStream) {
     setsockopt(&peer, sockopt::Linger, &at_once).unwrap();
 }
 
-/// Waits until all of `flags` are there at once, without taking anything for it.
+/// Waits until all of `flags` are set at the same time. It reads nothing.
 pub fn wait_until(fd: impl AsFd, flags: EpollFlags) {
     let edges = Edges::of(fd);
     while !edges
         .take(EpollTimeout::from(PATIENCE))
-        .expect("it never came")
+        .expect("the flags never came")
         .contains(flags)
     {}
 }
 
-/// One descriptor registered as the event loop does it: once, for all edges.
+/// A descriptor, registered as the event loop does it: once, for all edges.
 pub struct Edges(Epoll);
 
 impl Edges {
@@ -58,7 +59,7 @@ impl Edges {
         Edges(epoll)
     }
 
-    /// The edge that is there already, if one is.
+    /// The edge that has been reported already, if there is one.
     pub fn now(&self) -> Option<Readiness> {
         self.take(EpollTimeout::ZERO).map(Readiness::from)
     }
@@ -76,16 +77,17 @@ impl Edges {
     }
 }
 
-pub fn tools() -> Tools {
-    Tools::new(Transcript::default())
+pub fn resources() -> Resources {
+    Resources::new(Transcript::default())
 }
 
-/// One read, and what it brought.
+/// One read: its outcome, and the bytes.
 pub fn read(source: &mut impl Source) -> (Outcome, Vec<u8>) {
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    let outcome = source.read_into(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    let outcome = source.read_into(&mut list, &mut resources);
     let bytes = list.front().to_vec();
-    list.clear(&mut tools.chunks);
-    assert_eq!(tools.chunks.lent(), 0);
+    list.clear(&mut resources.chunks);
+    assert_eq!(resources.chunks.lent(), 0);
     (outcome, bytes)
 }

@@ -1,27 +1,27 @@
 //! Bytes on their way: [`BufferList`], and the [`ChunkPool`] that its memory comes from.
 //!
-//! A list owns **chunks** of 64 KiB. Bytes are written into the last one and read from the first;
-//! reading a part of a chunk moves an offset, not memory, and a chunk that has been read goes back
-//! to the pool at once. So an idle connection holds no memory for bytes, and the next one to speak
-//! gets the chunk that was used last, which is still in the processor's cache.
+//! A list owns **chunks** of 64 KiB. Bytes are written into the last chunk and read from the first.
+//! Reading a part of a chunk moves an offset, not memory. A chunk that has been read goes back to
+//! the pool. So an idle connection holds no memory for bytes, and the next active one gets the
+//! chunk that was used last, which is still in the processor's cache.
 //!
-//! Owned by pipes and by the line framer; the pool is the core's, one per event loop. Nothing in
-//! here makes a system call, but for those that get a new chunk and give one up ([`Pages`]): so
-//! what a crowd of slow readers took goes back to the machine with them.
+//! Pipes and the line framer own lists; the core owns the pool, one per event loop. The only system
+//! calls in here get a new chunk from the kernel or give one back ([`Pages`]). So the memory for a
+//! crowd of slow readers goes back to the machine when they leave.
 
 use std::mem;
 use std::num::NonZeroUsize;
 
 use crate::vec::{Pages, XpsVec};
 
-/// The size of a chunk in bytes: what one read can bring.
+/// The size of a chunk in bytes, and the most that one read can bring.
 pub const CHUNK: usize = CHUNK_LEN.get();
 const CHUNK_LEN: NonZeroUsize = NonZeroUsize::new(64 * 1024).unwrap();
 
-/// A read into less room than this is not worth its system call.
+/// A read into less room than this, in bytes, is not worth its system call.
 pub const LEAST_READ: usize = 4096;
 
-/// How many unused bytes the pool keeps; what comes back beyond that goes to the kernel.
+/// How many unused bytes the pool keeps at most; chunks beyond that go back to the kernel.
 const KEPT: usize = 4 * 1024 * 1024;
 
 /// A piece of memory; `bytes[start..end]` is in use.
@@ -48,9 +48,8 @@ impl Chunk {
 
 /// Where chunks come from and go back to.
 ///
-/// A cache, not a quota: it always lends. A pipe that had to wait for a chunk would wait for other
-/// pipes, which may be waiting for it. What one client can make the server hold is limited where
-/// bytes come in, by the thresholds of its pipes.
+/// A cache, not a quota: it always lends. With a quota two pipes could wait for each other's chunks
+/// for ever, a deadlock. The thresholds of a client's pipes limit what it can make the server hold.
 #[derive(Default)]
 pub struct ChunkPool {
     // The chunk that came back last is lent first.
@@ -64,7 +63,8 @@ impl ChunkPool {
         ChunkPool::default()
     }
 
-    /// How many chunks are out. 0 when nothing is on its way, or something has leaked.
+    /// How many chunks are lent now. If this is not 0 while no bytes are on their way, some have
+    /// leaked.
     pub fn lent(&self) -> usize {
         self.lent
     }
@@ -72,8 +72,8 @@ impl ChunkPool {
     fn lend(&mut self) -> Chunk {
         self.lent += 1;
         Chunk {
-            // Zeroed once, when it is new: the bytes of another client may be in it after that,
-            // but only `start..end` is ever read.
+            // A new chunk is zeroed. A used one still contains the bytes of another client, but
+            // only `start..end` is ever read.
             bytes: self.free.pop().unwrap_or_else(|| Pages::new(CHUNK_LEN)),
             start: 0,
             end: 0,
@@ -90,9 +90,9 @@ impl ChunkPool {
 
 /// A queue of bytes in chunks.
 ///
-/// Chunks go back to the pool only through a method that is given the pool: who drops a list that
-/// is not empty frees its memory, but the pool counts it as [lent](ChunkPool::lent) for ever.
-/// [`clear`](BufferList::clear) it before.
+/// Chunks go back to the pool only through methods that take the pool. [`clear`](BufferList::clear)
+/// a list before dropping it: otherwise its memory is freed, but the pool counts its chunks as
+/// [lent](ChunkPool::lent) for ever.
 #[derive(Default)]
 pub struct BufferList {
     // No chunk is empty, except the last one between `room` and `commit`.
@@ -115,9 +115,8 @@ impl BufferList {
         self.len == 0
     }
 
-    /// Memory for at least `least` bytes behind the last one, as much of it as there is in one
-    /// piece. What was written there is part of the list only after [`commit`](Self::commit), which
-    /// must follow in any case.
+    /// Contiguous memory behind the last byte, for at least `least` bytes. What the caller writes
+    /// there becomes part of the list with [`commit`](Self::commit), which must always follow.
     ///
     /// # Panics
     /// If `least` is more than a [`CHUNK`].
@@ -131,8 +130,8 @@ impl BufferList {
         self.chunks[last].room()
     }
 
-    /// Appends the first `count` bytes of the [`room`](Self::room) given before. With 0 (nothing
-    /// came) a chunk that was taken in vain goes back.
+    /// Appends the first `count` bytes of the [`room`](Self::room) given before. A chunk that is
+    /// still unused goes back to the pool.
     ///
     /// # Panics
     /// If there was no room for that many.
@@ -151,7 +150,7 @@ impl BufferList {
         }
     }
 
-    /// The first bytes, as many as lie in one piece; empty only if the list is.
+    /// The first bytes, as many as are contiguous; empty only if the list is.
     pub fn front(&self) -> &[u8] {
         self.chunks.first().map_or(&[], Chunk::used)
     }
@@ -175,12 +174,12 @@ impl BufferList {
         }
     }
 
-    /// Moves all bytes of `other` behind the last one here. Chunks change hands; only bytes that
-    /// fit into the last chunk are copied.
+    /// Moves all bytes of `other` to the end of this list. Chunks change their owner; only bytes
+    /// that fit into the last chunk are copied.
     ///
-    /// Without that exception a list could hold a whole chunk for every few bytes: a client that
+    /// Without this copying a list could hold a whole chunk for every few bytes: a client that
     /// sends short lines and reads no answer would cost 2 GiB in a pipe of 64 KiB. With it, two
-    /// neighbours hold more than one chunk's worth of bytes.
+    /// neighbouring chunks hold more than one chunk's worth of bytes.
     pub fn append(&mut self, other: &mut BufferList, pool: &mut ChunkPool) {
         if self.is_empty() {
             mem::swap(self, other); // each list keeps one of the two allocations

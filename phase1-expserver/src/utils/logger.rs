@@ -1,10 +1,9 @@
-//! What the program writes on the terminal: log lines on stderr, what clients say on stdout.
+//! The program's output, which never blocks: log lines on stderr, what clients send on stdout.
 //!
-//! A plain write to either waits while their reader does not read (a pipe is full after 64 KiB, a
-//! terminal stops at Ctrl-S), and `println!` panics once the reader is gone. With one thread for all
-//! clients neither may happen: ask with `poll(2)` first, write little. The only module that sets
-//! up `log`; it is called by `main` once, and by everybody through the macros of `log`. It keeps no
-//! record of its own.
+//! A plain write blocks while the reader does not read: a pipe is full after 64 KiB, and a
+//! terminal stops at Ctrl-S. `println!` even panics once the reader has gone. With one thread for
+//! all clients neither may happen, so this module asks `poll(2)` first and then writes little.
+//! `main` starts it once; all other modules use the macros of `log`.
 
 use std::env;
 use std::fmt::{Arguments, Write};
@@ -23,15 +22,15 @@ use simple_logger::SimpleLogger;
 
 use super::show::show_message;
 
-/// A pipe that is ready for writing takes this many bytes at once (pipe(7)).
+/// A pipe that is ready for writing takes this many bytes without blocking (pipe(7)).
 const PIPE_BUF: usize = 4096;
-/// What is kept for a stdout that takes nothing, in bytes.
+/// How many bytes are kept while stdout takes none.
 const MAX_KEPT: usize = 1024 * 1024;
 
-/// Held from the question to the write: another worker must not fill the pipe in between.
+/// Held from `poll` to `write`, so that no other worker fills the pipe in between.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Log lines go to stderr, so that stdout holds the messages alone. A level asked for on the
+/// Starts the log. It goes to stderr, so that stdout holds only the messages. A level on the
 /// command line wins over `XPS_DEBUG=1`, which wins over `RUST_LOG`.
 pub fn start(verbose: u8, quiet: bool) {
     unblock_terminals();
@@ -46,10 +45,10 @@ pub fn start(verbose: u8, quiet: bool) {
         levels,
         colors: stderr().is_terminal(),
         dropped: AtomicUsize::new(0),
-    })); // the first one stays
+    })); // fails if there is a logger already, which stays
 }
 
-/// The level that somebody asked for, in this program's own ways.
+/// The level that the command line or `XPS_DEBUG` asks for, if they do.
 fn asked_level(verbose: u8, quiet: bool, debug: bool) -> Option<LevelFilter> {
     match (quiet, verbose, debug) {
         (true, ..) => Some(LevelFilter::Warn),
@@ -59,9 +58,9 @@ fn asked_level(verbose: u8, quiet: bool, debug: bool) -> Option<LevelFilter> {
     }
 }
 
-/// A terminal may be ready and yet have room for less than a line: then a write waits after all.
-/// Opened anew it has an O_NONBLOCK of its own; that of the descriptor we inherited is shared with
-/// the shell (open(2)).
+/// Opens the terminals again, with `O_NONBLOCK`. A terminal may be ready and yet have room for less
+/// than a line, and then a blocking write waits after all. The inherited descriptor cannot be made
+/// non-blocking, because it shares its flags with the shell (open(2)).
 fn unblock_terminals() {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let reopen = |path: &str| open(path, flags, Mode::empty());
@@ -77,8 +76,8 @@ fn unblock_terminals() {
     }
 }
 
-/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN when that is nothing, other
-/// errors when nobody will ever see it.
+/// Writes as much of `bytes` as `output` takes without blocking. Fails with `EAGAIN` if it takes
+/// nothing. After any other error these bytes cannot be written at all.
 fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
@@ -93,8 +92,8 @@ fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     write(output, &bytes[..bytes.len().min(PIPE_BUF)])
 }
 
-/// Prints as simple_logger does, which has `eprintln!` do it: that may wait, and panics when stderr
-/// fails (a log file on a full disk). Here such a line is lost.
+/// Prints like simple_logger, but without its `eprintln!`, which may block, and which panics when
+/// stderr fails (a log file on a full disk). Here such a line is dropped and counted.
 struct CarefulLogger {
     levels: SimpleLogger,
     colors: bool,
@@ -146,15 +145,15 @@ impl CarefulLogger {
 pub struct Transcript {
     shown: bool,
     kept: String,
-    /// `kept[..written]` is out.
+    /// `kept[..written]` has been written.
     written: usize,
     dropped: usize,
-    /// Stdout did not take all of it when it was last tried.
+    /// At the last try stdout did not take all of it.
     stuck: bool,
 }
 
 impl Transcript {
-    /// A transcript that prints, or (`-q`) one that forgets what it is told.
+    /// A transcript that prints; with `-q`, `shown` is false and it ignores all messages.
     pub fn new(shown: bool) -> Transcript {
         Transcript {
             shown,
@@ -162,9 +161,9 @@ impl Transcript {
         }
     }
 
-    /// Adds what a client said in one line, `text` without the line's ending. Only counts it when
-    /// too much is kept. Stdout is tried once per turn then: to try it for each of a client's lines
-    /// would make the others wait.
+    /// Adds one line of a client, `text` without the line's ending. If too much is kept already,
+    /// the line is dropped and counted. Stdout is tried only once per turn then, because a try for
+    /// each of one client's lines would make the other clients wait.
     pub fn message(&mut self, text: &[u8]) {
         self.message_to(stdout().as_fd(), text);
     }
@@ -180,8 +179,8 @@ impl Transcript {
         }
     }
 
-    /// Writes what stdout takes without waiting. False when something is left: then call again
-    /// soon, no event will tell.
+    /// Writes what stdout takes without blocking. False if something is left: then call again soon,
+    /// because epoll does not watch stdout.
     pub fn flush(&mut self) -> bool {
         self.flush_to(stdout().as_fd())
     }
@@ -211,7 +210,7 @@ impl Transcript {
     }
 }
 
-/// As many of the lines as go out in one write, which no write of another worker can split.
+/// As many whole lines as fit into one atomic write, which no other worker's write can split.
 fn whole_lines(text: &[u8]) -> &[u8] {
     let head = &text[..text.len().min(PIPE_BUF)];
     match head.iter().rposition(|byte| *byte == b'\n') {

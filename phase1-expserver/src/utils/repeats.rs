@@ -1,8 +1,8 @@
-//! Warnings that may come 20,000 times a second, made bearable: the first is said at once, those
-//! that follow within a second are counted and said in one line.
+//! Rate limiting for warnings, which may come 20,000 times a second. The first one is logged
+//! immediately. Those that follow within a second are counted, and logged as one line.
 //!
-//! Owned by core, one per loop. It sets no timer: core asks [`due`](Repeats::due) when to call
-//! [`flush`](Repeats::flush), so that the last count is told even if no further warning comes.
+//! Each core owns one. It sets no timer itself: the core asks [`due`](Repeats::due) when to call
+//! [`flush`](Repeats::flush), so that the last count is logged even if no further warning comes.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub struct Repeats {
-    /// In whose name: the target of the log lines.
+    /// The target of the log lines.
     target: &'static str,
     said: XpsVec<Said>,
 }
@@ -22,7 +22,7 @@ pub struct Repeats {
 struct Said {
     text: String,
     at: Instant,
-    /// How often it was to be said since.
+    /// How many times it has come again since then.
     more: usize,
 }
 
@@ -32,25 +32,29 @@ impl Repeats {
         Repeats { target, said }
     }
 
-    /// Says `text` as a warning, or counts it if the same was said less than a second ago. The text
-    /// must not name what is different each time (the client's address), else it repeats nothing.
+    /// Logs `text` as a warning, or counts it if the same text was logged less than a second ago.
+    /// It must not contain what differs each time, such as the client's address: then it would
+    /// never be the same text.
     pub fn warn(&mut self, text: String, now: Instant) {
         match self.said.iter_mut().find(|said| said.text == text) {
             Some(said) => said.more += 1,
             None => {
                 warn!(target: self.target, "{text}");
-                let (at, more) = (now, 0);
-                self.said.push(Said { text, at, more });
+                self.said.push(Said {
+                    text,
+                    at: now,
+                    more: 0,
+                });
             }
         }
     }
 
-    /// When [`flush`](Repeats::flush) has something to do. Not needed while there is nothing.
+    /// When [`flush`](Repeats::flush) has something to do next, if anything.
     pub fn due(&self) -> Option<Instant> {
         self.said.iter().map(|said| said.at + PAUSE).min()
     }
 
-    /// Tells all counts, whether their second is over or not.
+    /// Logs all counts, even if their second is not over.
     pub fn flush_all(&mut self) {
         let last = self.said.iter().map(|said| said.at + PAUSE).max();
         if let Some(last) = last {
@@ -58,7 +62,7 @@ impl Repeats {
         }
     }
 
-    /// Tells the counts whose second is over.
+    /// Logs the counts whose second is over.
     pub fn flush(&mut self, now: Instant) {
         let mut index = 0;
         while let Some(said) = self.said.get_mut(index) {

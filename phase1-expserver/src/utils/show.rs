@@ -1,5 +1,5 @@
-//! What a client sent, made fit for a terminal: a peer must not be able to move
-//! our cursor, clear our screen or forge a line of ours.
+//! What a client sent, escaped for display on a terminal: a peer must not be able to
+//! move our cursor, clear our screen or forge one of our lines.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ const MAX_SHOWN: usize = 1024;
 pub fn show_message(text: &[u8], shown: &mut String) {
     shown.push_str("[CLIENT MESSAGE] ");
     let limit = shown.len() + MAX_SHOWN;
-    // Three bytes more than can be shown: a character is never taken for a broken one.
+    // Three bytes more than are shown, so that the last character shown is complete.
     let head = &text[..text.len().min(MAX_SHOWN + 3)];
     for chunk in head.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -34,7 +34,7 @@ fn push_escaped(character: char, shown: &mut String) {
     let _ = match character {
         '\t' | '\r' | '\n' => write!(shown, "{}", character.escape_default()),
         '\0'..='\x1f' | '\x7f' => write!(shown, "\\x{:02x}", u32::from(character)),
-        // C1 controls, and those that change the direction of writing.
+        // C1 controls, and the marks that change the direction of writing.
         '\u{80}'..='\u{9f}'
         | '\u{61c}'
         | '\u{200e}'

@@ -8,12 +8,12 @@ use std::ops::Range;
 use super::XpsVec;
 use super::raw::RawBuf;
 
-/// The elements of an [`XpsVec`], by value, from either end. Dropping it drops those that are left
-/// and frees the memory.
+/// The elements of an [`XpsVec`], by value, from either end. Dropping it drops the elements that
+/// are left and frees the memory.
 pub struct IntoIter<T> {
     buf: RawBuf<T>,
-    // Invariant: exactly these slots hold an element that is still ours. Indices, not pointers:
-    // two pointers to elements without size could not tell how many lie between them.
+    // Invariant: exactly these slots hold an element that we still own. Indices, not pointers: all
+    // pointers to zero-sized elements are equal, so they cannot count.
     left: Range<usize>,
 }
 
@@ -32,7 +32,7 @@ impl<T> Iterator for IntoIter<T> {
 
     fn next(&mut self) -> Option<T> {
         let index = self.left.next()?;
-        // SAFETY: `index` was in the range, and has left it.
+        // SAFETY: `index` was in `left`, so the slot holds an element; `left` no longer names it.
         Some(unsafe { self.buf.take(index) })
     }
 
@@ -44,7 +44,7 @@ impl<T> Iterator for IntoIter<T> {
 impl<T> DoubleEndedIterator for IntoIter<T> {
     fn next_back(&mut self) -> Option<T> {
         let index = self.left.next_back()?;
-        // SAFETY: `index` was in the range, and has left it.
+        // SAFETY: `index` was in `left`, so the slot holds an element; `left` no longer names it.
         Some(unsafe { self.buf.take(index) })
     }
 }
@@ -55,8 +55,8 @@ impl<T> FusedIterator for IntoIter<T> {}
 impl<T> Drop for IntoIter<T> {
     fn drop(&mut self) {
         let left = std::mem::take(&mut self.left);
-        // SAFETY: these slots held elements, and `left` names them no more. Should a drop panic,
-        // the field `buf` is dropped all the same and frees the memory.
+        // SAFETY: these slots hold elements, and `self.left` no longer names them. Even if a drop
+        // panics, the field `buf` is dropped and frees the memory.
         unsafe { self.buf.drop_in_place(left) };
     }
 }

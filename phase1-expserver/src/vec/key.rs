@@ -1,9 +1,8 @@
-//! [`Key`], the name of a value in an arena ([`Slots`](super::Slots)).
+//! [`Key`], the name of a value in an arena ([`Slots`](super::slots::Slots)).
 //!
-//! A key is an index and a **generation**. The index says which slot; the generation, counted up
-//! each time the slot is vacated, says which of its occupants. So a key kept for too long finds
-//! nothing, and never somebody else: an event for a connection that is already gone is recognised
-//! in O(1).
+//! A key is an index and a **generation**. The index names the slot. The generation goes up each
+//! time the slot is vacated, so it names one of the slot's occupants. A stale key finds nothing,
+//! and never a later occupant: an event for a connection that has gone is recognised in O(1).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,21 +12,21 @@ use std::marker::PhantomData;
 const INDEX_BITS: u32 = 32;
 /// Width of a generation.
 const GENERATION_BITS: u32 = 28;
-/// Width of what [`Key::to_bits`] returns, 60 bits. The four above are free: an epoll token keeps
-/// there what kind of thing the key names.
+/// Width of what [`Key::to_bits`] returns, 60 bits. The four bits above are free: an epoll token
+/// uses them for the kind of thing that the key names.
 pub const KEY_BITS: u32 = INDEX_BITS + GENERATION_BITS;
 
 pub(super) const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
-/// Names a value in the [`Slots<T>`](super::Slots) that returned the key, as long as the value is in
+/// Names a value in the [`Slots<T>`](super::slots::Slots) that returned the key, as long as the value is
 /// there.
 ///
-/// Typed, so that the key of one kind of thing cannot be used to look up another; two tables of
-/// the same type cannot tell their keys apart.
+/// Because of its type, the key of one kind of thing cannot be used to look up another. But two
+/// tables of the same type cannot tell their keys apart.
 pub struct Key<T> {
     pub(super) index: u32,
     pub(super) generation: u32,
-    // A key owns no T and borrows none: it may be copied and sent whatever T is.
+    // A key neither owns nor borrows a T, so it may be copied and sent whatever T is.
     _names: PhantomData<fn() -> T>,
 }
 
@@ -45,15 +44,14 @@ impl<T> Key<T> {
         (u64::from(self.generation) << INDEX_BITS) | u64::from(self.index)
     }
 
-    /// The key that [`to_bits`](Key::to_bits) made into this number; bits above [`KEY_BITS`] are
-    /// ignored. Any number is safe: what was not made by `to_bits` is a key that finds nothing, or
-    /// what it happens to name.
+    /// The key whose [`to_bits`](Key::to_bits) is this number; bits above [`KEY_BITS`] are ignored.
+    /// Any number is safe: at worst the key finds a value that the caller did not mean.
     pub fn from_bits(bits: u64) -> Self {
         Key::new(bits as u32, (bits >> INDEX_BITS) as u32 & LAST_GENERATION)
     }
 }
 
-// By hand, because derive would ask the same of T, which is not in here.
+// By hand, because `derive` would require the same traits of T.
 impl<T> Clone for Key<T> {
     fn clone(&self) -> Self {
         *self

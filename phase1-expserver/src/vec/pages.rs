@@ -1,8 +1,8 @@
 //! [`Pages`]: bytes straight from the kernel, and straight back to it.
 //!
-//! A heap keeps most of what it once got: it gives back its upper end alone, and one small block
-//! that is in use there holds on to all that is free below it. Memory that is needed in bursts is
-//! better asked of the kernel itself.
+//! The heap (`malloc(3)`) gives back only its upper end. One small block that is in use there
+//! keeps all free memory below it in the process. So memory that is needed in bursts comes from
+//! the kernel itself.
 
 #![allow(unsafe_code)]
 
@@ -15,8 +15,8 @@ use std::slice;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// A private anonymous mapping (`mmap(2)`): zeroed bytes, in whole pages, each of which costs
-/// memory only once it is written to.
+/// A private anonymous mapping (`mmap(2)`): zeroed bytes, in whole pages. A page costs memory only
+/// after it has been written to.
 pub struct Pages {
     start: NonNull<c_void>,
     len: NonZeroUsize,
@@ -26,9 +26,9 @@ pub struct Pages {
 unsafe impl Send for Pages {}
 
 impl Pages {
-    /// Two system calls, here and in `drop`, and a page fault for each page that is used. Aborts,
-    /// as other allocations do, when there is no memory, or no room for one more mapping among the
-    /// 65,530 that a process may have (`vm.max_map_count`; neighbours count as one).
+    /// Costs a system call here, another in `drop`, and a page fault for each page that is used.
+    /// Aborts, as other allocations do, if there is no memory, or if the process has all the
+    /// mappings that it may have (65,530, `vm.max_map_count`; adjacent mappings count as one).
     pub fn new(len: NonZeroUsize) -> Self {
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping at an address that the kernel chooses replaces no other.
@@ -46,7 +46,7 @@ impl Deref for Pages {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: mapped from `start` on, readable and initialised (to zero) by the kernel, for as
-        // long as self lives; the borrow keeps writers away.
+        // long as self lives; the borrow excludes writers.
         unsafe { slice::from_raw_parts(self.start.cast().as_ptr(), self.len.get()) }
     }
 }
@@ -60,8 +60,9 @@ impl DerefMut for Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: exactly what `new` mapped, and nobody can reach it any more. At the limit of
-        // mappings it may fail, if it makes two of one (`munmap(2)`): then the memory stays.
+        // SAFETY: exactly what `new` mapped, and no reference to it is left. At the limit of
+        // mappings it fails if it would split one mapping in two (`munmap(2)`): then the memory
+        // stays mapped.
         let _ = unsafe { munmap(self.start, self.len.get()) };
     }
 }
@@ -72,8 +73,9 @@ mod tests {
 
     #[test]
     fn zeroed_writable_and_separate() {
-        let len = NonZeroUsize::new(10_000).unwrap(); // no multiple of a page
-        let (mut one, mut other) = (Pages::new(len), Pages::new(len));
+        let len = NonZeroUsize::new(10_000).unwrap(); // not a multiple of a page
+        let mut one = Pages::new(len);
+        let mut other = Pages::new(len);
         assert!(one.iter().all(|&byte| byte == 0));
         one.fill(1);
         other.fill(2);
@@ -83,7 +85,7 @@ mod tests {
         assert!(moved.join().unwrap());
     }
 
-    /// 64 MB, of which the last piece stays: on the heap it would keep all of them.
+    /// 64 MiB, of which the last piece stays: on the heap it would keep the memory of all.
     #[test]
     fn what_is_dropped_is_back_at_once() {
         let resident = || {
@@ -95,7 +97,7 @@ mod tests {
         all.iter_mut().for_each(|pages| pages.fill(1));
         let most = resident();
         all.drain(..1023);
-        // The tests beside this one may take some memory meanwhile, but not half of that.
+        // Other tests may take some memory at the same time, but not half of that.
         let given_back = most.saturating_sub(resident());
         assert!(
             given_back * page_size() > 32 << 20,

@@ -1,7 +1,7 @@
 //! The raw allocation under [`XpsVec`](super::XpsVec): a pointer and a capacity.
 //!
 //! It owns memory, never elements: it does not know which slots hold one, and dropping it frees
-//! the memory without dropping any `T`. Whoever uses it keeps count of the elements.
+//! the memory without dropping any `T`. Its user keeps count of the elements.
 
 #![allow(unsafe_code)]
 
@@ -14,18 +14,18 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-/// Why room for more elements could not be made.
+/// Why there is no room for more elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReserveError {
-    /// More than `isize::MAX` bytes (or `usize::MAX` elements): no allocator can serve that.
+    /// More than `isize::MAX` bytes (or `usize::MAX` elements): no allocator can provide that.
     CapacityOverflow,
     /// The allocator refused a request of this size and alignment.
     AllocFailed(Layout),
 }
 
 impl ReserveError {
-    /// What the methods that return no error do: a panic for a size that is a bug of the caller,
-    /// the process's own out-of-memory handling (which aborts) for memory that is not there.
+    /// For the methods that return no error. A size that is too large is a bug of the caller:
+    /// panic. Missing memory is left to the process's own out-of-memory handling, which aborts.
     pub(super) fn give_up(self) -> ! {
         match self {
             ReserveError::CapacityOverflow => panic!("XpsVec: capacity overflow"),
@@ -52,19 +52,19 @@ impl Error for ReserveError {}
 pub(super) struct RawBuf<T> {
     ptr: NonNull<T>,
     capacity: usize,
-    // We hand out and take back values of `T`, as if we stored them.
+    // Tells the compiler that we hand out and take back values of `T`, as if we stored them.
     _elements: PhantomData<T>,
 }
 
-// SAFETY: NonNull alone forbids both, since a pointer may be shared. This one is not: the buffer is
-// the only owner of its memory, so it may go where a `T` may go.
+// SAFETY: NonNull is neither Send nor Sync, because pointers may be shared. This one is not: the
+// buffer is the only owner of its memory, so it may be sent where a `T` may be sent.
 unsafe impl<T: Send> Send for RawBuf<T> {}
 // SAFETY: a shared RawBuf only gives shared access to its elements, as `&T` would.
 unsafe impl<T: Sync> Sync for RawBuf<T> {}
 
 impl<T> RawBuf<T> {
-    /// An element without size needs no memory: any number fits, and the allocator, which must not
-    /// be asked for 0 bytes, is never called.
+    /// Zero-sized elements need no memory, so any number fits. The allocator is never called,
+    /// because it must not be asked for 0 bytes.
     const IS_ZST: bool = size_of::<T>() == 0;
 
     pub(super) const fn new() -> Self {
@@ -85,9 +85,8 @@ impl<T> RawBuf<T> {
         layout.filter(|layout| layout.size() > 0)
     }
 
-    /// Makes the capacity exactly `capacity` elements; those in both the old and the new buffer
-    /// keep their place. Smaller than before cuts memory off: the caller has moved out or dropped
-    /// what lived there. On an error nothing has changed.
+    /// Makes the capacity exactly `capacity` elements. Elements that fit into the new buffer keep
+    /// their place; the caller has moved out or dropped the others. An error changes nothing.
     pub(super) fn resize(&mut self, capacity: usize) -> Result<(), ReserveError> {
         if Self::IS_ZST || capacity == self.capacity {
             return Ok(());
@@ -100,7 +99,7 @@ impl<T> RawBuf<T> {
         // Fails above isize::MAX bytes, the limit of pointer arithmetic.
         let new = Layout::array::<T>(capacity).map_err(|_| ReserveError::CapacityOverflow)?;
         let memory = match self.layout() {
-            // SAFETY: `new` has a size above 0, as neither T nor the capacity is empty.
+            // SAFETY: `new` has a size above 0: T is not zero-sized, and the capacity is not 0.
             None => unsafe { alloc::alloc(new) },
             // SAFETY: `ptr` was allocated with `old` (the invariant), whose alignment is T's as in
             // `new`; the new size is above 0 and, as a Layout, at most isize::MAX.
@@ -128,7 +127,7 @@ impl<T> RawBuf<T> {
     /// # Safety
     /// The slot holds an element, and the caller counts it as gone from now on.
     pub(super) unsafe fn take(&mut self, index: usize) -> T {
-        // SAFETY: initialised, says the caller, so also inside the allocation.
+        // SAFETY: the caller promises that the slot is initialised, so it is in the allocation too.
         unsafe { self.ptr.add(index).read() }
     }
 
@@ -137,11 +136,11 @@ impl<T> RawBuf<T> {
     /// # Safety
     /// All slots of `range` hold an element.
     pub(super) unsafe fn slice(&self, range: Range<usize>) -> &[T] {
-        // SAFETY: initialised, says the caller; the borrow of self keeps writers away.
+        // SAFETY: the caller promises initialised slots; the borrow of self excludes writers.
         unsafe { slice::from_raw_parts(self.ptr.add(range.start).as_ptr(), range.len()) }
     }
 
-    /// The elements in `range`, to be changed in place.
+    /// The elements in `range`, mutable.
     ///
     /// # Safety
     /// All slots of `range` hold an element.
@@ -150,14 +149,14 @@ impl<T> RawBuf<T> {
         unsafe { slice::from_raw_parts_mut(self.ptr.add(range.start).as_ptr(), range.len()) }
     }
 
-    /// Drops the elements in `range`, in order. If one of these drops panics the others still
-    /// happen before the panic goes on.
+    /// Drops the elements in `range`, in order. If one of these drops panics, the other elements
+    /// are still dropped before the panic continues.
     ///
     /// # Safety
     /// All slots of `range` hold an element, and the caller has **already** stopped counting them:
     /// code that runs during a panic must not find them again.
     pub(super) unsafe fn drop_in_place(&mut self, range: Range<usize>) {
-        // SAFETY: initialised elements which nobody else will drop, says the caller.
+        // SAFETY: the caller promises initialised elements that no other code will drop.
         unsafe { ptr::drop_in_place(self.slice_mut(range)) }
     }
 }

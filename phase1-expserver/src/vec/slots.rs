@@ -1,8 +1,8 @@
 //! [`Slots`], an arena: it owns values and hands out a [`Key`] for each.
 //!
-//! A generation does not last for ever: a slot that is vacated 20,000 times a second runs through
-//! all 2^28 within hours, and starting over would let an old key find a new occupant. Such a slot
-//! is **retired** instead: it stays vacant and costs the size of one slot.
+//! Generations run out: a slot that is vacated 20,000 times a second uses up all 2^28 in under four
+//! hours. If it started again at 0, an old key would find a new occupant. So such a slot is
+//! **retired**: it stays vacant and costs the memory of one slot.
 
 use std::fmt;
 use std::mem;
@@ -10,7 +10,7 @@ use std::mem;
 use super::XpsVec;
 use super::key::{Key, LAST_GENERATION};
 
-/// Stands for "no slot" in the list of vacant slots, so it is no valid index.
+/// Means "no slot" in the list of vacant slots, so it is never a valid index.
 const NONE: u32 = u32::MAX;
 
 /// A smaller table is not worth shrinking.
@@ -27,30 +27,30 @@ enum State<T> {
 }
 
 struct Slot<T> {
-    /// Of the occupant; in a vacant slot, of the next one.
+    /// That of the occupant; in a vacant slot, that of the next occupant.
     generation: u32,
     state: State<T>,
 }
 
 /// An arena of values, each found by the [`Key`] that [`insert`](Slots::insert) returned.
 ///
-/// Everything is O(1) but iteration, which visits each slot of the storage, vacant ones included;
-/// `insert` and `remove` are so on average over many, as the storage grows and shrinks.
+/// Every operation is O(1) except iteration, which visits each slot of the storage, vacant slots
+/// included. For `insert` and `remove` this is amortised, because the storage grows and shrinks.
 ///
 /// **Shrinking.** While fewer than a quarter of the slots are occupied, vacant slots at the end of
-/// the storage are removed and, when enough are, their memory is freed. Values cannot move, as
-/// their keys say where they are: one that stays in a high slot keeps the storage. Therefore new
-/// values go to the lower half of the storage first, and after a peak the upper half empties.
+/// the storage are removed; after enough of them their memory is freed. Values cannot move, because
+/// their keys say where they are, so a value in a high slot keeps the storage below it. That is why
+/// new values go to the lower half of the storage first: after a peak the upper half empties.
 ///
-/// **Generations survive that**: when removed slots come back, they start at the table's floor, a
-/// generation that no removed slot has ever used. One hot slot must not use up the generations of
-/// all that are still to come: so a slot that has gone through half of its own is never removed,
-/// even if that keeps the storage at its size. Nor is a retired one.
+/// **Generations survive shrinking.** When removed slots come back, they start at the table's
+/// floor, a generation that no removed slot has used. A hot slot must not raise the floor so far
+/// that later slots have few generations left. So a slot that has used half of its generations is
+/// never removed, even if that keeps the storage large. Nor is a retired slot.
 pub struct Slots<T> {
     slots: XpsVec<Slot<T>>,
     occupied: usize,
-    /// The ends of the list of vacant slots, [`NONE`] if it is empty. Linked both ways, because a
-    /// slot is taken out of the middle when it is removed from the storage.
+    /// The ends of the list of vacant slots, [`NONE`] if it is empty. The list is doubly linked,
+    /// because a slot that is removed from the storage is taken out of the middle.
     first_vacant: u32,
     last_vacant: u32,
     /// The generation at which a new slot starts.
@@ -86,7 +86,7 @@ impl<T> Slots<T> {
         self.occupied == 0
     }
 
-    /// Takes in `value` and returns its key.
+    /// Stores `value` and returns its key.
     ///
     /// # Panics
     /// If 2^32 - 1 slots are in use, or the capacity overflows (see [`XpsVec`]).
@@ -163,7 +163,7 @@ impl<T> Slots<T> {
         })
     }
 
-    /// All values with their keys, to be changed in place. O(slots in the storage).
+    /// All values, mutable, with their keys. O(slots in the storage).
     pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (Key<T>, &mut T)> {
         let slots = self.slots.iter_mut().enumerate();
         slots.filter_map(|(index, slot)| match &mut slot.state {
@@ -185,14 +185,14 @@ impl<T: fmt::Debug> fmt::Debug for Slots<T> {
     }
 }
 
-/// The storage: which slots are vacant, and which of them can go.
+/// The storage: which slots are vacant, and which of them can be removed.
 impl<T> Slots<T> {
     fn slot_mut(&mut self, index: u32) -> &mut Slot<T> {
         &mut self.slots[index as usize]
     }
 
-    /// Puts a slot on the list of vacant ones: in front, where the next value goes, if it is in the
-    /// lower half of the storage; else at the back, to be used when nothing lower is left.
+    /// Adds a slot to the list of vacant slots. A slot in the lower half of the storage goes to the
+    /// front and gets the next value. Others go to the back and wait until no lower slot is left.
     fn link(&mut self, index: u32) {
         let (before, after) = if (index as usize) < self.slots.len() / 2 {
             (NONE, self.first_vacant)
@@ -204,15 +204,15 @@ impl<T> Slots<T> {
         self.join(index, after);
     }
 
-    /// Takes a slot off the list of vacant ones.
+    /// Takes a slot off the list of vacant slots.
     fn unlink(&mut self, index: u32) {
         if let State::Vacant { before, after } = self.slot_mut(index).state {
             self.join(before, after);
         }
     }
 
-    /// Makes two vacant slots neighbours in the list. No slot has the index [`NONE`]: there the
-    /// list ends.
+    /// Makes two vacant slots neighbours in the list. With [`NONE`] on one side, the other slot
+    /// becomes an end of the list.
     fn join(&mut self, left: u32, right: u32) {
         let slot = self.slots.get_mut(left as usize);
         match slot.map(|slot| &mut slot.state) {
@@ -226,8 +226,8 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Removes vacant slots from the end of the storage while it is mostly empty. Each had been
-    /// added by an insert, which so pays for its removal.
+    /// Removes vacant slots from the end of the storage while it is mostly empty. Amortised O(1),
+    /// because each slot was added by one insert.
     fn shrink(&mut self) {
         while self.slots.len() > KEPT_SLOTS && self.occupied < self.slots.len() / 4 {
             let Some(slot) = self.slots.last() else { break };
@@ -239,7 +239,7 @@ impl<T> Slots<T> {
             self.unlink(self.slots.len() as u32 - 1);
             self.slots.pop();
         }
-        // Not sooner: a table that grows and shrinks around one size would copy it all the time.
+        // Not earlier, or a table whose size moves up and down would be copied all the time.
         if self.slots.len() < self.slots.capacity() / 4 {
             self.slots.compact();
         }

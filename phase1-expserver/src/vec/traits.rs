@@ -71,7 +71,7 @@ impl<T> Extend<T> for XpsVec<T> {
     /// Appends what the iterator yields. If it panics, what it yielded before has been appended.
     fn extend<I: IntoIterator<Item = T>>(&mut self, iter: I) {
         let iter = iter.into_iter();
-        // A hint only, since the iterator may yield more or fewer: push checks for itself.
+        // Only a hint: the iterator may yield more or fewer, so push checks for room again.
         self.reserve(iter.size_hint().0);
         for value in iter {
             self.push(value);

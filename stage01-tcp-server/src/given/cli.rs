@@ -4,8 +4,8 @@ use clap::{ArgAction, Parser};
 
 /// A TCP server for one client: answers each line with the line reversed.
 ///
-/// Talk to it from another terminal with `nc 127.0.0.1 8080`. It ends, with exit
-/// status 1, when its client leaves.
+/// Talk to it from another terminal with `nc 127.0.0.1 8080`. When its client leaves,
+/// it ends with exit status 1.
 #[derive(Parser)]
 pub struct Args {
     /// Address to listen on: an IPv4 or IPv6 address, or a name

@@ -1,11 +1,12 @@
-//! What this stage needs and does not teach. You may skip it: each file keeps one promise.
+//! What this stage needs but does not teach. You may skip this folder: each file keeps one
+//! promise.
 //!
-//! | file     | its promise                                            |
-//! |----------|--------------------------------------------------------|
-//! | `cli`    | the command line as `Args`                             |
-//! | `escape` | bytes of others as text that cannot control a terminal |
-//! | `logger` | log lines go to stderr, and never end the program      |
-//! | `show`   | the `[CLIENT MESSAGE]` line for one message            |
+//! | file     | its promise                                           |
+//! |----------|-------------------------------------------------------|
+//! | `cli`    | the command line as `Args`                            |
+//! | `escape` | the bytes of a peer as text that is safe to print     |
+//! | `logger` | log lines go to stderr, and never end the program     |
+//! | `show`   | the `[CLIENT MESSAGE]` line for one message           |
 
 pub mod cli;
 pub mod escape;

@@ -1,9 +1,9 @@
-//! Stage 2, the experiment: many clients at once, each a process of its own.
+//! Stage 2, the experiment: many clients at once, each in its own process.
 //!
-//! `fork(2)` makes the children, `waitpid(2)` collects how they ended. A child may
-//! send a line and then wait for its answer, for it sends one line at a time.
+//! `fork(2)` makes the children, and `waitpid(2)` collects how they ended. A child needs no
+//! `poll`: it has only one line under way, so no buffer can fill up.
 
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{ExitCode, exit};
 
@@ -35,9 +35,10 @@ fn main() -> ExitCode {
     }
 }
 
+/// Starts all clients before it waits for the first, so that they run at the same time.
 fn run(args: &MultiArgs) -> Result<()> {
-    keep_how_children_end();
-    // Where one process cannot be started, the next cannot either.
+    keep_exit_statuses();
+    // Stop at the first child that cannot be started: the system has no room for the next.
     let children: Vec<Pid> = (1..=args.clients)
         .map_while(|number| fork_client(number, args))
         .collect();
@@ -60,21 +61,22 @@ fn run(args: &MultiArgs) -> Result<()> {
     Ok(())
 }
 
-/// Who started us may ignore SIGCHLD, and we inherit that: then the kernel would not
-/// keep how a child has ended until we ask (waitpid(2), NOTES).
-fn keep_how_children_end() {
-    // SAFETY: the default action is set, so no code of ours runs at a signal.
+/// The program that started us may ignore SIGCHLD, and we inherit that. Then the kernel
+/// would drop the exit status of each child before we ask for it (waitpid(2), NOTES).
+fn keep_exit_statuses() {
+    // SAFETY: this sets the default action, so no code of ours runs on the signal.
     #[allow(unsafe_code)]
-    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // it exists: no error
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }; // cannot fail
 }
 
 /// Starts one client, if the system allows one more process.
 fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
-    // SAFETY: this process has one thread, so nothing in its copy is left half done.
+    // SAFETY: this process has one thread, so no other thread holds a lock in the copy.
     #[allow(unsafe_code)]
     let forked = unsafe { fork() };
     match forked {
-        // From here on there are two processes. The child ends here.
+        // Now there are two processes. The child runs as a client and ends here: if it
+        // returned, it would go on in `run`, and fork clients too.
         Ok(ForkResult::Child) => exit(be_client(number, args)),
         Ok(ForkResult::Parent { child }) => {
             debug!("Client {number} is process {child}");
@@ -91,18 +93,19 @@ fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
     }
 }
 
-/// The whole life of a child; its exit status.
+/// The whole life of a child. Returns its exit status.
 fn be_client(number: u32, args: &MultiArgs) -> i32 {
     match exchange(number, args) {
         Ok(()) => 0,
         Err(error) => {
-            say(stderr(), number, &format!("{error:#}\n"));
+            error!("Client {number}: {error:#}");
             1
         }
     }
 }
 
-/// Connects, sends each line and checks its answer.
+/// Connects, sends each line and checks its answer. A test client that accepted any answer
+/// would test nothing.
 fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
     let socket = connect_to(&args.server)?;
     let line = format!("{}\n", args.text);
@@ -118,9 +121,11 @@ fn exchange(number: u32, args: &MultiArgs) -> Result<()> {
             bail!("Wrong answer to message {message}: got {got}, expected {expected}");
         }
         if !args.quiet {
-            let mut shown = String::new();
+            let mut shown = format!("[Client {number}] ");
             show_answer(&answer, &mut shown);
-            say(stdout(), number, &shown);
+            // One write for the whole line: the processes share stdout, and the kernel keeps
+            // the bytes of one write together (in a pipe up to 4096 of them, pipe(7)).
+            let _ = stdout().write_all(shown.as_bytes()); // a closed stdout is no failure
         }
     }
     Ok(())
@@ -132,13 +137,7 @@ fn escaped(line: &[u8]) -> String {
     shown
 }
 
-/// One write for the whole line: the processes share the terminal, and the kernel
-/// keeps the bytes of one write together (for a pipe up to 4096, pipe(7)).
-fn say(mut output: impl Write, number: u32, line: &str) {
-    let _ = output.write_all(format!("[Client {number}] {line}").as_bytes()); // gone? so be it
-}
-
-/// Sends all of `bytes`: one `send` may take only a part of them.
+/// Sends all of `bytes`. One `send` may take only a part of them.
 fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
@@ -150,7 +149,7 @@ fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Receives until a whole line is there: an answer may come in pieces.
+/// Receives until a whole line is there, because an answer may come in pieces.
 fn receive_line(socket: &OwnedFd, lines: &mut Lines) -> Result<Vec<u8>> {
     let mut chunk = [0; 16 * 1024];
     loop {
@@ -166,14 +165,14 @@ fn receive_line(socket: &OwnedFd, lines: &mut Lines) -> Result<Vec<u8>> {
     }
 }
 
-/// Waits until the child has ended. A process that nobody waits for stays as a zombie
-/// (waitpid(2)).
+/// Waits until the child has ended. Without this, the kernel keeps an ended child as a
+/// zombie (waitpid(2)).
 fn has_succeeded(child: Pid) -> bool {
     loop {
         match waitpid(child, None) {
             Ok(WaitStatus::Exited(_, status)) => return status == 0,
             Ok(WaitStatus::Signaled(_, signal, _)) => {
-                error!("process {child} was ended by {signal:?}");
+                error!("Process {child} was ended by {signal:?}");
                 return false;
             }
             Ok(_) | Err(Errno::EINTR) => continue, // it has not ended yet

@@ -1,4 +1,4 @@
-//! The line on a terminal for each answer of the server.
+//! The line on the terminal for each answer of the server.
 
 use super::escape::escape;
 use super::reverse::split_ending;

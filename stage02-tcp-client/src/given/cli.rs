@@ -4,9 +4,9 @@ use clap::{ArgAction, Parser};
 
 /// A TCP client: sends the lines that you type, and shows what the server answers.
 ///
-/// Start a server first, in another terminal: `cargo run -p stage01-tcp-server`. End
-/// with Ctrl-D. In a pipe (`echo hello | stage02-tcp-client | cat`) it prints the
-/// server's bytes as they are, without `[SERVER MESSAGE]`.
+/// Start a server first, in another terminal: `cargo run -p stage01-tcp-server`. End the
+/// client with Ctrl-D. When its output is not a terminal, as in `stage02-tcp-client | cat`,
+/// it prints the server's bytes as they are, without `[SERVER MESSAGE]`.
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
@@ -19,23 +19,23 @@ pub struct Args {
     pub quiet: bool,
 }
 
-/// Many TCP clients at once: forks processes that each send lines to a reversing
-/// server and check its answers.
+/// Many TCP clients at once: each is a process that sends lines to a server and checks
+/// that the answers are the lines reversed.
 ///
-/// Ends with exit status 1 when a client failed, and says which. A server that takes
+/// If a client fails, it says which one, and ends with exit status 1. A server that serves
 /// one client at a time makes the others wait: see `stage01-tcp-server --iterative`.
 #[derive(Parser)]
 #[command(name = "multi-client")]
 pub struct MultiArgs {
     #[command(flatten)]
     pub server: Server,
-    /// How many clients, each a process of its own; at most 4096
+    /// How many clients to start, at most 4096; each is a process
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub clients: u32,
-    /// How often each client sends its line
+    /// How many times each client sends its line
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub messages: u32,
-    /// The line that each client sends, without its ending
+    /// The line that each client sends, without the line break
     #[arg(long, default_value = "hello", value_parser = one_line)]
     pub text: String,
     /// Log more: -v debug, -vv trace
@@ -56,13 +56,14 @@ pub struct Server {
     pub port: u16,
 }
 
-/// What the server answers as one line: it reverses a longer one in pieces.
+/// Refuses a text that is not one line, and a line that is too long. The server would answer
+/// either of them in pieces, which would look like wrong answers.
 fn one_line(text: &str) -> Result<String, String> {
     if text.contains(['\r', '\n']) {
-        Err("one line, please: no line break".into())
+        Err("it must be one line, without a line break".into())
     } else if text.len() >= super::lines::MAX_LINE {
         Err(format!(
-            "a line has less than {} bytes",
+            "it must be shorter than {} bytes",
             super::lines::MAX_LINE
         ))
     } else {

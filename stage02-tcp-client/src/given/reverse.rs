@@ -1,23 +1,23 @@
-//! The protocol of these servers: each line is answered with the same line
-//! reversed. Bytes in, bytes out, no sockets, so that it can be tested alone.
+//! The protocol of these servers: the answer to a line is the same line reversed. There
+//! is no socket in this file, so it can be tested alone.
 
-/// Appends `line` to `answer` reversed. Its ending, `\n` or `\r\n`, stays last.
+/// Appends the reversed `line` to `answer`. Its ending, `\n` or `\r\n`, stays at the end.
 pub fn reverse(line: &[u8], answer: &mut Vec<u8>) {
     let (text, ending) = split_ending(line);
     match std::str::from_utf8(text) {
-        // By character: the bytes of `é` must keep their order.
+        // Character by character, because the two bytes of `é` must keep their order.
         Ok(text) if !text.is_ascii() => {
             for character in text.chars().rev() {
                 answer.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             }
         }
-        // ASCII, or bytes that mean nothing to us: one by one.
+        // Byte by byte, for ASCII and for bytes that are not UTF-8.
         _ => answer.extend(text.iter().rev()),
     }
     answer.extend_from_slice(ending);
 }
 
-/// A line as `(text, ending)`. A `\r` that no `\n` follows belongs to the text.
+/// Splits a line into `(text, ending)`. A `\r` without `\n` behind it belongs to the text.
 pub fn split_ending(line: &[u8]) -> (&[u8], &[u8]) {
     let ending = match line {
         [.., b'\r', b'\n'] => 2,
@@ -30,7 +30,6 @@ pub fn split_ending(line: &[u8]) -> (&[u8], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn reversed(line: &[u8]) -> Vec<u8> {
         let mut answer = Vec::new();
@@ -63,11 +62,21 @@ mod tests {
         assert_eq!(reversed(b"\xc3\xa9\xff\n"), b"\xff\xa9\xc3\n");
     }
 
-    proptest! {
-        #[test]
-        fn twice_reversed_is_as_before(text in "[^\r\n]*") {
-            let line = text + "\n";
-            prop_assert_eq!(reversed(&reversed(line.as_bytes())), line.into_bytes());
+    #[test]
+    fn twice_reversed_is_as_before() {
+        for seed in 0..1000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            // Short lines first, so that the first one that fails is easy to read.
+            let length = random.usize(..=seed as usize / 10);
+            let character = |_| match random.u8(..3) {
+                0 => random.char('\0'..='\x7f'),
+                1 => random.char('\u{80}'..='\u{7ff}'),
+                _ => random.char(..),
+            };
+            let text: String = (0..length).map(character).collect();
+            let line = text.replace(['\r', '\n'], "") + "\n";
+            let twice = reversed(&reversed(line.as_bytes()));
+            assert_eq!(twice, line.as_bytes(), "seed {seed}");
         }
     }
 }

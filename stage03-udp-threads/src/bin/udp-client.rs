@@ -1,9 +1,9 @@
-//! Stage 3: a UDP client. Each line of stdin goes out as one datagram.
+//! Stage 3: a UDP client. It sends each line of stdin as one datagram.
 //!
-//! There is no connection and no promise: a datagram may be lost, and so may its
-//! answer. So the client waits for a while only, and then sends the line again.
+//! UDP promises nothing: the datagram may be lost, and so may the answer. So the client
+//! waits only for a while, and then sends the line again.
 
-use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write, stdin, stdout};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
@@ -19,13 +19,13 @@ use nix::sys::socket::{
     socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use stage03_udp_threads::MAX_DATAGRAM;
 use stage03_udp_threads::given::cli::ClientArgs;
-use stage03_udp_threads::given::escape::escape;
+use stage03_udp_threads::given::console::{print_answer, read_line};
 use stage03_udp_threads::given::logger::start_logger;
-use stage03_udp_threads::given::reverse::split_ending;
-use stage03_udp_threads::{MAX_DATAGRAM, words};
+use stage03_udp_threads::given::words::words;
 
-/// What a datagram can carry, in bytes: 65,535 less the headers of IPv4 and UDP.
+/// The most that a datagram can carry, in bytes: 65,535 minus the headers of IPv4 and UDP.
 const MAX_PAYLOAD: usize = 65_507;
 
 fn main() -> ExitCode {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     start_logger(args.verbose, args.quiet);
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE, // each line without an answer has its error
+        Ok(false) => ExitCode::FAILURE, // `run` has logged an error for each such line
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
@@ -50,14 +50,16 @@ fn run(args: &ClientArgs) -> Result<bool> {
         .collect();
     let mut all_answered = true;
     for number in 1.. {
-        let line = read_line().map_err(|e| anyhow!("cannot read stdin: {}", words(&e)))?;
+        let line = read_line(MAX_PAYLOAD);
+        let line = line.map_err(|error| anyhow!("cannot read stdin: {}", words(&error)))?;
         let Some(line) = line else {
             break;
         };
         match ask(&servers, &line, args) {
             Ok(answer) => match print_answer(&answer) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => break, // nobody reads us
+                // Our reader has left, as in `udp-client | head -1`.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
                 Err(error) => bail!("cannot write to stdout: {}", words(&error)),
             },
             Err(error) => {
@@ -69,31 +71,12 @@ fn run(args: &ClientArgs) -> Result<bool> {
     Ok(all_answered)
 }
 
-/// The next line with its ending, or the head of one that is too long to send.
-fn read_line() -> io::Result<Option<Vec<u8>>> {
-    let interactive = stdin().is_terminal() && stdout().is_terminal();
-    if interactive {
-        stdout().write_all(b"> ")?;
-        stdout().flush()?;
-    }
-    let mut line = Vec::new();
-    let mut input = stdin().lock();
-    let limit = MAX_PAYLOAD as u64 + 1;
-    input.by_ref().take(limit).read_until(b'\n', &mut line)?;
-    if line.len() > MAX_PAYLOAD && !line.ends_with(b"\n") {
-        input.skip_until(b'\n')?;
-    }
-    if interactive && !line.ends_with(b"\n") {
-        stdout().write_all(b"\n")?; // Ctrl-D, unlike Enter, leaves the cursor where it is
-    }
-    Ok((!line.is_empty()).then_some(line))
-}
-
-/// The answer to `line`, from the first server address that can be reached.
+/// Returns the server's answer to `line`.
 fn ask(servers: &[SocketAddr], line: &[u8], args: &ClientArgs) -> Result<Vec<u8>> {
     if line.len() > MAX_PAYLOAD {
-        bail!("not sent, a datagram carries at most {MAX_PAYLOAD} bytes");
+        bail!("not sent, because a datagram carries at most {MAX_PAYLOAD} bytes");
     }
+    // A name may have several addresses: the first one that answers is taken.
     let mut failure = anyhow!("--host {} has no address", args.host);
     for &server in servers {
         match exchange(server, line, args) {
@@ -125,7 +108,7 @@ fn exchange(server: SocketAddr, line: &[u8], args: &ClientArgs) -> nix::Result<O
                 answer.truncate(count);
                 return Ok(Some(answer));
             }
-            // The time is over. Was the line lost, or its answer? No way to know.
+            // The time is over. We cannot know which was lost: the line, or its answer.
             Err(Errno::EAGAIN) => warn!("No answer from {server} (try {attempt} of {tries})"),
             Err(errno) => return Err(errno),
         }
@@ -133,31 +116,35 @@ fn exchange(server: SocketAddr, line: &[u8], args: &ClientArgs) -> nix::Result<O
     Ok(None)
 }
 
-/// A fresh socket for each line: a late answer to an earlier line finds its own socket
-/// closed, and cannot be taken for the answer to this one.
+/// Opens a new socket for each line. A late answer to an earlier line goes to the socket
+/// of that line, which is closed. So it cannot be mistaken for the answer to this line.
 fn open_socket(server: SocketAddr, timeout: Duration) -> nix::Result<OwnedFd> {
     let family = match server {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // Without a timeout, `recv` would wait forever for an answer that is lost. With it,
+    // `recv` fails with EAGAIN when the time is over (socket(7)).
     let timeout = TimeVal::microseconds(timeout.as_micros() as i64);
     setsockopt(&socket, ReceiveTimeout, &timeout)?;
-    // Sends nothing, for UDP. It sets the address to send to, lets in datagrams from
-    // there only, and makes "nobody listens there" an error (udp(7)).
+    // For UDP, `connect` sends nothing. It sets the address to send to, and only datagrams
+    // from there are received. If no program listens there, the next call fails (udp(7)).
     connect(socket.as_raw_fd(), &SockaddrStorage::from(server))?;
     Ok(socket)
 }
 
+/// One `send` is enough, because a datagram is sent as a whole or not at all.
 fn send_datagram(socket: &OwnedFd, line: &[u8]) -> nix::Result<()> {
     loop {
         match send(socket.as_raw_fd(), line, MsgFlags::empty()) {
             Err(Errno::EINTR) => continue,
-            result => return result.map(drop), // whole or not at all
+            result => return result.map(drop),
         }
     }
 }
 
+/// One `recv`: waits for a datagram and returns its size, or EAGAIN when the time is over.
 fn receive_datagram(socket: &OwnedFd, answer: &mut [u8]) -> nix::Result<usize> {
     loop {
         match recv(socket.as_raw_fd(), answer, MsgFlags::empty()) {
@@ -165,19 +152,4 @@ fn receive_datagram(socket: &OwnedFd, answer: &mut [u8]) -> nix::Result<usize> {
             result => return result,
         }
     }
-}
-
-/// On a terminal with a name and escaped, else the bytes as they are.
-fn print_answer(answer: &[u8]) -> io::Result<()> {
-    let mut stdout = stdout();
-    if stdout.is_terminal() {
-        let (text, _) = split_ending(answer);
-        let mut shown = String::from("[SERVER MESSAGE] ");
-        escape(text, &mut shown);
-        shown.push('\n');
-        stdout.write_all(shown.as_bytes())?;
-    } else {
-        stdout.write_all(answer)?;
-    }
-    stdout.flush()
 }

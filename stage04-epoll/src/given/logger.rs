@@ -1,11 +1,14 @@
-//! The log: lines on stderr that neither stop nor end the program. A plain write waits while
-//! the reader of stderr does not read (a pipe is full after 64 KiB, a terminal stops at
-//! Ctrl-S), and `eprintln!` panics once the reader is gone.
+//! The log, on stderr. A log line that cannot be written does not stop or end the program.
+//!
+//! A plain write waits while nobody reads stderr: a pipe is full after 64 KiB, and Ctrl-S
+//! stops a terminal. If the reader of stderr is gone, `eprintln!` panics. This logger drops
+//! the line instead, and its next line says how many were lost.
 
+use std::env::var_os;
 use std::fmt::{Arguments, Write};
 use std::io::{IsTerminal, stderr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
@@ -18,8 +21,48 @@ use simple_logger::SimpleLogger;
 /// A pipe that is ready for writing takes this many bytes without waiting (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
-/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN when that is
-/// nothing; any other error means that the output is lost for good.
+/// How long an error may wait for room, in milliseconds. It is usually the last line of a
+/// program, and says why the program ends.
+const ERROR_PATIENCE: u16 = 1000;
+
+/// Log lines go to stderr, so that stdout holds only the messages. A level on the command
+/// line overrides `RUST_LOG`.
+pub fn start_logger(verbose: u8, quiet: bool) {
+    unblock_terminal();
+    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
+    let levels = match (quiet, verbose) {
+        (true, _) => logger.with_level(LevelFilter::Warn),
+        (_, 0) => logger,
+        (_, 1) => logger.with_level(LevelFilter::Debug),
+        _ => logger.with_level(LevelFilter::Trace),
+    };
+    log::set_max_level(levels.max_level());
+    let _ = log::set_boxed_logger(Box::new(CarefulLogger {
+        levels,
+        colors: wants_colors(),
+        lost: Mutex::new(0),
+    })); // fails only if there is a logger already
+}
+
+/// A terminal can be ready and still have room for less than a line, so that a write waits.
+/// So we open the terminal a second time, and set `O_NONBLOCK` only there: the flags of the
+/// descriptor that we inherited are shared with the shell (open(2)).
+fn unblock_terminal() {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    if stderr().is_terminal()
+        && let Ok(terminal) = open("/dev/stderr", flags, Mode::empty())
+    {
+        let _ = dup2_stderr(terminal); // if it fails, the old one stays
+    }
+}
+
+fn wants_colors() -> bool {
+    let setting = |name| var_os(name).unwrap_or_default();
+    stderr().is_terminal() && setting("NO_COLOR").is_empty() && setting("TERM") != "dumb"
+}
+
+/// Writes as much of `bytes` as `output` takes without waiting. EAGAIN: it takes nothing
+/// now. After any other error it will never take anything again.
 pub fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let mut asked = [PollFd::new(output, PollFlags::POLLOUT)];
     poll(&mut asked, PollTimeout::ZERO)?;
@@ -33,24 +76,13 @@ pub fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     write(output, &bytes[..bytes.len().min(PIPE_BUF)])
 }
 
-/// A terminal may be ready and yet have room for less than a line, so that a write waits
-/// after all. A terminal that is opened again has an `O_NONBLOCK` of its own; that of the
-/// descriptor we inherited is shared with the shell (open(2)).
-fn unblock_terminal() {
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    if stderr().is_terminal()
-        && let Ok(terminal) = open("/dev/stderr", flags, Mode::empty())
-    {
-        let _ = dup2_stderr(terminal); // if it fails, the old one stays
-    }
-}
-
-/// Prints as simple_logger does, which has `eprintln!` do it: that may wait, and
-/// panics when stderr fails (a log file on a full disk). Here such a line is lost.
+/// Prints lines in the format of simple_logger, which itself uses `eprintln!`.
 struct CarefulLogger {
     levels: SimpleLogger,
     colors: bool,
-    dropped: AtomicUsize,
+    /// How many lines were lost since the last one that was written. The lock also keeps
+    /// the lines of several threads apart.
+    lost: Mutex<usize>,
 }
 
 impl Log for CarefulLogger {
@@ -62,17 +94,18 @@ impl Log for CarefulLogger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut text = String::new();
-        // The program, not its parts: a reader of the log need not know those.
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        // The target is a path of modules. Only the program's name helps a reader of the log.
         let target = record.target().split("::").next().unwrap_or_default();
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let lost = format_args!("{dropped} log lines lost: stderr took none");
-            self.add_line(&mut text, Level::Warn, target, lost);
+        let mut text = String::new();
+        if *lost > 0 {
+            let note = format_args!("{lost} log lines lost: stderr took none");
+            self.add_line(&mut text, Level::Warn, target, note);
         }
         self.add_line(&mut text, record.level(), target, *record.args());
-        if write_ready(stderr().as_fd(), text.as_bytes()).is_err() {
-            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+        match write_all(&text, record.level()) {
+            Ok(()) => *lost = 0,
+            Err(_) => *lost += 1,
         }
     }
 
@@ -80,7 +113,7 @@ impl Log for CarefulLogger {
 }
 
 impl CarefulLogger {
-    fn add_line(&self, text: &mut String, level: Level, target: &str, said: Arguments) {
+    fn add_line(&self, text: &mut String, level: Level, target: &str, message: Arguments) {
         let color = match level {
             _ if !self.colors => "",
             Level::Error => "\x1b[31m",
@@ -90,25 +123,23 @@ impl CarefulLogger {
             Level::Trace => "\x1b[39m",
         };
         let plain = if self.colors { "\x1b[0m" } else { "" };
-        let _ = writeln!(text, "{color}{level:<5}{plain} [{target}] {said}");
+        let _ = writeln!(text, "{color}{level:<5}{plain} [{target}] {message}");
     }
 }
 
-/// Log lines go to stderr, so that stdout holds the messages alone. A level asked
-/// for here wins over `RUST_LOG`.
-pub fn start_logger(verbose: u8, quiet: bool) {
-    unblock_terminal();
-    let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
-    let levels = match (quiet, verbose) {
-        (true, _) => logger.with_level(LevelFilter::Warn),
-        (_, 0) => logger,
-        (_, 1) => logger.with_level(LevelFilter::Debug),
-        _ => logger.with_level(LevelFilter::Trace),
-    };
-    log::set_max_level(levels.max_level());
-    let _ = log::set_boxed_logger(Box::new(CarefulLogger {
-        levels,
-        colors: stderr().is_terminal(),
-        dropped: AtomicUsize::new(0),
-    })); // the first one stays
+fn write_all(text: &str, level: Level) -> nix::Result<()> {
+    let stderr = stderr();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        if level == Level::Error {
+            let mut asked = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut asked, ERROR_PATIENCE); // the write will say if there is room
+        }
+        match write_ready(stderr.as_fd(), rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }

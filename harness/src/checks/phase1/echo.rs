@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{PHASE1, expect_echo};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{PHASE1, expect_echo};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::both;
 use crate::trial::{Server, Trial};
 
@@ -17,11 +18,11 @@ pub const CHECKS: &[Check] = &[
     RESETS,
     ANY_THRESHOLD,
     URGENT_DATA,
-    super::PHASE1,
+    super::base::PHASE1,
 ];
 
 const EVERY_BYTE: Check = Check {
-    id: "phase1/echo",
+    name: "echo",
     title: "Every byte comes back unchanged, as soon as it was sent",
     why: "an echo knows no lines: it may neither wait for a `\\n` nor look at what it carries",
     hint: "join the connection's source to its own sink by one pipe",
@@ -46,7 +47,7 @@ fn every_byte(trial: &Trial) -> Verdict {
 }
 
 const HALF_CLOSE: Check = Check {
-    id: "phase1/echo-half-close",
+    name: "echo-half-close",
     title: "12 MB come back to a client that has half-closed and reads late",
     why: "the end of the input is no reason to forget what is still owed",
     hint: "at the end of the source the pipe is drained first, and only then the sink is closed",
@@ -72,7 +73,7 @@ fn half_close(trial: &Trial) -> Verdict {
 }
 
 const BULK: Check = Check {
-    id: "phase1/echo-bulk",
+    name: "echo-bulk",
     title: "A long stream is echoed byte for byte, in constant memory",
     why: "a server that keeps a copy of what it carries dies of its busiest client",
     hint: "stop reading at the pipe's threshold, go on when it has been drained",
@@ -96,7 +97,7 @@ fn bulk(trial: &Trial) -> Verdict {
 }
 
 const NEVER_READS: Check = Check {
-    id: "phase1/echo-to-a-client-that-never-reads",
+    name: "echo-to-a-client-that-never-reads",
     title: "A client that sends a gigabyte and never reads costs little memory and delays nobody",
     why: "its echo has nowhere to go: who keeps it all runs out of memory, who waits serves nobody",
     tier: Tier::Robust,
@@ -138,7 +139,7 @@ pub fn send_a_gigabyte_and_never_read(
 }
 
 const RESETS: Check = Check {
-    id: "phase1/echo-resets",
+    name: "echo-resets",
     title: "Clients of an echo that reset their connection at any moment end nothing but that",
     why: "source and sink of an echo fail at the same time: it must end once, not twice",
     hint: "a failed end is told to its pipe once; the session goes when nothing is left",
@@ -169,7 +170,7 @@ fn resets(trial: &Trial) -> Verdict {
 }
 
 const ANY_THRESHOLD: Check = Check {
-    id: "phase1/any-pipe-threshold",
+    name: "any-pipe-threshold",
     title: "However much a pipe may hold, the same bytes come out of it",
     why: "the threshold bounds memory; it is no message size",
     hint: "a pipe at its threshold stops its source, and starts it again when it was drained",
@@ -194,7 +195,7 @@ fn any_threshold(trial: &Trial) -> Verdict {
 }
 
 const URGENT_DATA: Check = Check {
-    id: "phase1/urgent-data",
+    name: "urgent-data",
     title: "Urgent data (MSG_OOB) in a bulky stream costs no byte of it, and no CPU time",
     why: "a read stops at the urgent byte although more is there: an edge-triggered loop may take that for the end of what is there",
     hint: "with EPOLLPRI a short read does not mean that the socket is empty: read until EAGAIN",

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::base::{PHASE1, expect_echo, expect_log};
 use super::proxy::echo_service;
-use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Outcome, Verdict, ensure};
+use crate::check::Check;
+use crate::checks::clients::echo_ping;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
@@ -17,7 +19,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const IDLE: Check = Check {
-    id: "phase1/idle-in-every-role",
+    name: "idle-in-every-role",
     title: "An idle connection wakes nobody, whatever its role",
     why: "most connections of most servers are idle: who wakes up for them never sleeps",
     hint: "edge-triggered readiness is noted once; nothing is tried until a pipe can move bytes; a \
@@ -51,7 +53,7 @@ fn idle(trial: &Trial) -> Verdict {
 const MOST_PER_CONNECTION: u64 = 1024;
 
 const MEMORY_OF_AN_ECHO: Check = Check {
-    id: "phase1/thousands-idle-at-an-echo",
+    name: "thousands-idle-at-an-echo",
     title: "Thousands of idle connections cost less than a kilobyte each, and no time",
     why: "a chat server or a proxy holds ten thousand connections, of which ten are speaking",
     hint: "an idle connection holds no buffer: chunks come from a pool and go back to it",
@@ -66,7 +68,7 @@ fn memory_of_an_echo(trial: &Trial) -> Verdict {
 }
 
 const MEMORY_OF_A_PROXY: Check = Check {
-    id: "phase1/thousands-idle-in-a-proxy",
+    name: "thousands-idle-in-a-proxy",
     body: memory_of_a_proxy,
     ..MEMORY_OF_AN_ECHO
 };
@@ -82,17 +84,17 @@ fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
     let count: u64 = trial.size(1_000, 8_000);
     let _room = trial.reserve_sockets(2 * count as usize)?; // behind a proxy stands an upstream
     let active = server.connect("the active client")?;
-    ping(&active)?;
-    let alone = server.cost(|| ping(&active))?;
+    echo_ping(&active)?;
+    let alone = server.cost(|| echo_ping(&active))?;
     let before = server.figures()?;
     // Each has spoken once: whatever it needed for that must be given back.
     let idle: Vec<Peer> = (0..count)
         .map(|number| server.connect(&format!("client {number}")))
         .collect::<Verdict<_>>()?;
-    idle.iter().try_for_each(ping)?;
+    idle.iter().try_for_each(echo_ping)?;
     let each = server.figures()?.rss.saturating_sub(before.rss) / count;
     trial.step(format!("{count} idle clients: {each} bytes of memory each"));
-    let among_many = server.cost(|| ping(&active))?;
+    let among_many = server.cost(|| echo_ping(&active))?;
     server.expect_asleep(Duration::from_millis(300))?;
     ensure(each <= MOST_PER_CONNECTION, Outcome::Resources, || {
         format!("an idle connection costs {each} bytes; {MOST_PER_CONNECTION} are fine")
@@ -109,15 +111,11 @@ fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
         "in short: {each} bytes of memory for each of {count} idle clients; \
          {alone:?} of CPU time for a message alone, {among_many:?} beside them"
     ));
-    ping(&active)
-}
-
-fn ping(client: &Peer) -> Verdict {
-    client.ask(b"ping\n", b"ping\n")
+    echo_ping(&active)
 }
 
 const NOTHING_IS_LEFT: Check = Check {
-    id: "phase1/nothing-is-left-of-them",
+    name: "nothing-is-left-of-them",
     title: "After thousands of clients of every kind nothing is left of them",
     why: "a server runs for months: what is lost with each client will run out",
     hint: "one place creates and one destroys; at the end in a debug build count what is left",

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use super::PHASE1;
+use super::base::PHASE1;
 use super::proxy::echo_service;
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
+use crate::checks::clients::ping;
 use crate::data::Pattern;
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
 pub const CHECKS: &[Check] = &[
@@ -20,7 +23,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const AT_THE_LIMIT: Check = Check {
-    id: "phase1/at-the-limit-in-every-role",
+    name: "at-the-limit-in-every-role",
     title: "At the descriptor limit those that are in are served, whatever their role, the others wait, and nothing spins",
     why: "a file and a connection to an upstream need descriptors of their own: each may be the one that is missing",
     hint: "keep one descriptor in reserve for what a client needs; without one accept nobody, for a second or until somebody leaves",
@@ -75,10 +78,6 @@ fn at_the_limit(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)
 }
 
-fn ping(client: &Peer) -> Verdict {
-    client.ask(b"oxo\n", b"oxo\n")
-}
-
 fn expect_served(server: &Server, listener: usize) -> Verdict {
     server.expect_running()?;
     let client = server.connect_to(listener, "a new client")?;
@@ -90,7 +89,7 @@ fn expect_served(server: &Server, listener: usize) -> Verdict {
 }
 
 const BULK_AT_THE_LIMIT: Check = Check {
-    id: "phase1/bulk-at-the-descriptor-limit",
+    name: "bulk-at-the-descriptor-limit",
     title: "Where descriptors are short, bulk moves as well as elsewhere, and each byte of it",
     why: "what is only for speed (a kernel pipe, a spare) must not be missed where it cannot be had",
     hint: "when a kernel pipe cannot be made, bytes are copied; an unused one is the first thing to give up",
@@ -138,7 +137,7 @@ fn bulk_at_the_limit(trial: &Trial) -> Verdict {
 }
 
 const STUCK_AT_THE_LIMIT: Check = Check {
-    id: "phase1/stuck-bulk-leaves-room",
+    name: "stuck-bulk-leaves-room",
     title: "Clients whose bulk nobody reads take no more descriptors from the others than their sockets and a fair share",
     why: "a kernel pipe is two descriptors, held as long as bytes wait in it: who never reads decides how long that is",
     hint: "what is only for speed gets a share of the descriptors, not all of them",
@@ -166,7 +165,7 @@ fn stuck_at_the_limit(trial: &Trial) -> Verdict {
 }
 
 const BULK_LEAVES_NOTHING: Check = Check {
-    id: "phase1/bulk-leaves-nothing",
+    name: "bulk-leaves-nothing",
     title: "What bulk has taken is free when its client has left, though others stay",
     why: "a server always has some client: what is freed when the last one leaves is never freed",
     hint: "close unused kernel pipes when no flow has needed one for a while",

@@ -1,12 +1,7 @@
 //! Phase 1: the modular server. What a role shares with a stage of phase 0 is taken over
 //! from there ([`reverse`]); the rest stands here, a room for each concern.
 
-use std::time::Duration;
-
-use crate::check::{Check, Need, Stage, Tier, Verdict};
-use crate::peer::Peer;
-use crate::trial::{Server, Trial};
-
+mod base;
 mod echo;
 mod files;
 mod idle;
@@ -17,53 +12,18 @@ mod proxy;
 mod reverse;
 mod stopping;
 
-/// All rooms, in the order in which they are listed.
-pub const ROOMS: &[&[Check]] = &[
-    presets::CHECKS,
-    reverse::CHECKS,
-    echo::CHECKS,
-    proxy::CHECKS,
-    files::CHECKS,
-    idle::CHECKS,
-    limits::CHECKS,
-    stopping::CHECKS,
-    program::CHECKS,
-];
+use crate::check::Check;
 
-/// What most of these checks have in common.
-const PHASE1: Check = Check {
-    stage: Stage::Phase1,
-    id: "phase1/roles-side-by-side",
-    title: "Each listener serves its own role",
-    why: "one server, many services: what a port does is a matter of configuration",
-    hint: "the role belongs to the listener; each accepted client gets what its listener says",
-    chapter: "docs/src/phase1/architecture.md",
-    tier: Tier::Robust,
-    points: 2,
-    timeout: Duration::from_secs(30),
-    needs: &[Need::Option("--listen")],
-    body: roles_side_by_side,
-};
-
-fn roles_side_by_side(trial: &Trial) -> Verdict {
-    let server = trial.launch().roles(&["echo", "reverse", "echo"]).start()?;
-    let clients: Vec<Peer> = (0..3)
-        .map(|listener| server.connect_to(listener, &format!("client {listener}")))
-        .collect::<Verdict<_>>()?;
-    clients[1].ask(b"abc\n", b"cba\n")?;
-    clients[2].ask(b"abc\n", b"abc\n")?;
-    clients[0].ask(b"abc\n", b"abc\n")
-}
-
-/// A new client of the echo at this listener is answered, and the process has not ended.
-fn expect_echo(server: &Server, listener: usize) -> Verdict {
-    server.expect_running()?;
-    let client = server.connect_to(listener, "another client")?;
-    client.ask(b"ping\n", b"ping\n")?;
-    server.expect_running()
-}
-
-/// The text stands in the log, sooner or later.
-fn expect_log(server: &Server, wanted: &str) -> Verdict {
-    super::terminal::await_log(server, wanted)
+pub fn checks() -> Vec<Check> {
+    let proxy = proxy::checks();
+    let own = [
+        echo::CHECKS,
+        &proxy,
+        files::CHECKS,
+        idle::CHECKS,
+        limits::CHECKS,
+        stopping::CHECKS,
+        program::CHECKS,
+    ];
+    [presets::CHECKS, &reverse::checks(), &own.concat()].concat()
 }

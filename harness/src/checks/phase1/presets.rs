@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{PHASE1, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{PHASE1, expect_log};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::program::Ports;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
@@ -30,7 +31,7 @@ enum Does {
 use Does::{Echo, File, Proxy, Refuse, Reverse};
 
 const STAGE_6: Check = Check {
-    id: "phase1/preset-6",
+    name: "preset-6",
     title: "`--stage 6` reverses lines on the ports 8001 to 8004",
     why: "each stage of the course can be tried as it was, with one program",
     hint: "compare with the table of presets: a row is four roles",
@@ -41,49 +42,49 @@ const STAGE_6: Check = Check {
 };
 
 const STAGE_7: Check = Check {
-    id: "phase1/preset-7",
+    name: "preset-7",
     title: "`--stage 7` reverses lines on the ports 8001 to 8004",
     body: |trial| preset(trial, 7, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_8: Check = Check {
-    id: "phase1/preset-8",
+    name: "preset-8",
     title: "`--stage 8` reverses lines on the ports 8001 to 8004",
     body: |trial| preset(trial, 8, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_9: Check = Check {
-    id: "phase1/preset-9",
+    name: "preset-9",
     title: "`--stage 9` reverses lines on the ports 8001 to 8004",
     body: |trial| preset(trial, 9, [Reverse; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_10: Check = Check {
-    id: "phase1/preset-10",
+    name: "preset-10",
     title: "`--stage 10` echoes on the ports 8001 to 8004",
     body: |trial| preset(trial, 10, [Echo; 4]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_11: Check = Check {
-    id: "phase1/preset-11",
+    name: "preset-11",
     title: "`--stage 11` is a proxy for port 3000 on port 8001, and echoes on the others",
     body: |trial| preset(trial, 11, [Proxy, Echo, Echo, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_12: Check = Check {
-    id: "phase1/preset-12",
+    name: "preset-12",
     title: "`--stage 12` also sends a file on port 8002, and refuses one outside on 8003",
     body: |trial| preset(trial, 12, [Proxy, File, Refuse, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_13: Check = Check {
-    id: "phase1/preset-13",
+    name: "preset-13",
     title: "The finished server: a proxy on 8001, a file on 8002, lines reversed on 8003, an echo on 8004",
     tier: Tier::Core,
     points: 4,
@@ -167,7 +168,7 @@ fn expect_sample(trial: &Trial, received: &[u8]) -> Verdict {
 }
 
 const BROWSER: Check = Check {
-    id: "phase1/browser-through-the-proxy",
+    name: "browser-through-the-proxy",
     title: "A browser on port 8001 shows the page of the web server on port 3000",
     why: "a browser opens many connections at once, keeps them, and half-closes none as a test would",
     hint: "look which of the page's parts is missing: an end of stream that never came, or bytes",
@@ -245,7 +246,7 @@ fn web_server(trial: &Trial, site: &std::path::Path) -> Verdict<Server> {
 }
 
 const CURL: Check = Check {
-    id: "phase1/curl-through-the-proxy",
+    name: "curl-through-the-proxy",
     title: "curl gets a file through port 8001 from the web server on port 3000",
     why: "with HTTP/1.0 the end of the connection is the end of the file: it must come through",
     hint: "when the upstream closes, drain what it has sent, then close the client's side",

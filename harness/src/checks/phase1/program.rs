@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use super::base::{PHASE1, expect_echo, expect_log};
+use crate::check::{Check, Need};
 use crate::checks::terminal::cannot_have_port_80;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::program::announced_addresses;
 use crate::trial::{Running, Trial};
@@ -28,7 +29,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const USAGE: Check = Check {
-    id: "phase1/usage-error",
+    name: "usage-error",
     title: "A wrong command line is explained, and ends the program with exit status 2",
     why: "a script must be able to tell a typing error from a server that failed",
     hint: "name the word that is wrong and what would be right, on stderr",
@@ -72,7 +73,7 @@ fn expect_said(program: &Running, wanted: &str) -> Verdict {
 }
 
 const PORT_IN_USE: Check = Check {
-    id: "phase1/port-in-use",
+    name: "port-in-use",
     title: "When a port is taken, the server says which and ends with exit status 1",
     why: "the most common mistake is to start a server twice, and it must be easy to understand",
     hint: "name the address and the system's reason",
@@ -92,7 +93,7 @@ fn port_in_use(trial: &Trial) -> Verdict {
 }
 
 const PRIVILEGED_PORT: Check = Check {
-    id: "phase1/privileged-port",
+    name: "privileged-port",
     title: "When a port is for root only, the server says so and ends with exit status 1",
     why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
     needs: &[
@@ -105,7 +106,7 @@ const PRIVILEGED_PORT: Check = Check {
 };
 
 const ALL_OR_NOTHING: Check = Check {
-    id: "phase1/all-listeners-or-none",
+    name: "all-listeners-or-none",
     title: "When one of several ports cannot be had, nothing is served, and the error names that one",
     why: "a server that is half there is harder to notice than one that is not",
     hint: "bind all listeners first, then serve",
@@ -145,7 +146,7 @@ fn all_or_nothing(trial: &Trial) -> Verdict {
 }
 
 const NO_SUCH_ADDRESS: Check = Check {
-    id: "phase1/address-of-another-machine",
+    name: "address-of-another-machine",
     title: "When the address is none of this machine, the server says so and ends with exit status 1",
     why: "a server that cannot listen where it was told must not go on elsewhere or in silence",
     body: no_such_address,
@@ -164,7 +165,7 @@ fn no_such_address(trial: &Trial) -> Verdict {
 }
 
 const NO_SUCH_UPSTREAM: Check = Check {
-    id: "phase1/upstream-without-address",
+    name: "upstream-without-address",
     title: "An upstream whose name does not resolve ends the program at the start, with exit status 1",
     why: "better no server than one that can never do its work",
     hint: "resolve the names of upstreams before anything listens",
@@ -189,7 +190,7 @@ fn no_such_upstream(trial: &Trial) -> Verdict {
 }
 
 const IPV6: Check = Check {
-    id: "phase1/ipv6",
+    name: "ipv6",
     title: "A listener and an upstream may have IPv6 addresses",
     why: "half of the clients of a public server come over IPv6",
     hint: "an address is a family, a host and a port; in text IPv6 stands in brackets",
@@ -211,7 +212,7 @@ fn ipv6(trial: &Trial) -> Verdict {
 }
 
 const SAYS_WHAT_IT_SERVES: Check = Check {
-    id: "phase1/says-what-it-serves",
+    name: "says-what-it-serves",
     title: "The log says for each listener where it is and what it does",
     why: "the first thing an operator wants to know of a server",
     hint: "`listening on tcp://127.0.0.1:8001 (proxy 127.0.0.1:3000)`",
@@ -230,7 +231,7 @@ fn says_what_it_serves(trial: &Trial) -> Verdict {
 }
 
 const LEVELS: Check = Check {
-    id: "phase1/log-levels",
+    name: "log-levels",
     title: "The command line decides how much is logged, then XPS_DEBUG=1, then RUST_LOG",
     why: "what was typed last is what was meant",
     hint: "-q and -v win over the environment; XPS_DEBUG=1 means debug",
@@ -281,7 +282,7 @@ fn levels(trial: &Trial) -> Verdict {
 }
 
 const QUIET: Check = Check {
-    id: "phase1/quiet",
+    name: "quiet",
     title: "With `-q` the server prints nothing while all is well",
     why: "under load, what is printed for each message is the dearest thing a server does",
     hint: "`-q` turns the log down to warnings, and the messages on stdout off",
@@ -310,7 +311,7 @@ fn quiet(trial: &Trial) -> Verdict {
 }
 
 const IDLE_TIMEOUT: Check = Check {
-    id: "phase1/idle-timeout",
+    name: "idle-timeout",
     title: "With --idle-timeout a silent client is cut off in time, an active one is not",
     why: "clients whose network has gone never say goodbye",
     hint: "a timer per session, which looks at the clock when it is due: has anything moved?",
@@ -352,7 +353,7 @@ fn idle_timeout(trial: &Trial) -> Verdict {
 }
 
 const WORKERS: Check = Check {
-    id: "phase1/workers",
+    name: "workers",
     title: "Several workers share the clients, and SIGTERM ends all of them",
     why: "one thread uses one processor; more threads share the work if they share nothing else",
     hint: "one loop, one listener (SO_REUSEPORT) for each; the main thread passes the signal on",
@@ -402,7 +403,7 @@ fn workers(trial: &Trial) -> Verdict {
 }
 
 const WORKERS_AND_A_TAKEN_PORT: Check = Check {
-    id: "phase1/workers-and-a-taken-port",
+    name: "workers-and-a-taken-port",
     title: "A second server with workers cannot take the port of the first",
     why: "with SO_REUSEPORT two servers of one user can share a port: each would get some of the clients",
     hint: "see by a plain bind that nobody listens on the port, before SO_REUSEPORT",

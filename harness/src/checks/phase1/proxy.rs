@@ -5,214 +5,35 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Outcome, Stage, Verdict, ensure};
+use super::base::{PHASE1, expect_echo, expect_log};
+use crate::check::Check;
 use crate::checks::proxying;
 use crate::data::Pattern;
-use crate::peer::{Peer, both, patience};
+use crate::failure::{Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::{Peer, both};
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::{Deaf, Service, Upstream};
 
-pub const CHECKS: &[Check] = &[
-    proxy(
-        proxying::PASSES_REQUESTS_AND_ANSWERS,
-        "phase1/proxy-passes-requests-and-answers",
-    ),
-    proxy(
-        proxying::CLIENTS_AT_THE_SAME_TIME,
-        "phase1/proxy-clients-at-the-same-time",
-    ),
-    proxy(proxying::ANY_BYTE, "phase1/proxy-any-byte"),
-    proxy(proxying::LARGE_ANSWER, "phase1/proxy-large-transfers"),
-    proxy(proxying::UPSTREAM_ENDS, "phase1/proxy-end-of-the-upstream"),
-    proxy(proxying::CLIENT_ENDS, "phase1/proxy-end-of-the-client"),
-    proxy(proxying::CURL, "phase1/proxy-curl"),
-    proxy(proxying::AT_ONCE, "phase1/proxy-each-byte-at-once"),
-    proxy(
-        proxying::BOTH_WAYS_AT_ONCE,
-        "phase1/proxy-both-ways-at-once",
-    ),
-    proxy(proxying::CONSTANT_MEMORY, "phase1/proxy-constant-memory"),
-    proxy(
-        proxying::CLIENT_HALF_CLOSES,
-        "phase1/proxy-client-half-closes",
-    ),
-    proxy(
-        proxying::UPSTREAM_HALF_CLOSES,
-        "phase1/proxy-upstream-half-closes",
-    ),
-    proxy(
-        proxying::ECHO_AND_HALF_CLOSE,
-        "phase1/proxy-three-megabytes-and-half-close",
-    ),
-    proxy(
-        proxying::LATE_READER,
-        "phase1/proxy-ends-before-all-is-read",
-    ),
-    proxy(
-        proxying::END_WITH_BYTES_IN_ONE_EVENT,
-        "phase1/proxy-bytes-and-end-in-one-event",
-    ),
-    proxy(proxying::RESETS, "phase1/proxy-resets-at-any-moment"),
-    proxy(
-        proxying::RESET_PASSES_THROUGH,
-        "phase1/proxy-reset-passes-through",
-    ),
-    proxy(
-        proxying::BYTES_BEFORE_A_RESET,
-        "phase1/proxy-bytes-before-a-reset",
-    ),
-    proxy(
-        proxying::ANSWER_BEFORE_A_RESET,
-        "phase1/proxy-answer-before-a-reset",
-    ),
-    proxy(
-        proxying::RESET_DURING_A_TRANSFER,
-        "phase1/proxy-reset-during-a-transfer",
-    ),
-    proxy(proxying::DOWN, "phase1/proxy-upstream-down"),
-    proxy(
-        proxying::DOWN_FOR_MANY_AT_ONCE,
-        "phase1/proxy-upstream-down-for-many-at-once",
-    ),
-    proxy(proxying::COMES_BACK, "phase1/proxy-upstream-comes-back"),
-    proxy(
-        proxying::FULL_QUEUE,
-        "phase1/proxy-upstream-with-a-full-queue",
-    ),
-    proxy(proxying::CONNECT_TIMEOUT, "phase1/proxy-connect-timeout"),
-    proxy(
-        proxying::NAME_UNKNOWN,
-        "phase1/proxy-upstream-without-an-address",
-    ),
-    proxy(
-        proxying::NAME_WITH_SEVERAL_ADDRESSES,
-        "phase1/proxy-upstream-by-name",
-    ),
-    proxy(
-        proxying::CLOSES_AT_ONCE,
-        "phase1/proxy-upstream-accepts-and-closes",
-    ),
-    proxy(
-        proxying::ANSWERS_EARLY,
-        "phase1/proxy-upstream-answers-early",
-    ),
-    proxy(
-        proxying::ANSWERS_AND_RESETS,
-        "phase1/proxy-upstream-answers-and-resets",
-    ),
-    proxy(
-        proxying::COME_AND_GO,
-        "phase1/proxy-upstream-down-for-thousands",
-    ),
-    proxy(
-        proxying::CLOSED_AT_ONCE,
-        "phase1/proxy-upstream-closes-on-thousands",
-    ),
-    proxy(
-        proxying::RESET_MIDWAY,
-        "phase1/proxy-upstream-resets-thousands-midway",
-    ),
-    proxy(
-        proxying::ANSWERED_EARLY,
-        "phase1/proxy-upstream-answers-thousands-early",
-    ),
-    proxy(
-        proxying::NEVER_READ_AND_FORGOTTEN,
-        "phase1/proxy-upstream-never-reads-thousands",
-    ),
-    proxy(proxying::SLOW, "phase1/proxy-upstream-slow-for-thousands"),
-    proxy(
-        proxying::NEVER_CONNECTED,
-        "phase1/proxy-connect-timeout-for-thousands",
-    ),
-    proxy(
-        proxying::CLIENT_NEVER_READS,
-        "phase1/proxy-client-that-never-reads",
-    ),
-    proxy(
-        proxying::UPSTREAM_NEVER_READS,
-        "phase1/proxy-upstream-that-never-reads",
-    ),
-    proxy(
-        proxying::STUCK_PAIR_IS_CHEAP,
-        "phase1/proxy-stuck-pair-is-cheap",
-    ),
-    proxy(proxying::STREAMING_PAIR, "phase1/proxy-streaming-pair"),
-    proxy(proxying::IDLE_PAIRS, "phase1/proxy-idle-pairs-cost-nothing"),
-    proxy(
-        proxying::WAITING_FOR_THE_UPSTREAM,
-        "phase1/proxy-waiting-for-the-upstream-costs-nothing",
-    ),
-    proxy(proxying::DEAD_ENDS, "phase1/proxy-gone-while-bytes-wait"),
-    proxy(
-        proxying::GONE_WHILE_BOTH_WAIT,
-        "phase1/proxy-gone-while-both-wait",
-    ),
-    proxy(
-        proxying::EARLY_ANSWER,
-        "phase1/proxy-answer-to-a-client-that-still-sends",
-    ),
-    proxy(
-        proxying::THOUSANDS_IDLE,
-        "phase1/proxy-thousands-of-idle-pairs",
-    ),
-    proxy(
-        proxying::ONE_AFTER_THE_OTHER,
-        "phase1/proxy-two-hundred-one-after-the-other",
-    ),
-    proxy(
-        proxying::FIFTY_AT_ONCE,
-        "phase1/proxy-fifty-answered-in-reverse-order",
-    ),
-    proxy(
-        proxying::THOUSANDS_AT_ONCE,
-        "phase1/proxy-thousands-at-once",
-    ),
-    proxy(
-        proxying::MANY_AT_ONCE_IN_THE_QUEUE,
-        "phase1/proxy-many-at-once-in-the-queue",
-    ),
-    proxy(
-        proxying::CONNECTS_AND_LEAVES,
-        "phase1/proxy-connects-and-leaves",
-    ),
-    proxy(proxying::NO_LEAK, "phase1/proxy-no-leak"),
-    proxy(
-        proxying::AT_THE_DESCRIPTOR_LIMIT,
-        "phase1/proxy-at-the-descriptor-limit",
-    ),
-    proxy(
-        proxying::AT_A_HIGHER_LIMIT,
-        "phase1/proxy-at-a-higher-descriptor-limit",
-    ),
-    proxy(
-        proxying::RAISES_THE_LIMIT,
-        "phase1/proxy-raises-its-descriptor-limit",
-    ),
-    proxy(
-        proxying::STOPPED_AND_CONTINUED,
-        "phase1/proxy-stopped-and-continued",
-    ),
-    proxy(
-        proxying::CURL_KEEP_ALIVE,
-        "phase1/proxy-curl-keep-alive-and-range",
-    ),
-    proxy(proxying::CURL_LARGE_FILE, "phase1/proxy-curl-large-file"),
-    proxy(proxying::CHROMIUM, "phase1/proxy-browser"),
+pub fn checks() -> Vec<Check> {
+    let shared = [proxying::CHECKS, &[proxying::NEVER_READ_AND_FORGOTTEN]].concat();
+    let shared = shared.into_iter().map(|check| Check {
+        role: "proxy-",
+        ..check.taken_over(Stage::Phase1)
+    });
+    shared.chain(OWN.iter().copied()).collect()
+}
+
+const OWN: &[Check] = &[
     DOWN_AND_THOUSANDS,
     BULK,
     HALF_CLOSE_WHILE_CONNECTING,
     TALKS_TO_THE_DEAD,
 ];
 
-/// What stage 5 does, in another house.
-const fn proxy(check: Check, id: &'static str) -> Check {
-    check.taken_over(Stage::Phase1, id)
-}
-
 const DOWN_AND_THOUSANDS: Check = Check {
-    id: "phase1/warnings-are-counted",
+    name: "warnings-are-counted",
     title: "Thousands of clients of an upstream that is down do not fill the log",
     why: "an upstream that is down for a night must not fill the disk as well",
     hint: "say a warning once, count those that follow, and tell the number once a second",
@@ -245,7 +66,7 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
 }
 
 const BULK: Check = Check {
-    id: "phase1/proxy-bulk-both-ways",
+    name: "proxy-bulk-both-ways",
     title: "Gigabytes in both directions at once arrive byte for byte, in constant memory",
     why: "backpressure must hold in each direction by itself, or memory grows, or both get stuck",
     hint: "each direction has its own pipe, threshold and readiness",
@@ -322,7 +143,7 @@ pub fn echo_service(trial: &Trial) -> Verdict<Service> {
 }
 
 const TALKS_TO_THE_DEAD: Check = Check {
-    id: "phase1/proxy-upstream-talks-to-the-dead",
+    name: "proxy-upstream-talks-to-the-dead",
     title: "An upstream that reads nothing, and talks without end to a client that has died, is told",
     why: "the client pays nothing for what it does not get: an endless download for nobody is its weapon",
     hint: "what the client has sent is owed to the upstream; if that takes nothing for some time, give up",
@@ -355,7 +176,7 @@ fn talks_to_the_dead(trial: &Trial) -> Verdict {
 }
 
 const HALF_CLOSE_WHILE_CONNECTING: Check = Check {
-    id: "phase1/half-close-while-connecting",
+    name: "half-close-while-connecting",
     title: "A client that sends, half-closes and waits, all before its upstream is reached, is served",
     why: "`printf … | nc -N` has said its last word before the proxy has connected",
     hint: "what comes meanwhile waits in the pipe, its end too, until there is a sink",

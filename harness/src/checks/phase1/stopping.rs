@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::base::{PHASE1, expect_echo, expect_log};
 use super::proxy::{echo_service, until_it_connects};
-use super::{PHASE1, expect_echo, expect_log};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use crate::check::{Check, Need};
 use crate::checks::reversing::comes_true_soon;
 use crate::data::{Pattern, lines};
-use crate::peer::{Peer, both, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 use crate::upstream::Deaf;
 
@@ -32,7 +34,7 @@ pub const CHECKS: &[Check] = &[
 const LONG: [&str; 2] = ["--drain-timeout", "60"];
 
 const AT_ONCE: Check = Check {
-    id: "phase1/sigterm-when-nothing-is-owed",
+    name: "sigterm-when-nothing-is-owed",
     title: "When nothing is owed to anybody, SIGTERM ends the server at once",
     why: "a restart that waits for clients who have nothing to wait for is a long one",
     hint: "when draining begins, a client with an empty pipe is done",
@@ -63,7 +65,7 @@ fn at_once(trial: &Trial) -> Verdict {
 }
 
 const OWED: Check = Check {
-    id: "phase1/sigterm-while-answers-are-owed",
+    name: "sigterm-while-answers-are-owed",
     title: "After SIGTERM clients still get what they are owed, and nobody new is accepted",
     why: "what a server has taken in it has promised to answer",
     hint: "treat it as if each client had half-closed: answer, flush, close",
@@ -104,7 +106,7 @@ fn all_is_read(client: &Peer) -> bool {
 }
 
 const MID_FILE: Check = Check {
-    id: "phase1/sigterm-mid-file",
+    name: "sigterm-mid-file",
     title: "A file that is being sent when SIGTERM comes is sent to its end",
     why: "a restart must not cost somebody his download",
     hint: "while draining, a session with bytes to send goes on like any other",
@@ -141,7 +143,7 @@ fn public_folder(trial: &Trial, pattern: Pattern, length: usize) -> Verdict<Path
 }
 
 const PAIR_LIVES_ON: Check = Check {
-    id: "phase1/sigterm-and-a-proxied-pair",
+    name: "sigterm-and-a-proxied-pair",
     title: "A client and its upstream talk on after SIGTERM until both have ended",
     why: "only they know when they are done: a proxy does not understand what it carries",
     hint: "a proxied pair is done when both of its directions are",
@@ -152,7 +154,7 @@ const PAIR_LIVES_ON: Check = Check {
 /// The first signal has been heard, and what follows at once has been done: nobody is
 /// accepted any more.
 fn expect_to_end(trial: &Trial, server: &Server) -> Verdict {
-    expect_log(server, "ends")?;
+    expect_log(server, "Stopping")?;
     let refuses = || TcpStream::connect(server.address()).is_err();
     trial.wait_until("it accepts nobody any more", refuses)
 }
@@ -195,7 +197,7 @@ fn pair_lives_on(trial: &Trial) -> Verdict {
 }
 
 const CONNECTING: Check = Check {
-    id: "phase1/sigterm-while-connecting",
+    name: "sigterm-while-connecting",
     title: "A client whose upstream does not answer keeps the ending server for --drain-timeout at most",
     why: "a server that is told to end and does not is killed, and everybody with it",
     hint: "the drain timeout is one timer for all; when it is over, the rest is cut off",
@@ -218,7 +220,7 @@ fn connecting(trial: &Trial) -> Verdict {
 }
 
 const CUT_OFF: Check = Check {
-    id: "phase1/sigterm-and-a-client-that-never-reads",
+    name: "sigterm-and-a-client-that-never-reads",
     title: "A client that does not take what it is owed is cut off after --drain-timeout, and counted",
     why: "an operator must know what an end has cost, and it must come to an end",
     hint: "when the timeout is over, count who still had something coming, say so, and exit 0",
@@ -246,11 +248,11 @@ fn cut_off(trial: &Trial) -> Verdict {
         Outcome::Behaviour,
         || format!("its clients had a second, and it ended after {took:?}"),
     )?;
-    expect_log(&server, "cut off, for they did not end in time: 2\n")
+    expect_log(&server, "Drain timeout: 2 clients cut off\n")
 }
 
 const SECOND_SIGNAL: Check = Check {
-    id: "phase1/second-signal",
+    name: "second-signal",
     title: "A second signal ends the server at once, with exit status 1, and resets who is owed something",
     why: "who presses Ctrl-C twice does not want to wait for anybody",
     hint: "while draining, the same event means another thing",
@@ -279,7 +281,7 @@ fn second_signal(trial: &Trial) -> Verdict {
 }
 
 const IN_THE_QUEUE: Check = Check {
-    id: "phase1/sigterm-and-clients-in-the-queue",
+    name: "sigterm-and-clients-in-the-queue",
     title: "Clients that the kernel has let in, and nobody has accepted yet, get their answers after SIGTERM",
     why: "they have connected, and may have spoken: to close the listener resets them",
     hint: "accept until there is nobody left, then close the listener, then end",
@@ -308,7 +310,7 @@ fn in_the_queue(trial: &Trial) -> Verdict {
 }
 
 const UNDER_LOAD: Check = Check {
-    id: "phase1/sigterm-in-every-role-under-load",
+    name: "sigterm-in-every-role-under-load",
     title: "SIGTERM ends a busy server in order, and what clients have got until then is right",
     why: "a server with much to do must still hear that it shall end",
     hint: "the signal is one more event of the loop; it takes its turn like all others",

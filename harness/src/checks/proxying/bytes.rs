@@ -3,14 +3,15 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{Ends, PROXY, join, start};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{Ends, PROXY, join, start};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 
 pub const ANY_BYTE: Check = Check {
-    id: "stage05/any-byte",
+    name: "any-byte",
     title: "Every byte passes unchanged, in both directions: NUL, line endings, what is not text",
     why: "pictures and compressed data hold every byte, and a proxy knows nothing of text",
     hint: "take the number of bytes from what `recv` returns: no `strlen`, no strings",
@@ -33,7 +34,7 @@ fn any_byte(trial: &Trial) -> Verdict {
 }
 
 pub const AT_ONCE: Check = Check {
-    id: "stage05/each-byte-at-once",
+    name: "each-byte-at-once",
     title: "A single byte goes on at once, in both directions, without a line break",
     why: "a proxy that waits for more, for a line or a full buffer, stops a conversation",
     hint: "what `recv` has brought is sent, however little it is",
@@ -55,7 +56,7 @@ fn at_once(trial: &Trial) -> Verdict {
 }
 
 pub const LARGE_ANSWER: Check = Check {
-    id: "stage05/large-transfers",
+    name: "large-transfers",
     title: "8 MB arrive in full, from the upstream and from the client, also when they are read late",
     why: "one `send` may take only a part of the bytes: the rest is still owed",
     hint: "look at what `send` returns, and go on from there",
@@ -94,7 +95,7 @@ pub fn transfer(from: &Peer, to: &Peer, length: u64) -> Verdict {
 }
 
 pub const BOTH_WAYS_AT_ONCE: Check = Check {
-    id: "stage05/both-ways-at-once",
+    name: "both-ways-at-once",
     title: "Both sides may send at the same time: each gets all of the other's bytes",
     why: "an upload and its answer may overlap; a proxy that finishes one direction before the other gets stuck",
     hint: "the two directions share nothing: each has its own buffer, and waits alone",
@@ -126,7 +127,7 @@ fn both_ways_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const CONSTANT_MEMORY: Check = Check {
-    id: "stage05/constant-memory",
+    name: "constant-memory",
     title: "A transfer moves in constant memory, however long it is",
     why: "a proxy that keeps what passes, or reads faster than it can send, ends when memory does",
     hint: "read from one side only when the other one has taken what you have",

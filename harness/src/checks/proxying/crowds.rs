@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::{
-    Ends, PROXY, answered_in_reverse_order, connect_many, echo_ping, join, start, start_echo,
-};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{Ends, PROXY, answered_in_reverse_order, join, start, start_echo};
+use crate::check::{Check, Tier};
+use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::Peer;
 use crate::trial::Trial;
 
 pub const ONE_AFTER_THE_OTHER: Check = Check {
-    id: "stage05/two-hundred-one-after-the-other",
+    name: "two-hundred-one-after-the-other",
     title: "200 clients, one after the other, each get their own answer",
     why: "a table with room for ten pairs that is never cleaned is full after ten clients",
     hint: "when a pair has ended its entry goes, and nothing may be found under its old number",
@@ -36,7 +36,7 @@ fn one_after_the_other(trial: &Trial) -> Verdict {
 }
 
 pub const FIFTY_AT_ONCE: Check = Check {
-    id: "stage05/fifty-answered-in-reverse-order",
+    name: "fifty-answered-in-reverse-order",
     title: "50 clients wait at once, are answered in reverse order, and cost nothing when idle",
     why: "how long a server takes for one answer must not matter to the clients beside it",
     hint: "no fixed table of sockets; the other side of a pair is found by what its event carries",
@@ -54,7 +54,7 @@ fn fifty_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const THOUSANDS_AT_ONCE: Check = Check {
-    id: "stage05/thousands-at-once",
+    name: "thousands-at-once",
     title: "Hundreds of clients at once (2,000 in the full test) each get their bytes, and no others",
     why: "with many connections every table grows, and every mistake in it mixes up two clients",
     hint: "raise the limit of descriptors; give no number of a pair to another one while events for it may come",
@@ -68,7 +68,7 @@ fn thousands_at_once(trial: &Trial) -> Verdict {
     let count = trial.size(300, 2000);
     let _room = trial.reserve_sockets(2 * count)?;
     let (server, _upstream) = start_echo(trial)?;
-    let clients = connect_many(&server, count)?;
+    let clients = server.connect_many(count)?;
     let pattern = |number: usize| Pattern::new(number as u64);
     let length = |number: usize| 1000 + 7 * number;
     for (number, client) in clients.iter().enumerate() {
@@ -91,7 +91,7 @@ fn thousands_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
-    id: "stage05/many-at-once-in-the-queue",
+    name: "many-at-once-in-the-queue",
     title: "40 clients that connect in the same moment are all served",
     why: "one event of the listener may stand for many clients in its queue",
     hint: "edge-triggered: `accept` until EAGAIN; level-triggered: the next `epoll_wait` tells again",
@@ -105,7 +105,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let first = server.connect("a first client")?;
     echo_ping(&first)?;
     trial.stop(&server.process)?;
-    let clients = connect_many(&server, 40)?;
+    let clients = server.connect_many(40)?;
     let send = |client: &Peer| client.send(b"ping\n");
     clients.iter().try_for_each(send)?;
     trial.go_on(&server.process)?;
@@ -131,7 +131,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
 }
 
 pub const STOPPED_AND_CONTINUED: Check = Check {
-    id: "stage05/stopped-and-continued",
+    name: "stopped-and-continued",
     title: "A proxy that is stopped and continued (Ctrl-Z, `fg`) serves on",
     why: "`epoll_wait` returns EINTR after SIGCONT, which is no fault (signal(7))",
     hint: "when `epoll_wait` fails with EINTR, call it again",

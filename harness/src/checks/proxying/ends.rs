@@ -3,15 +3,16 @@
 use std::thread;
 use std::time::Duration;
 
+use super::base::{Ends, PROXY, expect_alive, join, start, start_echo};
 use super::bytes::transfer;
-use super::{Ends, PROXY, expect_alive, join, start, start_echo};
-use crate::check::{Check, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::Verdict;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 
 pub const UPSTREAM_ENDS: Check = Check {
-    id: "stage05/end-of-the-upstream",
+    name: "end-of-the-upstream",
     title: "When the upstream closes, the client gets the last bytes, then the end of the stream",
     why: "an HTTP/1.0 answer ends with the connection: without the end the browser waits for ever",
     hint: "a `recv` of 0 bytes from the upstream must be passed on to its client",
@@ -33,7 +34,7 @@ fn upstream_ends(trial: &Trial) -> Verdict {
 }
 
 pub const CLIENT_ENDS: Check = Check {
-    id: "stage05/end-of-the-client",
+    name: "end-of-the-client",
     title: "When the client closes, the upstream sees it, and both descriptors are given back",
     why: "an upstream that never hears of it keeps a connection for each client that ever came",
     hint: "a `recv` of 0 bytes from the client must be passed on; when both sides have ended, close both sockets",
@@ -57,7 +58,7 @@ fn client_ends(trial: &Trial) -> Verdict {
 }
 
 pub const CLIENT_HALF_CLOSES: Check = Check {
-    id: "stage05/client-half-closes",
+    name: "client-half-closes",
     title: "A client that half-closes after its request still gets the whole answer",
     why: "it has nothing more to say, but it listens; and some servers answer only at the end of the request",
     hint: "pass the end on with `shutdown(SHUT_WR)`, not with `close`: the other direction goes on",
@@ -93,7 +94,7 @@ fn client_half_closes(trial: &Trial) -> Verdict {
 }
 
 pub const ECHO_AND_HALF_CLOSE: Check = Check {
-    id: "stage05/three-megabytes-and-half-close",
+    name: "three-megabytes-and-half-close",
     title: "3 MB that an upstream sends back while they come arrive in full, then the end",
     why: "the end of the request finds answers on their way, in every buffer that there is",
     body: echo_and_half_close,
@@ -136,7 +137,7 @@ fn send_and_close(from: Peer, to: &Peer, length: u64, late: Duration) -> Verdict
 }
 
 pub const UPSTREAM_HALF_CLOSES: Check = Check {
-    id: "stage05/upstream-half-closes",
+    name: "upstream-half-closes",
     title: "An upstream that half-closes still gets everything that the client sends",
     why: "a server may say all it has to say and go on listening, for instance to an upload",
     hint: "the end of one direction says nothing about the other",
@@ -159,7 +160,7 @@ fn upstream_half_closes(trial: &Trial) -> Verdict {
 }
 
 pub const LATE_READER: Check = Check {
-    id: "stage05/ends-before-all-is-read",
+    name: "ends-before-all-is-read",
     title: "A side that sends 6 MB and closes: the other gets all of it, also when it reads late",
     why: "the end of the stream comes after the bytes, and there may be many of them on their way",
     hint: "a side that has ended is shut down on the other when your buffer is empty, not before",
@@ -180,7 +181,7 @@ fn late_reader(trial: &Trial) -> Verdict {
 }
 
 pub const END_WITH_BYTES_IN_ONE_EVENT: Check = Check {
-    id: "stage05/bytes-and-end-in-one-event",
+    name: "bytes-and-end-in-one-event",
     title: "Bytes that come together with the end of the stream are passed on",
     why: "`epoll_wait` reports EPOLLHUP as soon as both directions have ended, also while bytes are still to be read",
     hint: "EPOLLHUP and EPOLLRDHUP are no reason to close: read until `recv` returns 0",

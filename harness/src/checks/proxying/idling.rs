@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::base::{Ends, PROXY, join, proxy, start};
 use super::slow::stuck_pair;
 use super::upstreams::fill_the_queue;
-use super::{Ends, PROXY, join, proxy, start};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::Peer;
 use crate::trial::Trial;
 
@@ -15,7 +16,7 @@ const WINDOW: Duration = Duration::from_millis(700);
 const IDLE: f64 = 0.05;
 
 pub const IDLE_PAIRS: Check = Check {
-    id: "stage05/idle-pairs-cost-nothing",
+    name: "idle-pairs-cost-nothing",
     title: "While nothing moves the proxy uses no CPU time, whatever its pairs wait for",
     why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
     hint: "EPOLLOUT only while bytes wait; no EPOLLIN or EPOLLRDHUP of a side that has ended or is not read",
@@ -47,7 +48,7 @@ fn idle_pairs(trial: &Trial) -> Verdict {
 }
 
 pub const WAITING_FOR_THE_UPSTREAM: Check = Check {
-    id: "stage05/waiting-for-the-upstream-costs-nothing",
+    name: "waiting-for-the-upstream-costs-nothing",
     title: "While a connection to the upstream is being made the proxy uses no CPU time",
     why: "the client's bytes are there, but there is nowhere to send them yet: who watches for them is woken for ever",
     hint: "as long as the connect is under way, watch the upstream's socket for EPOLLOUT, and nothing else",
@@ -68,7 +69,7 @@ fn waiting_for_the_upstream(trial: &Trial) -> Verdict {
 }
 
 pub const DEAD_ENDS: Check = Check {
-    id: "stage05/gone-while-bytes-wait",
+    name: "gone-while-bytes-wait",
     title: "A side that is gone while the other does not read costs nothing, and loses no bytes",
     why: "EPOLLHUP and EPOLLERR are reported whether asked for or not, until the socket leaves the epoll set",
     hint: "what was read before is still delivered; until then take the dead socket out of epoll",
@@ -109,7 +110,7 @@ fn dead_ends(trial: &Trial) -> Verdict {
 }
 
 pub const GONE_WHILE_BOTH_WAIT: Check = Check {
-    id: "stage05/gone-while-both-wait",
+    name: "gone-while-both-wait",
     title: "A side that is gone while both wait for each other to read leaves nobody stuck",
     why: "who cannot send may not read either: if nobody takes what it says, it never gets what it is owed",
     hint: "while one direction still owes something, read on from the other and forget what comes",
@@ -142,7 +143,7 @@ fn gone_while_both_wait(trial: &Trial) -> Verdict {
 }
 
 pub const EARLY_ANSWER: Check = Check {
-    id: "stage05/answer-to-a-client-that-still-sends",
+    name: "answer-to-a-client-that-still-sends",
     title: "An upstream that answers early and closes: the client gets all of it, also while it still sends",
     why: "a socket that is closed with unread input resets the connection, and the reset destroys the answer on its way",
     hint: "a lingering close: half-close towards the client, read and forget what it sends until it ends too, or for two seconds",
@@ -177,7 +178,7 @@ fn owed(peer: &Peer) -> Verdict<u64> {
 }
 
 pub const THOUSANDS_IDLE: Check = Check {
-    id: "stage05/thousands-of-idle-pairs",
+    name: "thousands-of-idle-pairs",
     title: "With very many idle pairs, one that is active costs what it costs alone",
     why: "that is the difference between epoll and `select`: the work goes with the ready ones",
     hint: "no loop over all pairs in a turn: find the one by what its event carries",

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use super::{PROXY, connect_many, echo_ping, expect_echo, launch, start_echo};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{PROXY, echo, expect_echo, launch, start_echo};
+use crate::check::{Check, Need, Tier};
+use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::Trial;
 
 pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
-    id: "stage05/at-the-descriptor-limit",
+    name: "at-the-descriptor-limit",
     title: "At its descriptor limit the proxy serves who is in, rests, and later serves on",
     why: "a client that cannot be served keeps the listener ready: a loop that tries again at once uses a whole CPU; one that gives up serves nobody any more",
     hint: "on EMFILE, of `accept` and of `socket`, take the listener out of epoll until descriptors are free again, and log it once",
@@ -23,7 +25,7 @@ pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
 };
 
 pub const AT_A_HIGHER_LIMIT: Check = Check {
-    id: "stage05/at-a-higher-descriptor-limit",
+    name: "at-a-higher-descriptor-limit",
     title: "The same with 64 descriptors and 200 clients",
     body: |trial| at_the_descriptor_limit(trial, 64, 200, 22),
     ..AT_THE_DESCRIPTOR_LIMIT
@@ -31,13 +33,13 @@ pub const AT_A_HIGHER_LIMIT: Check = Check {
 
 /// `count` clients are more than `limit` allows; `fit` of them are surely served.
 fn at_the_descriptor_limit(trial: &Trial, limit: u64, count: usize, fit: usize) -> Verdict {
-    let upstream = trial.upstream()?.serve(super::echo);
+    let upstream = trial.upstream()?.serve(echo);
     let launch = launch(trial, upstream.address());
     let server = launch.limit(Resource::RLIMIT_NOFILE, limit).start()?;
     let other = server.connect("a client from before")?;
     echo_ping(&other)?;
     let before = server.figures()?;
-    let mut clients = connect_many(&server, count)?;
+    let mut clients = server.connect_many(count)?;
     clients[..fit].iter().try_for_each(echo_ping)?;
     server.expect_idle(Duration::from_secs(1), 0.1)?;
     let log = server.process.log_size();
@@ -70,7 +72,7 @@ fn answered_or_closed(client: &Peer) -> Verdict {
 }
 
 pub const RAISES_THE_LIMIT: Check = Check {
-    id: "stage05/raises-its-descriptor-limit",
+    name: "raises-its-descriptor-limit",
     title: "The proxy takes all descriptors that it may have",
     why: "a pair needs two, and most systems start a process with 1,024",
     hint: "at the start raise the soft limit of RLIMIT_NOFILE to the hard one (getrlimit(2))",
@@ -81,15 +83,15 @@ pub const RAISES_THE_LIMIT: Check = Check {
 };
 
 fn raises_the_limit(trial: &Trial) -> Verdict {
-    let upstream = trial.upstream()?.serve(super::echo);
+    let upstream = trial.upstream()?.serve(echo);
     let launch = launch(trial, upstream.address());
     let server = launch.limits(Resource::RLIMIT_NOFILE, 64, 1024).start()?;
-    let clients = connect_many(&server, 100)?;
+    let clients = server.connect_many(100)?;
     clients.iter().try_for_each(echo_ping)
 }
 
 pub const CONNECTS_AND_LEAVES: Check = Check {
-    id: "stage05/connects-and-leaves",
+    name: "connects-and-leaves",
     title: "Thousands of clients that connect and leave at once do no harm",
     why: "health checks and port scanners do this all day; some are gone before the upstream is there",
     hint: "a side may be gone at any moment, also while the other is being connected: each call may fail, and that is all",
@@ -121,7 +123,7 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
 }
 
 pub const NO_LEAK: Check = Check {
-    id: "stage05/no-leak",
+    name: "no-leak",
     title: "After thousands of clients, descriptors and memory are back where they were",
     why: "a proxy runs for months: what is lost with each pair will run out",
     hint: "what was made for a pair is given back when it ends: two descriptors, buffers, entries",

@@ -3,14 +3,7 @@
 //!
 //! The check plays both ends: a client, and the server behind the proxy.
 
-use std::fmt::Display;
-use std::time::Duration;
-
-use crate::check::{Check, Stage, Tier, Verdict};
-use crate::peer::Peer;
-use crate::trial::{Launch, Server, Trial};
-use crate::upstream::{Service, Upstream};
-
+mod base;
 mod bytes;
 mod crowds;
 mod ends;
@@ -22,197 +15,75 @@ mod thousands;
 mod tools;
 mod upstreams;
 
-pub use bytes::{ANY_BYTE, AT_ONCE, BOTH_WAYS_AT_ONCE, CONSTANT_MEMORY, LARGE_ANSWER};
-pub use crowds::{
-    FIFTY_AT_ONCE, MANY_AT_ONCE_IN_THE_QUEUE, ONE_AFTER_THE_OTHER, STOPPED_AND_CONTINUED,
-    THOUSANDS_AT_ONCE,
-};
-pub use ends::{
-    CLIENT_ENDS, CLIENT_HALF_CLOSES, ECHO_AND_HALF_CLOSE, END_WITH_BYTES_IN_ONE_EVENT, LATE_READER,
-    UPSTREAM_ENDS, UPSTREAM_HALF_CLOSES,
-};
-pub use idling::{
-    DEAD_ENDS, EARLY_ANSWER, GONE_WHILE_BOTH_WAIT, IDLE_PAIRS, THOUSANDS_IDLE,
-    WAITING_FOR_THE_UPSTREAM,
-};
-pub use limits::{
-    AT_A_HIGHER_LIMIT, AT_THE_DESCRIPTOR_LIMIT, CONNECTS_AND_LEAVES, NO_LEAK, RAISES_THE_LIMIT,
-};
-pub use resets::{
-    ANSWER_BEFORE_A_RESET, BYTES_BEFORE_A_RESET, RESET_DURING_A_TRANSFER, RESET_PASSES_THROUGH,
-    RESETS,
-};
-pub use slow::{CLIENT_NEVER_READS, STREAMING_PAIR, STUCK_PAIR_IS_CHEAP, UPSTREAM_NEVER_READS};
-pub use thousands::{
-    ANSWERED_EARLY, CLOSED_AT_ONCE, COME_AND_GO, NEVER_CONNECTED, NEVER_READ,
-    NEVER_READ_AND_FORGOTTEN, RESET_MIDWAY, SLOW,
-};
-pub use tools::{CHROMIUM, CURL, CURL_KEEP_ALIVE, CURL_LARGE_FILE};
-pub use upstreams::{
-    ANSWERS_AND_RESETS, ANSWERS_EARLY, CLOSES_AT_ONCE, COMES_BACK, CONNECT_TIMEOUT, DOWN,
-    DOWN_FOR_MANY_AT_ONCE, FULL_QUEUE, NAME_UNKNOWN, NAME_WITH_SEVERAL_ADDRESSES,
-};
+use crate::check::Check;
 
-/// What most of these checks have in common.
-const PROXY: Check = Check {
-    stage: Stage::Stage05,
-    id: "stage05/passes-requests-and-answers",
-    title: "What the client sends reaches the upstream, and the answer comes back",
-    why: "it is what a proxy is for",
-    hint: "each client gets a connection of its own to the upstream; what one of the two brings goes to the other",
-    chapter: "docs/src/phase0/stage05.md",
-    tier: Tier::Core,
-    points: 2,
-    timeout: Duration::from_secs(30),
-    needs: &[],
-    body: passes_requests_and_answers,
-};
+pub use base::*;
+pub use thousands::{NEVER_READ, NEVER_READ_AND_FORGOTTEN};
 
-/// The proxy of the stage before this upstream, about to be started.
-pub fn launch<'t>(trial: &'t Trial<'_>, upstream: impl Display) -> Launch<'t> {
-    match trial.stage() {
-        Stage::Phase1 => trial.launch().roles(&[format!("proxy:{upstream}")]),
-        _ => trial.launch().towards("--upstream", upstream),
-    }
-}
-
-/// The proxy of the stage before this upstream.
-pub fn proxy(trial: &Trial, upstream: impl Display) -> Verdict<Server> {
-    launch(trial, upstream).start()
-}
-
-/// A proxy, and the upstream whose connections the check accepts itself.
-pub fn start(trial: &Trial) -> Verdict<(Server, Upstream)> {
-    let upstream = trial.upstream()?;
-    let server = proxy(trial, upstream.address())?;
-    Ok((server, upstream))
-}
-
-/// A proxy before an upstream that sends everything back.
-pub fn start_echo(trial: &Trial) -> Verdict<(Server, Service)> {
-    let upstream = trial.upstream()?.serve(echo);
-    let server = proxy(trial, upstream.address())?;
-    Ok((server, upstream))
-}
-
-pub fn echo(_: usize, upstream: &Peer) -> Verdict {
-    let mut chunk = vec![0; 64 * 1024];
-    loop {
-        match upstream.receive(&mut chunk)? {
-            0 => return Ok(()),
-            count => upstream.send(&chunk[..count])?,
-        }
-    }
-}
-
-/// Both ends of a connection through the proxy.
-pub struct Ends {
-    pub client: Peer,
-    pub upstream: Peer,
-}
-
-pub fn join(server: &Server, upstream: &Upstream, name: &str) -> Verdict<Ends> {
-    let client = server.connect(name)?;
-    let upstream = upstream.accept(&format!("the upstream of {name}"))?;
-    Ok(Ends { client, upstream })
-}
-
-impl Ends {
-    pub fn ping(&self) -> Verdict {
-        self.client.send(b"ping\n")?;
-        self.upstream.expect(b"ping\n")?;
-        self.upstream.send(b"pong\n")?;
-        self.client.expect(b"pong\n")
-    }
-
-    /// The upstream closes after its client: so its descriptors are free again.
-    pub fn close(self) -> Verdict {
-        self.client.close();
-        self.upstream.expect_end()?;
-        self.upstream.close();
-        Ok(())
-    }
-}
-
-/// A new client is served, and the process has not ended.
-pub fn expect_alive(server: &Server, upstream: &Upstream) -> Verdict {
-    server.expect_running()?;
-    let ends = join(server, upstream, "a new client")?;
-    ends.ping()?;
-    ends.close()?;
-    server.expect_running()
-}
-
-/// The same with an upstream that sends everything back.
-pub fn expect_echo(server: &Server) -> Verdict {
-    server.expect_running()?;
-    let client = server.connect("a new client")?;
-    echo_ping(&client)?;
-    server.expect_running()
-}
-
-pub fn echo_ping(client: &Peer) -> Verdict {
-    client.ask(b"ping\n", b"ping\n")
-}
-
-pub fn connect_many(server: &Server, count: usize) -> Verdict<Vec<Peer>> {
-    (1..=count)
-        .map(|number| server.connect(&format!("client {number}")))
-        .collect()
-}
-
-pub const PASSES_REQUESTS_AND_ANSWERS: Check = PROXY;
-
-fn passes_requests_and_answers(trial: &Trial) -> Verdict {
-    let (server, upstream) = start(trial)?;
-    let ends = join(&server, &upstream, "the client")?;
-    ends.client.send(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
-    ends.upstream
-        .expect(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
-    ends.upstream
-        .send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-    ends.client
-        .expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-    // And so on, on the same connection.
-    (0..10).try_for_each(|_| ends.ping())
-}
-
-pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
-    id: "stage05/clients-at-the-same-time",
-    title: "Five clients are served at the same time, each with its own answer",
-    why: "a browser opens several connections at once, and no answer may go to another one",
-    hint: "from each socket you must find the other one of its pair, and nothing but `epoll_wait` may wait",
-    points: 3,
-    body: clients_at_the_same_time,
-    ..PROXY
-};
-
-fn clients_at_the_same_time(trial: &Trial) -> Verdict {
-    let (server, upstream) = start(trial)?;
-    answered_in_reverse_order(&server, &upstream, 5)?;
-    server.expect_running()
-}
-
-/// The last to come is the first to be answered, so that a proxy which serves them
-/// one after the other cannot pass.
-fn answered_in_reverse_order(
-    server: &Server,
-    upstream: &Upstream,
-    count: usize,
-) -> Verdict<Vec<Ends>> {
-    let all: Vec<Ends> = (1..=count)
-        .map(|number| join(server, upstream, &format!("client {number}")))
-        .collect::<Verdict<_>>()?;
-    for (number, ends) in all.iter().enumerate() {
-        ends.client.send(format!("request {number}\n").as_bytes())?;
-    }
-    for (number, ends) in all.iter().enumerate().rev() {
-        ends.upstream
-            .expect(format!("request {number}\n").as_bytes())?;
-        ends.upstream
-            .send(format!("answer {number}\n").as_bytes())?;
-        ends.client
-            .expect(format!("answer {number}\n").as_bytes())?;
-    }
-    Ok(all)
-}
+pub const CHECKS: &[Check] = &[
+    base::PASSES_REQUESTS_AND_ANSWERS,
+    base::CLIENTS_AT_THE_SAME_TIME,
+    bytes::ANY_BYTE,
+    bytes::LARGE_ANSWER,
+    ends::UPSTREAM_ENDS,
+    ends::CLIENT_ENDS,
+    tools::CURL,
+    // The bytes.
+    bytes::AT_ONCE,
+    bytes::BOTH_WAYS_AT_ONCE,
+    bytes::CONSTANT_MEMORY,
+    // How streams end.
+    ends::CLIENT_HALF_CLOSES,
+    ends::UPSTREAM_HALF_CLOSES,
+    ends::ECHO_AND_HALF_CLOSE,
+    ends::LATE_READER,
+    ends::END_WITH_BYTES_IN_ONE_EVENT,
+    resets::RESETS,
+    resets::RESET_PASSES_THROUGH,
+    resets::BYTES_BEFORE_A_RESET,
+    resets::ANSWER_BEFORE_A_RESET,
+    resets::RESET_DURING_A_TRANSFER,
+    // The upstream.
+    upstreams::DOWN,
+    upstreams::DOWN_FOR_MANY_AT_ONCE,
+    upstreams::COMES_BACK,
+    upstreams::FULL_QUEUE,
+    upstreams::ANSWERS_AND_RESETS,
+    upstreams::CONNECT_TIMEOUT,
+    upstreams::NAME_UNKNOWN,
+    upstreams::NAME_WITH_SEVERAL_ADDRESSES,
+    upstreams::CLOSES_AT_ONCE,
+    upstreams::ANSWERS_EARLY,
+    // Slow sides, idle sides.
+    thousands::COME_AND_GO,
+    thousands::CLOSED_AT_ONCE,
+    thousands::RESET_MIDWAY,
+    thousands::ANSWERED_EARLY,
+    thousands::SLOW,
+    thousands::NEVER_CONNECTED,
+    slow::CLIENT_NEVER_READS,
+    slow::UPSTREAM_NEVER_READS,
+    slow::STUCK_PAIR_IS_CHEAP,
+    slow::STREAMING_PAIR,
+    idling::IDLE_PAIRS,
+    idling::WAITING_FOR_THE_UPSTREAM,
+    idling::DEAD_ENDS,
+    idling::GONE_WHILE_BOTH_WAIT,
+    idling::EARLY_ANSWER,
+    idling::THOUSANDS_IDLE,
+    // Many clients.
+    crowds::ONE_AFTER_THE_OTHER,
+    crowds::FIFTY_AT_ONCE,
+    crowds::THOUSANDS_AT_ONCE,
+    crowds::MANY_AT_ONCE_IN_THE_QUEUE,
+    limits::CONNECTS_AND_LEAVES,
+    limits::NO_LEAK,
+    limits::AT_THE_DESCRIPTOR_LIMIT,
+    limits::AT_A_HIGHER_LIMIT,
+    limits::RAISES_THE_LIMIT,
+    // The program.
+    crowds::STOPPED_AND_CONTINUED,
+    tools::CURL_KEEP_ALIVE,
+    tools::CURL_LARGE_FILE,
+    tools::CHROMIUM,
+];

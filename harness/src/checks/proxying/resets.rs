@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{PROXY, echo_ping, expect_alive, expect_echo, join, start, start_echo};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict, ensure};
+use super::base::{PROXY, expect_alive, expect_echo, join, start, start_echo};
+use crate::check::{Check, Tier};
+use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::{Peer, both};
 use crate::queues::queues;
 use crate::trial::Trial;
@@ -16,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(400);
 const IDLE: f64 = 0.1;
 
 pub const RESETS: Check = Check {
-    id: "stage05/resets-at-any-moment",
+    name: "resets-at-any-moment",
     title: "A client that resets its connection, at whatever moment, ends nothing but that",
     why: "a client that crashes or loses its network shows as an error of `recv` or `send`",
     hint: "an error on one socket ends its pair: close both sockets, go on with the next event",
@@ -60,7 +62,7 @@ fn resets(trial: &Trial) -> Verdict {
 }
 
 pub const RESET_PASSES_THROUGH: Check = Check {
-    id: "stage05/reset-passes-through",
+    name: "reset-passes-through",
     title: "When one side resets its connection, the other side's ends too",
     why: "the side that is left would wait for ever for one that is gone",
     hint: "after an error on one side, close the other as well",
@@ -112,7 +114,7 @@ fn reset_passes_through(trial: &Trial) -> Verdict {
 }
 
 pub const BYTES_BEFORE_A_RESET: Check = Check {
-    id: "stage05/bytes-before-a-reset",
+    name: "bytes-before-a-reset",
     title: "What one side has sent before its reset reaches the other",
     why: "a server that fails in the middle may have said why before",
     hint: "`recv` returns the bytes first and the error after them: EPOLLERR is no reason not to read",
@@ -143,7 +145,7 @@ fn bytes_before_a_reset(trial: &Trial) -> Verdict {
 }
 
 pub const ANSWER_BEFORE_A_RESET: Check = Check {
-    id: "stage05/answer-before-a-reset",
+    name: "answer-before-a-reset",
     title: "When the upstream resets after a long answer, a client that reads slowly and still sends gets all that the proxy has received",
     why: "a socket that is closed with unread input resets the connection, and the reset destroys the answer on its way",
     hint: "deliver what was received, half-close, and read and drop what the client sends until it ends its side",
@@ -214,7 +216,7 @@ fn read_slowly(client: &Peer, pattern: Pattern, length: u64) -> Verdict {
 }
 
 pub const RESET_DURING_A_TRANSFER: Check = Check {
-    id: "stage05/reset-during-a-transfer",
+    name: "reset-during-a-transfer",
     title: "A reset in the middle of 50 MB ends that transfer, on both sides, and nothing else",
     why: "people close the browser during a download; the `send` that finds nobody raises SIGPIPE",
     hint: "`send` with MSG_NOSIGNAL; its error, −1, must not be added to a count of bytes",

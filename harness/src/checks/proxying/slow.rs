@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Ends, PROXY, join, start};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use super::base::{Ends, PROXY, join, start};
+use crate::check::{Check, Tier};
 use crate::data::Pattern;
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
@@ -13,7 +14,7 @@ use crate::upstream::Upstream;
 const GIBIBYTE: u64 = 1 << 30;
 
 pub const CLIENT_NEVER_READS: Check = Check {
-    id: "stage05/client-that-never-reads",
+    name: "client-that-never-reads",
     title: "A client that does not read its answer costs little memory and delays nobody",
     why: "the upstream sends as fast as you read: who keeps all of it runs out of memory, who waits serves nobody",
     hint: "while bytes wait for one side, do not read from the other (EPOLLIN off)",
@@ -25,7 +26,7 @@ pub const CLIENT_NEVER_READS: Check = Check {
 };
 
 pub const UPSTREAM_NEVER_READS: Check = Check {
-    id: "stage05/upstream-that-never-reads",
+    name: "upstream-that-never-reads",
     title: "An upstream that does not read a request costs little memory and delays nobody",
     why: "a server that hangs must not take the proxy with it",
     body: |trial| never_reads(trial, |ends| (ends.client, ends.upstream)),
@@ -79,7 +80,7 @@ fn slowest_ping(ends: &Ends, count: usize) -> Verdict<Duration> {
 }
 
 pub const STUCK_PAIR_IS_CHEAP: Check = Check {
-    id: "stage05/stuck-pair-is-cheap",
+    name: "stuck-pair-is-cheap",
     title: "The bytes that wait for one side cost nothing while others are served",
     why: "copying or sending them again at each turn of the loop makes everybody slow",
     hint: "watch for EPOLLOUT only while bytes wait, and touch them only when it comes",
@@ -116,7 +117,7 @@ pub fn stuck_pair(server: &Server, upstream: &Upstream) -> Verdict<(Peer, Peer)>
 }
 
 pub const STREAMING_PAIR: Check = Check {
-    id: "stage05/streaming-pair",
+    name: "streaming-pair",
     title: "A pair that moves bytes without a pause does not keep the others waiting",
     why: "moving the bytes of one pair until there are none never ends when there are always more",
     hint: "after some reads of a pair, give the others their turn",

@@ -3,17 +3,18 @@
 
 use std::time::Duration;
 
+use super::base::{Ends, PROXY, expect_alive, join, launch, proxy};
 use super::upstreams::fill_the_queue;
-use super::{Ends, PROXY, connect_many, expect_alive, join, launch, proxy};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::Pattern;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::process::Figures;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
 
 pub const COME_AND_GO: Check = Check {
-    id: "stage05/upstream-down-for-thousands",
+    name: "upstream-down-for-thousands",
     title: "Hundreds of clients at once (2,000 in the full test) while the upstream goes and comes back",
     why: "when a server is restarted all its clients come back in the same second",
     hint: "each client is a new try: close those that fail, and remember nothing of them",
@@ -31,7 +32,7 @@ fn come_and_go(trial: &Trial) -> Verdict {
     let served = join_many(trial, &server, &upstream)?;
     let before = server.figures()?;
     let nobody = upstream.disappear()?;
-    let refused = connect_many(&server, count(trial))?;
+    let refused = server.connect_many(count(trial))?;
     refused.iter().try_for_each(Peer::expect_gone)?;
     served.iter().try_for_each(Ends::ping)?; // their connections were made before
     drop(refused);
@@ -42,7 +43,7 @@ fn come_and_go(trial: &Trial) -> Verdict {
 }
 
 pub const CLOSED_AT_ONCE: Check = Check {
-    id: "stage05/upstream-closes-on-thousands",
+    name: "upstream-closes-on-thousands",
     title: "An upstream that closes on hundreds of clients at once, or resets them, ends those and no other",
     why: "an overloaded server does that to everybody who comes",
     hint: "a pair whose upstream is gone is closed on both sides: descriptors, buffers, entry",
@@ -64,7 +65,7 @@ pub const CLOSED_AT_ONCE: Check = Check {
 };
 
 pub const RESET_MIDWAY: Check = Check {
-    id: "stage05/upstream-resets-thousands-midway",
+    name: "upstream-resets-thousands-midway",
     title: "An upstream that dies in the middle of hundreds of answers: all that it said arrives",
     why: "a server that crashes takes all its connections with it, in the same moment",
     hint: "`recv` returns the bytes first and the error after them, for each pair",
@@ -99,7 +100,7 @@ fn reset_midway(trial: &Trial) -> Verdict {
 }
 
 pub const ANSWERED_EARLY: Check = Check {
-    id: "stage05/upstream-answers-thousands-early",
+    name: "upstream-answers-thousands-early",
     title: "Hundreds of answers and ends that come before the requests are complete: both ways go on",
     why: "a server may say \"too large\" to everybody, while they still send",
     hint: "the end of one direction leaves the other as it is, in each pair",
@@ -131,7 +132,7 @@ pub const ANSWERED_EARLY: Check = Check {
 };
 
 pub const NEVER_READ: Check = Check {
-    id: "stage05/upstream-never-reads-thousands",
+    name: "upstream-never-reads-thousands",
     title: "An upstream that reads none of hundreds of requests delays nobody, and gets them all later",
     why: "a server that hangs does so for all its clients",
     hint: "while bytes wait for one side do not read from the other; go on when there is room",
@@ -181,7 +182,7 @@ const REQUEST: u64 = 250_000;
 const MOST_EACH: u64 = 256 * 1024;
 
 pub const SLOW: Check = Check {
-    id: "stage05/upstream-slow-for-thousands",
+    name: "upstream-slow-for-thousands",
     title: "Hundreds of answers that come byte by byte at the same time are not mixed up",
     why: "a slow server has the most connections open at once",
     hint: "what a socket brings goes to the other one of its pair, at once",
@@ -204,7 +205,7 @@ pub const SLOW: Check = Check {
 };
 
 pub const NEVER_CONNECTED: Check = Check {
-    id: "stage05/connect-timeout-for-thousands",
+    name: "connect-timeout-for-thousands",
     title: "Hundreds of clients whose upstream does not answer are all closed in time",
     why: "behind a firewall that drops packets, every connect waits until it is told not to",
     hint: "keep the time at which each connect must be done, and wait no longer than until the next one",
@@ -222,7 +223,7 @@ fn never_connected(trial: &Trial) -> Verdict {
     other.ping()?;
     let before = server.figures()?;
     let queue = fill_the_queue(trial, &upstream)?;
-    let waiting = connect_many(&server, count(trial))?;
+    let waiting = server.connect_many(count(trial))?;
     (0..100).try_for_each(|_| other.ping())?;
     waiting.iter().try_for_each(Peer::expect_gone)?;
     drop(waiting);

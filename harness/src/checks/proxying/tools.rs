@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{PROXY, proxy};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{PROXY, proxy};
+use crate::check::{Check, Need, Tier};
 use crate::data::{Pattern, show};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Running, Trial};
 
 pub const CURL: Check = Check {
-    id: "stage05/curl",
+    name: "curl",
     title: "`curl` through the proxy shows a page of `python3 -m http.server`",
     why: "it is what you try first",
     hint: "the server closes its connection after the answer: the proxy must pass on the answer, then the end",
@@ -36,7 +37,7 @@ fn curl(trial: &Trial) -> Verdict {
 }
 
 pub const CURL_LARGE_FILE: Check = Check {
-    id: "stage05/curl-large-file",
+    name: "curl-large-file",
     title: "`curl` gets a file of 50 MiB through the proxy, byte for byte",
     why: "a download is longer than any buffer",
     hint: "look at what `send` returns, and keep what it did not take",
@@ -66,7 +67,7 @@ fn curl_large_file(trial: &Trial) -> Verdict {
 }
 
 pub const CURL_KEEP_ALIVE: Check = Check {
-    id: "stage05/curl-keep-alive-and-range",
+    name: "curl-keep-alive-and-range",
     title: "`curl` asks twice over one connection, and gets a part of a file by range",
     why: "a connection may carry many requests: the end of an answer is not the end of the connection",
     hint: "only the two sides decide when a connection ends, never the proxy",
@@ -138,7 +139,7 @@ fn serve_http(peer: &Peer) -> Verdict<bool> {
 }
 
 pub const CHROMIUM: Check = Check {
-    id: "stage05/browser",
+    name: "browser",
     title: "A browser shows a page with a dozen pictures through the proxy, and follows a link",
     why: "a browser is the most demanding client there is: several connections at once, opened early, closed at will",
     hint: "try it: start `python3 -m http.server 3000`, and open http://127.0.0.1:8080 with the network tools open",

@@ -3,15 +3,17 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::base::{PROXY, expect_alive, join, launch, proxy, start};
 use super::bytes::transfer;
-use super::{PROXY, connect_many, expect_alive, join, launch, proxy, start};
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::Upstream;
 
 pub const DOWN: Check = Check {
-    id: "stage05/upstream-down",
+    name: "upstream-down",
     title: "While the upstream is down each client is closed, and the proxy lives",
     why: "servers are restarted all the time, and what stands before them must bear it",
     hint: "look at what the connect has come to (SO_ERROR, connect(2)); on failure close the client too",
@@ -51,7 +53,7 @@ fn refuse_clients(server: &Server, count: usize) -> Verdict {
 }
 
 pub const DOWN_FOR_MANY_AT_ONCE: Check = Check {
-    id: "stage05/upstream-down-for-many-at-once",
+    name: "upstream-down-for-many-at-once",
     title: "20 clients that come at once while the upstream is down are all closed",
     why: "an accept loop that returns at the first failed connect forgets those behind it",
     hint: "one client that cannot be served is no reason to leave the loop",
@@ -63,7 +65,7 @@ fn down_for_many_at_once(trial: &Trial) -> Verdict {
     let nobody = trial.nobody()?;
     let server = proxy(trial, nobody.address())?;
     trial.stop(&server.process)?;
-    let clients = connect_many(&server, 20)?;
+    let clients = server.connect_many(20)?;
     clients
         .iter()
         .try_for_each(|client| client.send(b"hello\n"))?;
@@ -74,7 +76,7 @@ fn down_for_many_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const COMES_BACK: Check = Check {
-    id: "stage05/upstream-comes-back",
+    name: "upstream-comes-back",
     title: "An upstream that goes away and comes back is used again, without a restart",
     why: "the proxy is the part that stays",
     hint: "each client is a new try: remember nothing about the last one that failed",
@@ -117,7 +119,7 @@ pub fn fill_the_queue(trial: &Trial, upstream: &Upstream) -> Verdict<Vec<TcpStre
 }
 
 pub const FULL_QUEUE: Check = Check {
-    id: "stage05/upstream-with-a-full-queue",
+    name: "upstream-with-a-full-queue",
     title: "While a connection to the upstream is being made, other clients are served",
     why: "a connect may take minutes when the other end does not answer: who waits for it serves nobody",
     hint: "a non-blocking `connect` returns EINPROGRESS; EPOLLOUT tells when there is a result",
@@ -151,7 +153,7 @@ fn full_queue(trial: &Trial) -> Verdict {
 }
 
 pub const ANSWERS_AND_RESETS: Check = Check {
-    id: "stage05/upstream-answers-and-resets",
+    name: "upstream-answers-and-resets",
     title: "An upstream that accepts, speaks and resets, all before the proxy has looked, is heard",
     why: "to take that for a refusal loses its words, and asks the next address a second time",
     hint: "SO_ERROR says ECONNRESET, not ECONNREFUSED: it was connected, and `recv` has the bytes",
@@ -182,7 +184,7 @@ fn answers_and_resets(trial: &Trial) -> Verdict {
 }
 
 pub const CONNECT_TIMEOUT: Check = Check {
-    id: "stage05/connect-timeout",
+    name: "connect-timeout",
     title: "With `--connect-timeout 1`, a client whose upstream does not answer is closed after a second",
     why: "the kernel alone tries for more than two minutes (tcp(7), tcp_syn_retries)",
     hint: "keep the time at which each connect must be done, and wait no longer than until the next one",
@@ -199,7 +201,7 @@ fn connect_timeout(trial: &Trial) -> Verdict {
     other.ping()?;
     let queue = fill_the_queue(trial, &upstream)?;
     let before = server.figures()?;
-    let waiting = connect_many(&server, 3)?;
+    let waiting = server.connect_many(3)?;
     let begun = Instant::now();
     waiting
         .iter()
@@ -223,7 +225,7 @@ fn connect_timeout(trial: &Trial) -> Verdict {
 }
 
 pub const NAME_UNKNOWN: Check = Check {
-    id: "stage05/upstream-without-an-address",
+    name: "upstream-without-an-address",
     title: "An upstream whose name does not resolve ends the program at once, with exit status 1",
     why: "a typing error in a name should show at the start, not with the first client",
     hint: "resolve the name before you listen; name it in the error",
@@ -250,7 +252,7 @@ fn name_unknown(trial: &Trial) -> Verdict {
 }
 
 pub const NAME_WITH_SEVERAL_ADDRESSES: Check = Check {
-    id: "stage05/upstream-by-name",
+    name: "upstream-by-name",
     title: "An upstream may be given by name; all of its addresses are tried",
     why: "`localhost` is ::1 and 127.0.0.1 on most machines, and many servers listen on one of them only",
     hint: "when the connect to one address fails, go on with the next one of the list",
@@ -275,7 +277,7 @@ fn name_with_several_addresses(trial: &Trial) -> Verdict {
 }
 
 pub const CLOSES_AT_ONCE: Check = Check {
-    id: "stage05/upstream-accepts-and-closes",
+    name: "upstream-accepts-and-closes",
     title: "An upstream that accepts and closes at once, or resets, ends that client and nothing else",
     why: "an overloaded server does that, and it does it to every client",
     hint: "a pair whose upstream is gone is closed on both sides: descriptors, buffers, entry",
@@ -294,7 +296,7 @@ fn closes_at_once(trial: &Trial) -> Verdict {
     let before = server.figures()?;
     refuse_clients(&server, trial.size(100, 2_000))?;
     // And all at once.
-    let clients = connect_many(&server, 50)?;
+    let clients = server.connect_many(50)?;
     for client in &clients {
         let _ = client.send(b"GET / HTTP/1.0\r\n\r\n"); // it may be over already
     }
@@ -305,7 +307,7 @@ fn closes_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const ANSWERS_EARLY: Check = Check {
-    id: "stage05/upstream-answers-early",
+    name: "upstream-answers-early",
     title: "An answer that comes before the request is complete goes through, and so does the rest of the request",
     why: "a server may say \"too large\", or \"go on\", while the upload is still under way",
     hint: "whoever has something to say is listened to: no taking of turns",

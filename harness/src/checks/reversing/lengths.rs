@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::LINE_PROTOCOL;
-use crate::check::{Check, Tier, Verdict};
+use super::base::LINE_PROTOCOL;
+use crate::check::{Check, Tier};
 use crate::data::splitmix;
+use crate::failure::Verdict;
 use crate::peer::both;
 use crate::trial::Trial;
 
@@ -12,7 +13,7 @@ use crate::trial::Trial;
 const MAX_LINE: usize = 64 * 1024;
 
 pub const BOUNDARY_LENGTHS: Check = Check {
-    id: "stage04/lines-as-long-as-a-buffer",
+    name: "lines-as-long-as-a-buffer",
     title: "Lines of 9,999, 10,000, 10,001, 30,000 and 65,535 bytes come back whole",
     why: "what exactly fills a buffer, or just does not fit, is where servers go wrong",
     hint: "a full buffer is not a whole line, and leaves no room for a NUL at its end",
@@ -30,7 +31,7 @@ fn boundary_lengths(trial: &Trial) -> Verdict {
 }
 
 pub const LONG_LINE_IN_PIECES: Check = Check {
-    id: "stage04/long-line-in-pieces",
+    name: "long-line-in-pieces",
     title: "A line over 64 KiB is answered in pieces of 65,536 bytes",
     why: "a server that waits for a `\\n` which never comes needs memory without bound",
     hint: "when 65,536 bytes hold no `\\n`, answer them as a line of their own, without one",
@@ -60,7 +61,7 @@ fn lines_of_lengths(trial: &Trial, lengths: &[usize]) -> Verdict {
 }
 
 pub const ENDLESS_LINE: Check = Check {
-    id: "stage04/endless-line",
+    name: "endless-line",
     title: "A line of 100 MiB is answered in full and in bounded memory",
     why: "a client that never sends a `\\n` must not be able to fill the server's memory",
     hint: "answer each 65,536 bytes without a `\\n` as they come, and forget them",

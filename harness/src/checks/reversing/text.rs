@@ -1,11 +1,12 @@
 //! What counts as a line and as a character.
 
-use super::{LAST_LINE_WITHOUT_NEWLINE, LINE_PROTOCOL};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{LAST_LINE_WITHOUT_NEWLINE, LINE_PROTOCOL};
+use crate::check::{Check, Tier};
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 pub const ANY_BYTE: Check = Check {
-    id: "stage04/nul-and-any-byte",
+    name: "nul-and-any-byte",
     title: "NUL and every other byte come back, in reverse",
     why: "on the wire there are no strings: a NUL is a byte like the others",
     hint: "go by the number of bytes that `recv` returned, never by `strlen`",
@@ -28,7 +29,7 @@ fn any_byte(trial: &Trial) -> Verdict {
 }
 
 pub const UTF8: Check = Check {
-    id: "stage04/utf8-by-character",
+    name: "utf8-by-character",
     title: "A line of UTF-8 is reversed character by character",
     why: "the two bytes of an `é` in the wrong order are no character any more",
     hint: "when the whole line is valid UTF-8, reverse its characters",
@@ -45,7 +46,7 @@ fn utf8(trial: &Trial) -> Verdict {
 }
 
 pub const NOT_UTF8: Check = Check {
-    id: "stage04/what-is-not-utf8",
+    name: "what-is-not-utf8",
     title: "A line that is not valid UTF-8 is reversed byte by byte",
     why: "a server must return any bytes: it may not replace, drop or refuse what is no text",
     hint: "a conversion that replaces bytes (`from_utf8_lossy`) loses them; one that fails must not end the client",
@@ -66,7 +67,7 @@ fn not_utf8(trial: &Trial) -> Verdict {
 }
 
 pub const CRLF: Check = Check {
-    id: "stage04/crlf",
+    name: "crlf",
     title: "A line may end with `\\r\\n`, and a lone `\\r` is data",
     why: "telnet, `nc -C` and Windows end their lines with two bytes, which belong together",
     hint: "when a `\\r` stands right before the `\\n`, both stay at the end",
@@ -89,7 +90,7 @@ fn crlf(trial: &Trial) -> Verdict {
 }
 
 pub const EMPTY_LINES: Check = Check {
-    id: "stage04/empty-lines",
+    name: "empty-lines",
     title: "An empty line is answered with an empty line",
     why: "a client that counts answers waits for ever for the one that is skipped",
     hint: "a line of 0 characters is a line; the end of the stream is something else",

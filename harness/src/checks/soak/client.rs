@@ -7,9 +7,10 @@ use std::time::Instant;
 use super::plan::{Act, Fate, Operation, Role};
 use super::tally::Tally;
 use super::upstream::{ALL_OF_IT, greet};
-use crate::check::{Failure, Outcome, Verdict};
 use crate::data::show_difference;
-use crate::peer::{Peer, both, patience};
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::patience::patience;
+use crate::peer::{Peer, both};
 use crate::trace::Trace;
 
 /// Larger than what the sockets on the way hold.

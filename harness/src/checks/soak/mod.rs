@@ -26,9 +26,11 @@ use nix::sys::signal::Signal;
 use self::plan::{Dice, Operation, Role};
 use self::tally::{Levels, Report, Tally};
 use self::upstream::Upstream;
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict};
+use crate::check::{Check, Need, Tier};
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::process::Figures;
 use crate::program::{SEED, soak_by_hand};
+use crate::stage::Stage;
 use crate::trial::{Server, Trial};
 use crate::upstream::Service;
 
@@ -37,7 +39,8 @@ const CLIENTS: u64 = 24;
 
 pub const LINES: Check = Check {
     stage: Stage::Stage04,
-    id: "stage04/soak",
+    role: "",
+    name: "soak",
     title: "Among thousands of clients that fail in every way, those that do not fail are byte-exact",
     why: "a fault that is handled well alone may still be handled badly in the same batch with others",
     hint: "an event may be for a client that has left earlier in the batch; nothing may be found for it then",
@@ -51,7 +54,6 @@ pub const LINES: Check = Check {
 
 pub const PROXY: Check = Check {
     stage: Stage::Stage05,
-    id: "stage05/soak",
     chapter: "docs/src/phase0/stage05.md",
     body: |trial| soak(trial, &[Role::Proxy]),
     ..LINES
@@ -59,7 +61,6 @@ pub const PROXY: Check = Check {
 
 pub const ALL_ROLES: Check = Check {
     stage: Stage::Phase1,
-    id: "phase1/soak",
     chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::Option("--public")],
     body: |trial| {

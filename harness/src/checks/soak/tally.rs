@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::plan::{Act, Fate, Operation, Role, words};
-use crate::check::{Failure, Outcome, Verdict};
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::lock::lock;
 use crate::process::Figures;
 
 #[derive(Default)]
@@ -36,7 +37,7 @@ impl Tally {
     }
 
     pub fn fault(&self, kind: &str) {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = lock(&self.faults);
         *faults.entry(kind.to_owned()).or_default() += 1;
     }
 
@@ -50,12 +51,12 @@ impl Tally {
     }
 
     pub fn fail(&self, failure: Failure) {
-        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.failure);
         first.get_or_insert(failure);
     }
 
     pub fn verdict(&self) -> Verdict {
-        let first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = lock(&self.failure);
         first.clone().map_or(Ok(()), Err)
     }
 }
@@ -100,7 +101,7 @@ impl fmt::Display for Report<'_> {
         row(f, "memory in KiB", |figures| figures.rss / 1024)?;
         row(f, "threads", |figures| figures.threads as u64)?;
         writeln!(f, "  faults:")?;
-        let faults = tally.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = lock(&tally.faults);
         faults
             .iter()
             .try_for_each(|(kind, count)| writeln!(f, "    {count:>8}  {kind}"))

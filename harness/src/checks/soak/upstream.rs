@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::plan::{Fate, Operation};
 use super::tally::Tally;
-use crate::check::{Outcome, Verdict};
 use crate::data::Pattern;
+use crate::failure::{Outcome, Verdict};
 use crate::peer::Peer;
 use crate::trial::Trial;
 use crate::upstream::{Nobody, Service};

@@ -1,13 +1,14 @@
 //! How the client ends when something is wrong: it says what, and its status tells.
 
-use super::{CLIENT, client, expect_failed, expect_told};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{CLIENT, client, expect_failed, expect_told};
+use crate::check::{Check, Need, Tier};
 use crate::data::lines;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::process::{Input, Sink};
 use crate::trial::Trial;
 
 pub const CONNECTION_REFUSED: Check = Check {
-    id: "stage02/connection-refused",
+    name: "connection-refused",
     title: "When nobody listens the client says so and ends with exit status 1",
     why: "the first thing that goes wrong is a server that was not started",
     hint: "look at what `connect` returns; print a message, exit with status 1",
@@ -27,7 +28,7 @@ fn connection_refused(trial: &Trial) -> Verdict {
 }
 
 pub const REASON_OF_A_REFUSAL: Check = Check {
-    id: "stage02/reason-of-a-refusal",
+    name: "reason-of-a-refusal",
     title: "The message says what could not be reached, and why, on stderr",
     why: "\"failed\" alone leaves the user to guess: a wrong port looks like a dead server",
     hint: "name the address and the system's reason: `127.0.0.1:8080: Connection refused`",
@@ -53,7 +54,7 @@ fn reason_of_a_refusal(trial: &Trial) -> Verdict {
 const GONE: &[&str] = &["clos", "disconnect", "gone", "reset", "lost", "ended"];
 
 pub const SERVER_CLOSES_UNANSWERED: Check = Check {
-    id: "stage02/server-closes-unanswered",
+    name: "server-closes-unanswered",
     title: "A server that closes instead of answering: a message, and not exit status 0",
     why: "a `recv` of 0 bytes is how a client learns that the server is gone",
     hint: "`recv` returns 0 at the end of the stream: print a message, exit with status 1",
@@ -75,7 +76,7 @@ fn server_closes_unanswered(trial: &Trial) -> Verdict {
 }
 
 pub const SERVER_GONE_AT_THE_PROMPT: Check = Check {
-    id: "stage02/server-gone-at-the-prompt",
+    name: "server-gone-at-the-prompt",
     title: "A server that leaves while the user thinks is noticed at once",
     why: "who waits for the keyboard alone learns of it one line too late",
     hint: "wait for stdin and for the socket at once (`poll(2)`)",
@@ -99,7 +100,7 @@ fn server_gone_at_the_prompt(trial: &Trial) -> Verdict {
 }
 
 pub const SERVER_CLOSES_EARLY: Check = Check {
-    id: "stage02/server-closes-early",
+    name: "server-closes-early",
     title: "What a server said before it left is printed, and exit status 1 tells that it left",
     why: "the last words of a server are often the reason why it leaves",
     hint: "print what `recv` brings until it returns 0; the end of the stream before the end of \
@@ -125,7 +126,7 @@ fn server_closes_early(trial: &Trial) -> Verdict {
 }
 
 pub const SERVER_RESETS: Check = Check {
-    id: "stage02/server-resets",
+    name: "server-resets",
     title: "A reset while the client is sending ends it in order",
     why: "sending to a connection that is gone raises SIGPIPE, which ends a program silently",
     hint: "send with MSG_NOSIGNAL and look at the error; no unwrap around it",
@@ -147,7 +148,7 @@ fn server_resets(trial: &Trial) -> Verdict {
 }
 
 pub const STDOUT_READER_GONE: Check = Check {
-    id: "stage02/stdout-reader-gone",
+    name: "stdout-reader-gone",
     title: "When nobody reads its output any more the client ends, without a crash",
     why: "`client | head -1` closes the pipe after one line; `println!` panics then",
     hint: "`write` returns EPIPE: there is nothing left to do, so end",
@@ -176,7 +177,7 @@ fn stdout_reader_gone(trial: &Trial) -> Verdict {
 }
 
 pub const UNKNOWN_HOST: Check = Check {
-    id: "stage02/unknown-host",
+    name: "unknown-host",
     title: "A name that does not resolve: a message with the name, exit status 1",
     why: "a typing error in the name is no reason for a crash",
     hint: "the resolver returns an error: say which name it was about",
@@ -194,7 +195,7 @@ fn unknown_host(trial: &Trial) -> Verdict {
 }
 
 pub const USAGE: Check = Check {
-    id: "stage02/usage",
+    name: "usage",
     title: "A wrong command line: the usage on stderr, exit status 2",
     why: "scripts tell a wrong call from a failed one by the status",
     hint: "check the options before anything else; exit with status 2",

@@ -3,16 +3,17 @@
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 
-use super::{CLIENT, expect_failed};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use super::base::{CLIENT, expect_failed};
+use crate::check::{Check, Need};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::process::Input;
 use crate::trial::{Launch, Running, Trial};
 use crate::upstream::Upstream;
 
 const MULTI_CLIENT: Check = Check {
-    id: "stage02/multi-client-all-at-once",
+    name: "multi-client-all-at-once",
     title: "multi-client: all clients are connected at the same time",
     why: "clients that come one after the other show nothing about a server for many",
     hint: "fork all the children before you wait for the first one",
@@ -97,7 +98,7 @@ fn all_at_once(trial: &Trial) -> Verdict {
 }
 
 pub const WRONG_ANSWER: Check = Check {
-    id: "stage02/multi-client-wrong-answer",
+    name: "multi-client-wrong-answer",
     title: "multi-client: a wrong answer is a failure, and the client that got it is named",
     why: "a test client that takes any answer tests nothing",
     hint: "compare the answer with the line reversed; a child's exit status tells its parent",
@@ -106,7 +107,7 @@ pub const WRONG_ANSWER: Check = Check {
 };
 
 pub const SERVER_CLOSES: Check = Check {
-    id: "stage02/multi-client-server-closes",
+    name: "multi-client-server-closes",
     title: "multi-client: a connection without an answer is a failure of that client",
     why: "a server that drops one client of three must not look like one that serves them",
     hint: "`recv` returns 0 before the answer is whole: that child has failed",
@@ -140,7 +141,7 @@ fn one_goes_wrong(trial: &Trial, mistreat: fn(&Peer) -> Verdict) -> Verdict {
 }
 
 pub const CONNECTION_REFUSED: Check = Check {
-    id: "stage02/multi-client-connection-refused",
+    name: "multi-client-connection-refused",
     title: "multi-client: when nobody listens it fails",
     why: "a script asks the exit status, not the screen",
     hint: "collect the exit status of every child (`waitpid(2)`)",
@@ -157,7 +158,7 @@ fn connection_refused(trial: &Trial) -> Verdict {
 }
 
 pub const NO_MORE_PROCESSES: Check = Check {
-    id: "stage02/multi-client-no-more-processes",
+    name: "multi-client-no-more-processes",
     title: "multi-client: when no process can be started any more it says so once, and fails",
     why: "the number of processes is limited, and a thousand errors hide the first one",
     hint: "`fork` returns -1: stop there, and wait for those that were started",
@@ -200,7 +201,7 @@ fn no_more_processes(trial: &Trial) -> Verdict {
 }
 
 pub const SIGCHLD_IGNORED: Check = Check {
-    id: "stage02/multi-client-sigchld-ignored",
+    name: "multi-client-sigchld-ignored",
     title: "multi-client: started by one who ignores SIGCHLD, it still knows how its clients ended",
     why: "what a program's starter ignores it ignores too, and then the kernel keeps no exit status",
     hint: "set SIGCHLD to its default before the first `fork` (`waitpid(2)`, under NOTES)",
@@ -223,7 +224,7 @@ fn sigchld_ignored(trial: &Trial) -> Verdict {
 }
 
 pub const FIFTY: Check = Check {
-    id: "stage02/multi-client-whole-lines",
+    name: "multi-client-whole-lines",
     title: "multi-client: 50 clients with 5 messages each, and every line comes out whole",
     why: "processes share the terminal: a line in two writes gets another one in its middle",
     hint: "put the line together first, then write it with one `write`",

@@ -4,15 +4,16 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{CLIENT, client};
-use crate::check::{Check, Failure, Verdict};
+use super::base::{CLIENT, client};
+use crate::check::Check;
 use crate::data::{lines, reversed};
+use crate::failure::{Failure, Verdict};
 use crate::peer::{Peer, both};
 use crate::process::{Input, Sink};
 use crate::trial::Trial;
 
 pub const END_OF_INPUT: Check = Check {
-    id: "stage02/end-of-input",
+    name: "end-of-input",
     title: "At the end of stdin the client half-closes, waits for the answers and ends",
     why: "`getline` returns -1 at the end: as a size for `send` that is a lot of memory",
     hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",
@@ -34,7 +35,7 @@ fn end_of_input(trial: &Trial) -> Verdict {
 }
 
 pub const ANSWERS_CUT_ANYWHERE: Check = Check {
-    id: "stage02/answers-cut-anywhere",
+    name: "answers-cut-anywhere",
     title: "The output does not depend on how the answers were cut",
     why: "TCP keeps the order of the bytes, not the cuts between two sends",
     hint: "in a pipe: print what was received, as it came, and nothing else",
@@ -62,7 +63,7 @@ fn answers_cut_anywhere(trial: &Trial) -> Verdict {
 }
 
 pub const LINES_FASTER_THAN_ANSWERS: Check = Check {
-    id: "stage02/lines-faster-than-answers",
+    name: "lines-faster-than-answers",
     title: "Lines are sent without waiting for the answers to those before them",
     why: "a server may want to see more before it answers, and waiting costs a round trip a line",
     hint: "wait for stdin and for the socket at once (`poll(2)`), whichever comes first",
@@ -88,7 +89,7 @@ fn lines_faster_than_answers(trial: &Trial) -> Verdict {
 }
 
 pub const LARGE_FILE: Check = Check {
-    id: "stage02/large-file",
+    name: "large-file",
     title: "A file of many megabytes goes through, byte for byte",
     why: "who sends everything first and reads after that waits for a server that waits for us",
     hint: "when the socket takes nothing more, read the answers: `poll` for POLLIN and POLLOUT",
@@ -104,7 +105,7 @@ fn large_file(trial: &Trial) -> Verdict {
 }
 
 pub const SLOW_SERVER: Check = Check {
-    id: "stage02/slow-server",
+    name: "slow-server",
     title: "A server that reads late gets every byte",
     why: "`send` may take only a part of the bytes: the rest is still owed",
     hint: "keep what `send` did not take, and send it from there when there is room (POLLOUT)",
@@ -115,7 +116,7 @@ pub const SLOW_SERVER: Check = Check {
 };
 
 pub const LATE_READER: Check = Check {
-    id: "stage02/late-reader",
+    name: "late-reader",
     title: "Output that is read late is complete",
     why: "a pipe is full after 64 KiB: then `write` waits, or takes only a part",
     hint: "write all of it; while stdout takes nothing, do not receive more",
@@ -145,7 +146,7 @@ impl Late {
 }
 
 pub const ANSWERS_IN_BULK: Check = Check {
-    id: "stage02/answers-in-bulk",
+    name: "answers-in-bulk",
     title: "Answers are taken while the socket takes no lines",
     why: "a server that answers many lines at once reads nothing meanwhile: if the client waits \
           in `send`, both wait for ever",
@@ -206,7 +207,7 @@ pub fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
 }
 
 pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
-    id: "stage02/last-line-without-newline",
+    name: "last-line-without-newline",
     title: "A last line without a line break is sent, and answered, as it is",
     why: "`printf hello` has no line break: the end of the stream ends the line",
     hint: "send what was read; never add a byte, never take one away",
@@ -228,7 +229,7 @@ fn last_line_without_newline(trial: &Trial) -> Verdict {
 }
 
 pub const ANY_BYTES: Check = Check {
-    id: "stage02/any-bytes",
+    name: "any-bytes",
     title: "NUL bytes and bytes that are not UTF-8 pass unchanged, both ways",
     why: "a line is bytes: `strlen` ends at a NUL, `read_line` refuses what is not UTF-8",
     hint: "read bytes, not strings, and use the number that `read` and `recv` return",
@@ -255,7 +256,7 @@ fn any_bytes(trial: &Trial) -> Verdict {
 }
 
 pub const IDLE: Check = Check {
-    id: "stage02/idle",
+    name: "idle",
     title: "A client that waits uses no CPU time",
     why: "at its end stdin is always ready: who goes on asking about it never sleeps",
     hint: "leave out of `poll` what you would not read now: stdin at its end, or while the socket \

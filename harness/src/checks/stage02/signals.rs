@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::base::{CLIENT, client};
 use super::pipes::{BULK, answer_lines};
-use super::{CLIENT, client};
-use crate::check::{Check, Outcome, Verdict};
+use crate::check::Check;
 use crate::data::{lines, reversed};
+use crate::failure::{Outcome, Verdict};
 use crate::peer::both;
 use crate::process::{Input, Sink};
 use crate::trial::Trial;
 
 pub const STOPPED_WHILE_IT_WAITS: Check = Check {
-    id: "stage02/stopped-while-it-waits",
+    name: "stopped-while-it-waits",
     title: "Stopped and continued while it waits, the client goes on waiting",
     why: "Ctrl-Z and `fg` interrupt a waiting call with EINTR, which is no error",
     hint: "EINTR from `poll` or `recv`: ask again",
@@ -48,7 +49,7 @@ fn stopped_while_it_waits(trial: &Trial) -> Verdict {
 }
 
 pub const STOPPED_WHILE_IT_CARRIES: Check = Check {
-    id: "stage02/stopped-while-it-carries",
+    name: "stopped-while-it-carries",
     title: "Stopped and continued in the middle of a file, the client loses nothing",
     why: "a call that is interrupted may have done a part of its work, and must say how much",
     hint: "go on after EINTR, from where the number that `send` returned says",
@@ -90,7 +91,7 @@ fn stopped_while_it_carries(trial: &Trial) -> Verdict {
 }
 
 pub const ENDS_ON_A_SIGNAL: Check = Check {
-    id: "stage02/ends-on-a-signal",
+    name: "ends-on-a-signal",
     title: "SIGTERM and SIGINT (Ctrl-C) end the client, also while it cannot send or print",
     why: "a user who gives up on a server has nothing but Ctrl-C",
     hint: "leave these signals alone: their default is to end the process, in any call",

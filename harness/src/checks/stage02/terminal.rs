@@ -1,41 +1,20 @@
 //! The client as its user sees it: on a terminal.
 
-use super::{CLIENT, client};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict, ensure};
+use super::base::{CLIENT, client, shows};
+use crate::check::{Check, Tier};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::pipe::CTRL_D;
 use crate::process::Input;
 use crate::trial::Trial;
-
-/// A line of the screen shows `answer`: bare, or after `[SERVER MESSAGE] `.
-fn shows(screen: &[u8], answer: &str) -> bool {
-    let screen = String::from_utf8_lossy(screen);
-    let mut lines = screen.split('\n').map(|line| line.trim_end_matches('\r'));
-    lines.any(|line| line == answer || line.ends_with(&format!("[SERVER MESSAGE] {answer}")))
-}
 
 pub const SHOWS_EACH_ANSWER: Check = Check {
     tier: Tier::Core,
     ..CLIENT
 };
 
-pub fn shows_each_answer(trial: &Trial) -> Verdict {
-    let server = trial.upstream()?;
-    let client = client(trial, &server).input(Input::Terminal).run()?;
-    let keyboard = client.stdin()?;
-    let connection = server.accept("the server")?;
-    for (line, answer) in [("hello", "olleh"), ("network", "krowten"), ("a b", "b a")] {
-        let line = format!("{line}\n");
-        keyboard.send(line.as_bytes())?;
-        connection.expect(line.as_bytes())?;
-        connection.send(format!("{answer}\n").as_bytes())?;
-        client.expect_printed(&format!("`{answer}`"), |screen| shows(screen, answer))?;
-    }
-    Ok(())
-}
-
 pub const ANSWER_IN_PIECES: Check = Check {
-    id: "stage02/answer-in-pieces",
+    name: "answer-in-pieces",
     title: "An answer that comes in two pieces is shown as one line",
     why: "TCP is a stream of bytes: one answer may arrive in two reads",
     hint: "collect what was received until a `\\n` is there, then show the line",
@@ -64,7 +43,7 @@ fn answer_in_pieces(trial: &Trial) -> Verdict {
 }
 
 pub const PROMPT: Check = Check {
-    id: "stage02/prompt",
+    name: "prompt",
     title: "On a terminal the client asks for a line",
     why: "without a prompt nobody knows whether it waits for us or for the server",
     hint: "print the prompt without `\\n` and flush: stdout on a terminal waits for a line",
@@ -89,7 +68,7 @@ fn prompt(trial: &Trial) -> Verdict {
 }
 
 pub const CONTROL_BYTES: Check = Check {
-    id: "stage02/control-bytes",
+    name: "control-bytes",
     title: "Control bytes from the server do not reach the terminal",
     why: "a server could clear our screen, or make it show what was never there",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
@@ -122,7 +101,7 @@ fn control_bytes(trial: &Trial) -> Verdict {
 }
 
 pub const END_OF_INPUT: Check = Check {
-    id: "stage02/ctrl-d",
+    name: "ctrl-d",
     title: "Ctrl-D ends the conversation: half-close, the last answers, exit status 0",
     why: "the answers to the last lines may still be on their way",
     hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",

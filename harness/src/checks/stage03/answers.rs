@@ -5,12 +5,13 @@
 
 use std::net::Ipv6Addr;
 
-use super::{ANSWER, UDP};
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{ANSWER, UDP};
+use crate::check::{Check, Need, Tier};
 use crate::checks::terminal;
 use crate::data::{Pattern, show, show_difference};
 use crate::datagram::DatagramPeer;
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
@@ -18,13 +19,6 @@ pub const REVERSES_A_DATAGRAM: Check = Check {
     tier: Tier::Core,
     ..UDP
 };
-
-pub fn reverses_a_datagram(trial: &Trial) -> Verdict {
-    let server = trial.start()?;
-    let client = server.datagram("the client")?;
-    client.ask(b"abcd\n", b"dcba\n", ANSWER)?;
-    client.ask(b"hello network\n", b"krowten olleh\n", ANSWER)
-}
 
 /// So many clients, each with a socket of its own.
 pub fn crowd(server: &Server, count: usize) -> Verdict<Vec<DatagramPeer>> {
@@ -34,7 +28,7 @@ pub fn crowd(server: &Server, count: usize) -> Verdict<Vec<DatagramPeer>> {
 }
 
 pub const OWN_ANSWERS: Check = Check {
-    id: "stage03/own-answers",
+    name: "own-answers",
     title: "Many clients at once: each gets the answer to its own datagram",
     why: "one socket serves them all: only the sender's address tells them apart",
     hint: "each thread needs its own copy of the datagram and of the client's address",
@@ -61,7 +55,7 @@ fn own_answers(trial: &Trial) -> Verdict {
 }
 
 pub const EXACT_LENGTHS: Check = Check {
-    id: "stage03/exact-lengths",
+    name: "exact-lengths",
     title: "A datagram of any length is answered whole, with exactly as many bytes",
     why: "`recvfrom` cuts a datagram that is longer than the buffer, without a word",
     hint: "no datagram holds more than 65,507 bytes: take a buffer larger than that, and the \
@@ -88,7 +82,7 @@ pub fn exact_lengths(trial: &Trial, options: &[&str]) -> Verdict {
 }
 
 pub const EMPTY: Check = Check {
-    id: "stage03/empty-datagram",
+    name: "empty-datagram",
     title: "An empty datagram is answered with an empty datagram",
     why: "with UDP 0 bytes are a datagram like any other, not the end of a stream",
     hint: "`recvfrom` returning 0 is no reason to stop, and no reason not to answer",
@@ -104,7 +98,7 @@ fn empty_datagram(trial: &Trial) -> Verdict {
 }
 
 pub const LINE_ENDINGS: Check = Check {
-    id: "stage03/line-endings",
+    name: "line-endings",
     title: "The line ending at the end stays there; without one, none is added",
     why: "a datagram need not end in a line break, and `\\r\\n` is one ending, not two bytes",
     hint: "split off `\\n` or `\\r\\n` if it is there, reverse the rest",
@@ -129,7 +123,7 @@ fn line_endings(trial: &Trial) -> Verdict {
 }
 
 pub const ANY_BYTES: Check = Check {
-    id: "stage03/any-bytes",
+    name: "any-bytes",
     title: "NUL bytes and bytes that are not UTF-8 are reversed too; UTF-8 by character",
     why: "a datagram is bytes: `strlen` ends at a NUL, and half a character is no character",
     hint: "use the number that `recvfrom` returns; reverse by character only what is valid UTF-8",
@@ -149,7 +143,7 @@ fn any_bytes(trial: &Trial) -> Verdict {
 }
 
 pub const CLIENTS_GONE: Check = Check {
-    id: "stage03/clients-gone",
+    name: "clients-gone",
     title: "Clients that are gone when their answer comes stop nothing",
     why: "\"port unreachable\" (ICMP) comes back to the server, which may see it as an error",
     hint: "a failed `sendto` or `recvfrom` concerns one datagram: go on with the next",
@@ -173,7 +167,7 @@ fn clients_gone(trial: &Trial) -> Verdict {
 }
 
 pub const SHOWN_WHOLE: Check = Check {
-    id: "stage03/messages-shown-whole",
+    name: "messages-shown-whole",
     title: "Every message is shown as one whole line, also with many threads",
     why: "threads share stdout: a line in two writes gets another one in its middle",
     hint: "put the line together first, then write it with one `write`",
@@ -224,7 +218,7 @@ fn shown_whole(trial: &Trial) -> Verdict {
 }
 
 pub const SHOWN_ESCAPED: Check = Check {
-    id: "stage03/messages-shown-escaped",
+    name: "messages-shown-escaped",
     title: "Control bytes from a client do not reach the terminal",
     why: "a client could clear our screen, or make it show what was never there",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
@@ -255,7 +249,7 @@ fn shown_escaped(trial: &Trial) -> Verdict {
 }
 
 pub const STDOUT_GONE: Check = Check {
-    id: "stage03/stdout-gone",
+    name: "stdout-gone",
     title: "A server whose stdout is gone goes on answering",
     why: "`server | head -1` closes the pipe after one line; `println!` panics then",
     hint: "look at what `write` returns, and go on without the output",
@@ -273,7 +267,7 @@ fn stdout_gone(trial: &Trial) -> Verdict {
 }
 
 pub const STOPPED_FOR_A_WHILE: Check = Check {
-    id: "stage03/stopped-for-a-while",
+    name: "stopped-for-a-while",
     title: "Datagrams that came while the server was stopped are answered when it goes on",
     why: "Ctrl-Z and `fg` interrupt a waiting call with EINTR, which is no error",
     hint: "EINTR from `recvfrom`: ask again",
@@ -299,7 +293,7 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
 }
 
 pub const PORT_IN_USE: Check = Check {
-    id: "stage03/port-in-use",
+    name: "port-in-use",
     title: "A port that is taken: a message with address and reason, exit status 1",
     why: "with SO_REUSEADDR a second UDP server would silently take over the datagrams",
     hint: "look at what `bind` returns; SO_REUSEADDR means something else for UDP (`socket(7)`)",
@@ -323,7 +317,7 @@ fn port_in_use(trial: &Trial) -> Verdict {
 }
 
 pub const PRIVILEGED_PORT: Check = Check {
-    id: "stage03/privileged-port",
+    name: "privileged-port",
     title: "A port that is for root only: a message with address and reason, exit status 1",
     why: "port 53 is the first that many try, and who reads `Permission denied` thinks of files",
     hint: "look at what `bind` returns",
@@ -333,7 +327,7 @@ pub const PRIVILEGED_PORT: Check = Check {
 };
 
 pub const USAGE: Check = Check {
-    id: "stage03/usage",
+    name: "usage",
     title: "A wrong command line: the usage on stderr, exit status 2",
     why: "scripts tell a wrong call from a failed one by the status",
     hint: "check the options before anything else; exit with status 2",
@@ -360,7 +354,7 @@ fn usage(trial: &Trial) -> Verdict {
 }
 
 pub const IPV6: Check = Check {
-    id: "stage03/ipv6",
+    name: "ipv6",
     title: "It serves an IPv6 address as well",
     why: "an address is more than four numbers with dots",
     hint: "the family of the socket comes from the address",

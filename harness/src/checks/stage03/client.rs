@@ -4,15 +4,16 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use super::UDP;
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use super::base::UDP;
+use crate::check::{Check, Need};
 use crate::datagram::{DatagramServer, MAX_DATAGRAM};
-use crate::peer::patience;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::process::{Input, Sink};
 use crate::trial::{Launch, Running, Trial};
 
 const UDP_CLIENT: Check = Check {
-    id: "stage03/udp-client-a-line-is-a-datagram",
+    name: "udp-client-a-line-is-a-datagram",
     title: "udp-client: each line goes out as one datagram, and its answer is printed",
     why: "a datagram keeps its borders: one line, one datagram, one answer",
     hint: "send the line with its ending, print the answer as it came",
@@ -68,7 +69,7 @@ fn a_line_is_a_datagram(trial: &Trial) -> Verdict {
 }
 
 pub const SENDS_AGAIN: Check = Check {
-    id: "stage03/udp-client-sends-again",
+    name: "udp-client-sends-again",
     title: "udp-client: a line that gets no answer in time is sent again",
     why: "UDP may lose the datagram or its answer; nobody but the client notices",
     hint: "wait with a timeout (SO_RCVTIMEO or `poll`), then send the same datagram again",
@@ -89,7 +90,7 @@ fn sends_again(trial: &Trial) -> Verdict {
 }
 
 pub const GIVES_UP: Check = Check {
-    id: "stage03/udp-client-gives-up",
+    name: "udp-client-gives-up",
     title: "udp-client: after the retries it says so, goes on, and ends with exit status 1",
     why: "a server that is gone never answers: who waits for ever never tells",
     hint: "count the tries; go on with the next line, and remember for the exit status",
@@ -120,7 +121,7 @@ fn gives_up(trial: &Trial) -> Verdict {
 }
 
 pub const LATE_ANSWER: Check = Check {
-    id: "stage03/udp-client-late-answer",
+    name: "udp-client-late-answer",
     title: "udp-client: a late answer to one line is not taken for the answer to the next",
     why: "datagrams carry no number: on the same socket two answers look alike",
     hint: "a new socket for each line: what comes to the old one comes to nobody",
@@ -154,7 +155,7 @@ fn late_answer(trial: &Trial) -> Verdict {
 }
 
 pub const STRANGER: Check = Check {
-    id: "stage03/udp-client-stranger",
+    name: "udp-client-stranger",
     title: "udp-client: a datagram from somebody else is no answer",
     why: "anybody may send to a UDP port; a connected socket receives from its server only",
     hint: "`connect` the UDP socket, or compare the address that `recvfrom` tells",
@@ -176,7 +177,7 @@ fn stranger(trial: &Trial) -> Verdict {
 }
 
 pub const LONG_LINES: Check = Check {
-    id: "stage03/udp-client-long-lines",
+    name: "udp-client-long-lines",
     title: "udp-client: a line that fits in no datagram gets an error, and the next is sent",
     why: "no UDP datagram holds more than 65,507 bytes, and half a line is the wrong line",
     hint: "look at the length before you send; pass over the rest of the line",
@@ -197,7 +198,7 @@ fn long_lines(trial: &Trial) -> Verdict {
 }
 
 pub const NOBODY_THERE: Check = Check {
-    id: "stage03/udp-client-nobody-there",
+    name: "udp-client-nobody-there",
     title: "udp-client: when nobody receives there it says so and ends with exit status 1",
     why: "the machine itself tells (ICMP port unreachable), to a connected socket only",
     hint: "`connect` the UDP socket: then `recv` returns ECONNREFUSED",
@@ -216,7 +217,7 @@ fn nobody_there(trial: &Trial) -> Verdict {
 }
 
 pub const STOPPED_FOR_A_WHILE: Check = Check {
-    id: "stage03/udp-client-stopped-for-a-while",
+    name: "udp-client-stopped-for-a-while",
     title: "udp-client: stopped and continued while it waits, it goes on waiting",
     why: "Ctrl-Z and `fg` interrupt a `recv` with a timeout: EINTR, which is no error",
     hint: "EINTR from `recv`: ask again",
@@ -239,7 +240,7 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
 }
 
 pub const STDOUT_READER_GONE: Check = Check {
-    id: "stage03/udp-client-stdout-reader-gone",
+    name: "udp-client-stdout-reader-gone",
     title: "udp-client: when nobody reads its output any more it ends, without a crash",
     why: "`udp-client | head -1` closes the pipe after one line; `println!` panics then",
     hint: "`write` returns EPIPE: there is nothing left to do, so end",

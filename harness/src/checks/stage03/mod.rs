@@ -1,14 +1,14 @@
 //! Stage 3: UDP. [`answers`] is what any UDP server must do, [`threads`] what one with
 //! threads must, [`client`] is about `udp-client`.
 
-use std::time::Duration;
-
 mod answers;
+mod base;
 mod client;
 mod netcat;
 mod threads;
 
-use crate::check::{Check, Stage, Tier};
+use crate::check::Check;
+use crate::stage::Stage;
 
 pub const CHECKS: &[Check] = &[
     answers::REVERSES_A_DATAGRAM,
@@ -24,7 +24,7 @@ pub const CHECKS: &[Check] = &[
     answers::STOPPED_FOR_A_WHILE,
     Check {
         chapter: "docs/src/phase0/stage03.md",
-        ..super::signals::ENDS_ON_A_SIGNAL.taken_over(Stage::Stage03, "stage03/ends-on-a-signal")
+        ..super::signals::ENDS_ON_A_SIGNAL.taken_over(Stage::Stage03)
     },
     answers::PORT_IN_USE,
     answers::PRIVILEGED_PORT,
@@ -51,21 +51,3 @@ pub const CHECKS: &[Check] = &[
     client::STOPPED_FOR_A_WHILE,
     client::STDOUT_READER_GONE,
 ];
-
-/// How long an answer may take: over loopback far more than any living server needs.
-const ANSWER: Duration = Duration::from_secs(5);
-
-/// What the checks of this stage have in common.
-const UDP: Check = Check {
-    stage: Stage::Stage03,
-    id: "stage03/reverses-a-datagram",
-    title: "A datagram is answered with its text reversed",
-    why: "it is what the server is for",
-    hint: "`recvfrom` says where a datagram came from: `sendto` that address",
-    chapter: "docs/src/phase0/stage03.md",
-    tier: Tier::Robust,
-    points: 2,
-    timeout: Duration::from_secs(30),
-    needs: &[],
-    body: answers::reverses_a_datagram,
-};

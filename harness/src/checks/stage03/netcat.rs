@@ -1,13 +1,14 @@
 //! The server and the netcats, each in the ways in which it can be used for UDP: none of
 //! them ends by itself at the right moment, so most of the time their stdin stays open.
 
-use super::UDP;
-use crate::check::{Check, Need, Verdict};
+use super::base::UDP;
+use crate::check::{Check, Need};
+use crate::failure::Verdict;
 use crate::process::Input;
 use crate::trial::Trial;
 
 pub const OPENBSD: Check = Check {
-    id: "stage03/netcat-openbsd",
+    name: "netcat-openbsd",
     title: "`nc -u` (openbsd) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
     why: "netcat is the client that everybody has",
     hint: "answer the address that `recvfrom` tells, from the socket that received",
@@ -21,7 +22,7 @@ pub const OPENBSD: Check = Check {
 };
 
 pub const TRADITIONAL: Check = Check {
-    id: "stage03/netcat-traditional",
+    name: "netcat-traditional",
     title: "`nc -u` (traditional) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
     needs: &[Need::Tool("nc.traditional")],
     body: |trial| {
@@ -33,7 +34,7 @@ pub const TRADITIONAL: Check = Check {
 
 /// At the end of its stdin ncat leaves before the answer can come.
 pub const NCAT: Check = Check {
-    id: "stage03/ncat",
+    name: "ncat",
     title: "`ncat -u` gets its answers while it is typed into",
     needs: &[Need::Tool("ncat")],
     body: |trial| interactive(trial, &["ncat", "-u"]),

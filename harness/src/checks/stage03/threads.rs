@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::Resource;
 
 use super::answers::{crowd, exact_lengths};
-use super::{ANSWER, UDP};
-use crate::check::{Check, Failure, Need, Outcome, Verdict, ensure};
+use super::base::{ANSWER, UDP};
+use crate::check::{Check, Need};
 use crate::datagram::unread;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::trial::{Server, Trial};
 
 pub const BOUNDED_IN_A_FLOOD: Check = Check {
-    id: "stage03/threads-bounded-in-a-flood",
+    name: "threads-bounded-in-a-flood",
     title: "A flood of datagrams does not start hundreds of threads",
     why: "a thread costs memory and time: whoever sends enough datagrams would stop the machine",
     hint: "start a fixed number of threads, or wait until one is free",
@@ -62,7 +63,7 @@ fn answers_after_all_is_read(trial: &Trial, server: &Server) -> Verdict {
 }
 
 pub const NO_MORE_THREADS: Check = Check {
-    id: "stage03/no-more-threads",
+    name: "no-more-threads",
     title: "When no thread can be created any more the server lives on and answers",
     why: "the number of threads is limited, and others of the same user use them up, too",
     hint: "creating a thread can fail (`pthread_create` returns EAGAIN, `thread::spawn` panics): \
@@ -74,7 +75,7 @@ pub const NO_MORE_THREADS: Check = Check {
 };
 
 pub const PER_DATAGRAM_NO_MORE_THREADS: Check = Check {
-    id: "stage03/per-datagram-no-more-threads",
+    name: "per-datagram-no-more-threads",
     title: "--per-datagram: when no thread can be created any more the server lives on",
     needs: &[Need::Root, Need::Option("--per-datagram")],
     body: |trial| no_more_threads(trial, &["--per-datagram"], 1),
@@ -82,7 +83,7 @@ pub const PER_DATAGRAM_NO_MORE_THREADS: Check = Check {
 };
 
 pub const THREADS_NO_MORE: Check = Check {
-    id: "stage03/threads-option-no-more-threads",
+    name: "threads-option-no-more-threads",
     title: "--threads 8: when fewer can be created, those serve",
     needs: &[Need::Root, Need::Option("--threads")],
     body: |trial| no_more_threads(trial, &["--threads", "8"], 2),
@@ -103,7 +104,7 @@ fn no_more_threads(trial: &Trial, options: &[&str], user: u32) -> Verdict {
 }
 
 pub const IDLE: Check = Check {
-    id: "stage03/idle",
+    name: "idle",
     title: "A server that nobody asks uses no CPU time",
     why: "a thread that waits in `recvfrom` costs nothing; one that asks again and again does",
     hint: "let the threads block in `recvfrom`",
@@ -119,7 +120,7 @@ fn idle(trial: &Trial) -> Verdict {
 }
 
 pub const THREADS: Check = Check {
-    id: "stage03/threads-option",
+    name: "threads-option",
     title: "--threads 3: three threads serve the socket",
     why: "the number of threads is what the experiment of this stage is about",
     hint: "each of them runs the same loop: receive, reverse, send",
@@ -148,7 +149,7 @@ fn all_answered(server: &Server) -> Verdict {
 }
 
 pub const PER_DATAGRAM: Check = Check {
-    id: "stage03/per-datagram",
+    name: "per-datagram",
     title: "--per-datagram: a thread for each datagram answers as exactly",
     why: "the two designs differ in what they cost, not in what they do",
     hint: "give each thread its own copy of the datagram and of the client's address",
@@ -168,7 +169,7 @@ pub const PER_DATAGRAM: Check = Check {
 };
 
 pub const MAX_THREADS: Check = Check {
-    id: "stage03/max-threads",
+    name: "max-threads",
     title: "--per-datagram --max-threads 8: never more threads than that, also in a flood",
     why: "a bound that a flood can pass is none",
     hint: "while all threads are busy do not receive: the kernel keeps or drops what comes",

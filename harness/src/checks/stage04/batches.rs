@@ -1,13 +1,15 @@
 //! What one call of `epoll_wait` may bring. A server that is stopped while its
 //! clients act finds everything at once when it goes on.
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, expect_alive};
+use crate::check::{Check, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 pub const MORE_THAN_ONE_READ: Check = Check {
-    id: "stage04/more-than-one-read",
+    name: "more-than-one-read",
     title: "30,000 bytes that arrive together come back, and so does the end of the stream",
     why: "an edge-triggered server hears of new bytes once: what it leaves unread stays there",
     hint: "edge-triggered: read until EAGAIN; level-triggered: the next `epoll_wait` tells again",
@@ -19,10 +21,10 @@ pub const MORE_THAN_ONE_READ: Check = Check {
 fn more_than_one_read(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     let before = server.figures()?;
     let client = server.connect("the client")?;
-    ping(&client)?;
+    reverse_ping(&client)?;
     let mut text = lines(1, 29_000);
     text.resize(29_999, b'x');
     text.push(b'\n');
@@ -36,7 +38,7 @@ fn more_than_one_read(trial: &Trial) -> Verdict {
 }
 
 pub const DISCONNECT_IN_A_BATCH: Check = Check {
-    id: "stage04/disconnect-in-a-batch",
+    name: "disconnect-in-a-batch",
     title: "A client that leaves in the same moment in which 49 others send costs them nothing",
     why: "`epoll_wait` returns many events at once: one of them is no reason to forget the others",
     hint: "`continue` with the next event, no `break`; and no event for a client already freed",
@@ -48,8 +50,8 @@ pub const DISCONNECT_IN_A_BATCH: Check = Check {
 fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     for leaving in [0, 24, 49] {
-        let mut clients = connect_many(&server, 50)?;
-        clients.iter().try_for_each(ping)?;
+        let mut clients = server.connect_many(50)?;
+        clients.iter().try_for_each(reverse_ping)?;
         trial.stop(&server.process)?;
         // Before the others send, so that its event is not the last one.
         let leaver = clients.remove(leaving);
@@ -70,7 +72,7 @@ fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
 }
 
 pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
-    id: "stage04/many-at-once-in-the-queue",
+    name: "many-at-once-in-the-queue",
     title: "40 clients that connect in the same moment are all accepted",
     why: "one event of the listener may stand for many clients in its queue",
     hint: "edge-triggered: `accept` until EAGAIN; level-triggered: the next `epoll_wait` tells again",
@@ -82,7 +84,7 @@ pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
 fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let first = server.connect("a first client")?;
-    ping(&first)?;
+    reverse_ping(&first)?;
     trial.stop(&server.process)?;
     let clients = connect_as_many_as_fit(trial, &server, 40)?;
     clients
@@ -92,11 +94,11 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     clients
         .iter()
         .try_for_each(|client| client.expect(b"gnip\n"))?;
-    ping(&first)
+    reverse_ping(&first)
 }
 
 pub const STOPPED_AND_CONTINUED: Check = Check {
-    id: "stage04/stopped-and-continued",
+    name: "stopped-and-continued",
     title: "A server that is stopped and continued (Ctrl-Z, `fg`) serves on",
     why: "`epoll_wait` returns EINTR after SIGCONT, which is no fault (signal(7))",
     hint: "when `epoll_wait` fails with EINTR, call it again",
@@ -110,11 +112,11 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     for _ in 0..5 {
-        ping(&client)?;
+        reverse_ping(&client)?;
         // Asleep, it is in `epoll_wait`: there the signals find it.
         trial.wait_until("the server sleeps", || server.process.state() == Some('S'))?;
         trial.stop(&server.process)?;
         trial.go_on(&server.process)?;
     }
-    ping(&client)
+    reverse_ping(&client)
 }

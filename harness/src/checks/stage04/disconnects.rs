@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, expect_alive, ping};
-use crate::check::{Check, Tier, Verdict};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
+use crate::check::{Check, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 /// A share of a measuring window, for a server that has nothing to do.
 const IDLE: f64 = 0.1;
 
 pub const RESETS: Check = Check {
-    id: "stage04/resets-at-any-moment",
+    name: "resets-at-any-moment",
     title: "A client that resets its connection, at whatever moment, ends nothing but that",
     why: "a client that crashes or loses its network shows as an error of `recv` or `send`",
     hint: "an error on a client's socket ends that client: close it, go on with the next event",
@@ -25,7 +27,7 @@ pub const RESETS: Check = Check {
 fn resets(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     let before = server.figures()?;
     for _ in 0..20 {
         let says_nothing = server.connect("a client that says nothing")?;
@@ -42,7 +44,7 @@ fn resets(trial: &Trial) -> Verdict {
         unanswered.reset()?;
 
         let answered = server.connect("a client that has its answer")?;
-        ping(&answered)?;
+        reverse_ping(&answered)?;
         answered.reset()?;
 
         let half_closed = server.connect("a client that has half-closed")?;
@@ -55,7 +57,7 @@ fn resets(trial: &Trial) -> Verdict {
         unread.send(b"hello\n")?;
         unread.until_all_is_read()?;
         unread.close();
-        ping(&other)?;
+        reverse_ping(&other)?;
     }
     server.expect_no_leak(&before)?;
     server.expect_idle(Duration::from_millis(300), IDLE)?;
@@ -63,7 +65,7 @@ fn resets(trial: &Trial) -> Verdict {
 }
 
 pub const RESET_DURING_AN_ANSWER: Check = Check {
-    id: "stage04/reset-during-an-answer",
+    name: "reset-during-an-answer",
     title: "A client that resets its connection while it is sent to does not end the server",
     why: "to send to a connection that is gone raises SIGPIPE, whose default is to kill the process",
     hint: "`send` with MSG_NOSIGNAL, or ignore SIGPIPE; then its error ends that client only",
@@ -73,7 +75,7 @@ pub const RESET_DURING_AN_ANSWER: Check = Check {
 
 fn reset_during_an_answer(trial: &Trial) -> Verdict {
     let server = trial.start()?;
-    ping(&server.connect("a first client")?)?;
+    reverse_ping(&server.connect("a first client")?)?;
     let text = lines(9, 1_000_000);
     let before = server.figures()?;
     let client = server.connect("the client that never reads")?;
@@ -90,7 +92,7 @@ fn reset_during_an_answer(trial: &Trial) -> Verdict {
 }
 
 pub const CONNECTS_AND_LEAVES: Check = Check {
-    id: "stage04/connects-and-leaves",
+    name: "connects-and-leaves",
     title: "Thousands of clients that connect and leave at once do no harm",
     why: "health checks and port scanners do this all day; some are gone before `accept` returns",
     hint: "a client may be gone at any moment: each call on its socket may fail, and that is all",
@@ -101,7 +103,7 @@ pub const CONNECTS_AND_LEAVES: Check = Check {
 fn connects_and_leaves(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     let before = server.figures()?;
     for number in 0..trial.size(1_000, 10_000) {
         let client = server.connect("a client that leaves at once")?;
@@ -112,13 +114,13 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
             client.reset()?;
         }
     }
-    ping(&other)?;
+    reverse_ping(&other)?;
     server.expect_no_leak(&before)?;
     expect_alive(&server)
 }
 
 pub const NO_LEAK: Check = Check {
-    id: "stage04/no-leak",
+    name: "no-leak",
     title: "After thousands of clients, descriptors and memory are back where they were",
     why: "a server runs for months: what is lost with each client will run out",
     hint: "what was made for a client is given back when it leaves: descriptor, buffers, entry",

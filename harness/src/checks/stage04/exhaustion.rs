@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use nix::sys::resource::Resource;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Outcome, Tier, Verdict, ensure};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, expect_alive};
+use crate::check::{Check, Need, Tier};
+use crate::checks::clients::reverse_ping;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
@@ -30,7 +32,7 @@ const CROWDS: &[Crowd] = &[
 ];
 
 pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
-    id: "stage04/at-the-descriptor-limit",
+    name: "at-the-descriptor-limit",
     title: "At its descriptor limit the server serves who is in, and rests",
     why: "a client that cannot be accepted stays in the queue and keeps the listener ready: a loop that tries again at once uses a whole CPU and fills the disk with its log",
     hint: "on EMFILE take the listener out of epoll for a while, and log it once",
@@ -48,7 +50,7 @@ fn at_the_descriptor_limit(trial: &Trial) -> Verdict {
         ensure(log < 64 * 1024, Outcome::Resources, || {
             format!("at the descriptor limit it has logged {log} bytes")
         })?;
-        clients[..crowd.fit].iter().try_for_each(ping)?;
+        clients[..crowd.fit].iter().try_for_each(reverse_ping)?;
         server.expect_running()?;
     }
     Ok(())
@@ -67,12 +69,12 @@ fn crowd_in(trial: &Trial, crowd: &Crowd) -> Verdict<(Server, Vec<Peer>)> {
             clients.len()
         )
     })?;
-    clients[..crowd.fit].iter().try_for_each(ping)?;
+    clients[..crowd.fit].iter().try_for_each(reverse_ping)?;
     Ok((server, clients))
 }
 
 pub const SERVES_ON_AFTER_THE_LIMIT: Check = Check {
-    id: "stage04/serves-on-after-the-limit",
+    name: "serves-on-after-the-limit",
     title: "When clients leave, those that wait at the descriptor limit are served",
     why: "an edge-triggered listener says once that somebody waits: who gives up then never hears of it again",
     hint: "when a client has left, or after a moment, try to accept again",
@@ -86,7 +88,7 @@ fn serves_on_after_the_limit(trial: &Trial) -> Verdict {
         // Each leaver makes room for one who waits, in the order in which they came.
         while clients.len() > crowd.fit {
             clients.remove(0).close();
-            ping(&clients[crowd.fit - 1])?;
+            reverse_ping(&clients[crowd.fit - 1])?;
         }
         clients.into_iter().for_each(Peer::close);
         (0..3).try_for_each(|_| expect_alive(&server))?;
@@ -95,7 +97,7 @@ fn serves_on_after_the_limit(trial: &Trial) -> Verdict {
 }
 
 pub const RAISES_THE_LIMIT: Check = Check {
-    id: "stage04/raises-its-descriptor-limit",
+    name: "raises-its-descriptor-limit",
     title: "The server takes all descriptors that it may have",
     why: "most systems start a process with 1,024 and let it have many more for the asking",
     hint: "at the start raise the soft limit of RLIMIT_NOFILE to the hard one (getrlimit(2))",
@@ -107,6 +109,6 @@ pub const RAISES_THE_LIMIT: Check = Check {
 fn raises_the_limit(trial: &Trial) -> Verdict {
     let launch = trial.launch().limits(Resource::RLIMIT_NOFILE, 64, 1024);
     let server = launch.start()?;
-    let clients = connect_many(&server, 200)?;
-    clients.iter().try_for_each(ping)
+    let clients = server.connect_many(200)?;
+    clients.iter().try_for_each(reverse_ping)
 }

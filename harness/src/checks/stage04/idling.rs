@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, ping};
-use crate::check::{Check, Tier, Verdict};
+use super::base::CLIENTS_AT_THE_SAME_TIME;
+use crate::check::{Check, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
+use crate::failure::Verdict;
 use crate::trial::Trial;
 
 /// How long the CPU time of an idle server is measured, and how much of it is fine.
@@ -13,7 +15,7 @@ const WINDOW: Duration = Duration::from_millis(700);
 const IDLE: f64 = 0.05;
 
 pub const IDLE_CLIENTS: Check = Check {
-    id: "stage04/idle-clients-cost-nothing",
+    name: "idle-clients-cost-nothing",
     title: "While its clients are silent the server uses no CPU time",
     why: "a socket is nearly always ready for writing: who waits for that never sleeps",
     hint: "watch for EPOLLOUT only while answers wait to be sent",
@@ -29,15 +31,15 @@ fn idle_clients(trial: &Trial) -> Verdict {
     unfinished.send(b"abc")?;
     unfinished.until_all_is_read()?;
     let answered = server.connect("a client that has its answer")?;
-    ping(&answered)?;
+    reverse_ping(&answered)?;
     let left = server.connect("a client that has left")?;
-    ping(&left)?;
+    reverse_ping(&left)?;
     left.close();
     server.expect_idle(WINDOW, IDLE)
 }
 
 pub const WAITING_FOR_A_READER: Check = Check {
-    id: "stage04/waiting-for-a-reader-costs-nothing",
+    name: "waiting-for-a-reader-costs-nothing",
     title: "While it waits for clients to take their answers the server uses no CPU time",
     why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
     hint: "a client that is not read from must not be watched for EPOLLIN or EPOLLRDHUP either",
@@ -52,16 +54,16 @@ fn waiting_for_a_reader(trial: &Trial) -> Verdict {
     let half_closed = server.connect("the client that half-closes")?;
     let owed = half_close_while_answers_wait(&half_closed)?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     server.expect_idle(WINDOW, IDLE)?;
 
     // And the one that has half-closed gets what it is owed.
     owed.expect(&half_closed)?;
-    ping(&other)
+    reverse_ping(&other)
 }
 
 pub const THOUSANDS_IDLE: Check = Check {
-    id: "stage04/thousands-of-idle-clients",
+    name: "thousands-of-idle-clients",
     title: "With thousands of idle clients, one that is active costs what it costs alone",
     why: "that is the difference between epoll and `select`: the work goes with the ready ones",
     hint: "no loop over all clients in a turn: find the one by what its event carries",
@@ -75,13 +77,13 @@ fn thousands_idle(trial: &Trial) -> Verdict {
     let _room = trial.reserve_sockets(count)?;
     let server = trial.start()?;
     let active = server.connect("the active client")?;
-    ping(&active)?;
-    let alone = server.cost(|| ping(&active))?;
+    reverse_ping(&active)?;
+    let alone = server.cost(|| reverse_ping(&active))?;
 
-    let idle = connect_many(&server, count)?;
+    let idle = server.connect_many(count)?;
     idle.iter().try_for_each(|client| client.send(b"hi\n"))?;
     idle.iter().try_for_each(|client| client.expect(b"ih\n"))?;
-    let among_many = server.cost(|| ping(&active))?;
+    let among_many = server.cost(|| reverse_ping(&active))?;
     server.expect_idle(Duration::from_millis(300), IDLE)?;
 
     server.expect_same_cost(alone, among_many)

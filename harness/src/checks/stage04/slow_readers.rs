@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{CLIENTS_AT_THE_SAME_TIME, expect_alive, ping};
-use crate::check::{Check, Failure, Outcome, Tier, Verdict};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
+use crate::check::{Check, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::data::{lines, reversed};
+use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
 
 pub const NEVER_READS: Check = Check {
-    id: "stage04/client-that-never-reads",
+    name: "client-that-never-reads",
     title: "A client that sends and never reads costs little memory and delays nobody",
     why: "its answers have nowhere to go: who keeps them all runs out of memory, who waits serves nobody",
     hint: "while a client owes the reading of much, do not read from it either (EPOLLIN off)",
@@ -23,7 +25,7 @@ pub const NEVER_READS: Check = Check {
 fn never_reads(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     let before = server.figures()?;
 
     let stuck = server.connect("the client that never reads")?;
@@ -51,14 +53,14 @@ fn slowest_ping(client: &Peer, count: usize) -> Verdict<Duration> {
     let mut slowest = Duration::ZERO;
     for _ in 0..count {
         let begun = Instant::now();
-        ping(client)?;
+        reverse_ping(client)?;
         slowest = slowest.max(begun.elapsed());
     }
     Ok(slowest)
 }
 
 pub const STUCK_CLIENT_IS_CHEAP: Check = Check {
-    id: "stage04/stuck-client-is-cheap",
+    name: "stuck-client-is-cheap",
     title: "The answers that wait for one client cost nothing while others are served",
     why: "copying or sending them again at each turn of the loop makes everybody slow",
     hint: "watch for EPOLLOUT only while answers wait, and touch them only when it comes",
@@ -71,7 +73,7 @@ fn stuck_client_is_cheap(trial: &Trial) -> Verdict {
     let stuck = server.connect("the client that never reads")?;
     stuck.send_until_stuck(&lines(4, 1_000_000), 48 << 20)?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
 
     let before = server.figures()?.cpu;
     let slowest = slowest_ping(&other, 300)?;
@@ -88,7 +90,7 @@ fn stuck_client_is_cheap(trial: &Trial) -> Verdict {
 }
 
 pub const STREAMING_CLIENT: Check = Check {
-    id: "stage04/streaming-client",
+    name: "streaming-client",
     title: "A client that sends without a pause does not keep the others waiting",
     why: "reading one client until it has nothing more never ends when it always has more",
     hint: "after one or a few reads of a client, give the others their turn",
@@ -100,7 +102,7 @@ fn streaming_client(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let stream = server.connect("the client that streams")?;
     let other = server.connect("another client")?;
-    ping(&other)?;
+    reverse_ping(&other)?;
 
     let (begun, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let text = lines(6, 1_000_000);

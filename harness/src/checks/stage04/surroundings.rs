@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::{CLIENTS_AT_THE_SAME_TIME, connect_many, expect_alive, ping};
-use crate::check::{Check, Need, Tier, Verdict};
+use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
+use crate::check::{Check, Need, Tier};
+use crate::checks::clients::reverse_ping;
 use crate::checks::terminal::{await_log, expect_shown_again};
 use crate::data::{lines, reversed};
+use crate::failure::Verdict;
 use crate::process::Sink;
 use crate::trial::Trial;
 
 pub const STDOUT_UNREAD: Check = Check {
-    id: "stage04/stdout-unread",
+    name: "stdout-unread",
     title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
     hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
@@ -27,7 +29,7 @@ fn stdout_unread(trial: &Trial) -> Verdict {
     // More than a pipe holds, and more than a server may keep.
     let text = lines(7, 4_000_000);
     talker.exchange(&text, &reversed(&text))?;
-    ping(&other)?;
+    reverse_ping(&other)?;
     server.expect_little_growth(&before)?;
     expect_alive(&server)
 }
@@ -36,7 +38,7 @@ fn stdout_unread(trial: &Trial) -> Verdict {
 const WINDOW: Duration = Duration::from_millis(700);
 
 pub const FULL_STDOUT: Check = Check {
-    id: "stage04/full-stdout-costs-nothing",
+    name: "full-stdout-costs-nothing",
     title: "While stdout is full the server sleeps, and it shows messages again when there is room",
     why: "a server that looks again and again whether stdout has room never rests; but stdout is a descriptor, and epoll can tell",
     hint: "watch stdout for EPOLLOUT while messages wait, and only then; EPOLLERR says that the reader is gone",
@@ -65,7 +67,7 @@ fn full_stdout(trial: &Trial) -> Verdict {
 }
 
 pub const STDERR_CLOSED: Check = Check {
-    id: "stage04/stderr-closed",
+    name: "stderr-closed",
     title: "A stderr that is closed ends no server",
     why: "the terminal that started a server may be gone long before the server is",
     hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
@@ -76,13 +78,13 @@ pub const STDERR_CLOSED: Check = Check {
 fn stderr_closed(trial: &Trial) -> Verdict {
     let server = trial.launch().stderr(Sink::Closed).start()?;
     for _ in 0..10 {
-        connect_many(&server, 3)?.iter().try_for_each(ping)?;
+        server.connect_many(3)?.iter().try_for_each(reverse_ping)?;
     }
     expect_alive(&server)
 }
 
 pub const STDERR_UNREAD: Check = Check {
-    id: "stage04/stderr-unread",
+    name: "stderr-unread",
     title: "A stderr that nobody reads stops no client",
     why: "each client leaves some log lines, and a pipe is full after 64 KiB",
     hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
@@ -94,13 +96,13 @@ fn stderr_unread(trial: &Trial) -> Verdict {
     let server = trial.launch().stderr(Sink::Unread).start()?;
     // Two log lines a client: with 1,500 of them any pipe is full.
     for _ in 0..150 {
-        connect_many(&server, 10)?.iter().try_for_each(ping)?;
+        server.connect_many(10)?.iter().try_for_each(reverse_ping)?;
     }
     expect_alive(&server)
 }
 
 pub const EPOLL_WAIT_LOG: Check = Check {
-    id: "stage04/logs-epoll-wait",
+    name: "logs-epoll-wait",
     title: "With `-v` the log shows each `Epoll wait`",
     why: "it shows that the thread sleeps in one place, and what wakes it",
     hint: "log it at level debug, right before the call",
@@ -112,6 +114,6 @@ pub const EPOLL_WAIT_LOG: Check = Check {
 
 fn epoll_wait_log(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["-v"]).start()?;
-    ping(&server.connect("the client")?)?;
+    reverse_ping(&server.connect("the client")?)?;
     await_log(&server, "Epoll wait")
 }

@@ -11,14 +11,17 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
 
-use crate::check::{Check, Failure, Need, Outcome, Stage, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
 use crate::data::{Pattern, show_difference};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::process::Process;
+use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
 
 pub const WHOLE_FILE: Check = Check {
     stage: Stage::Stage05,
-    id: "stage05/file-arrives-whole",
+    role: "",
+    name: "file-arrives-whole",
     title: "A file of any bytes arrives as it was, and both programs end with exit status 0",
     why: "a file is a stream of bytes: no text, no lines, no last byte to cut off",
     hint: "count what `read` and `recv` return; write all of it, and nothing else",
@@ -39,7 +42,7 @@ fn whole_file(trial: &Trial) -> Verdict {
 }
 
 pub const EMPTY_FILE: Check = Check {
-    id: "stage05/empty-file",
+    name: "empty-file",
     title: "An empty file arrives too",
     why: "a connection that ends without a byte has brought a file of no bytes",
     points: 1,
@@ -58,7 +61,7 @@ fn transfer_of(trial: &Trial, bytes: &[u8]) -> Verdict {
 }
 
 pub const LARGE_FILE: Check = Check {
-    id: "stage05/large-file",
+    name: "large-file",
     title: "A file larger than any buffer arrives (beyond 4 GiB in the full test)",
     why: "a size does not fit into 32 bits for ever, and a file need not fit into memory",
     hint: "read a piece, send all of it, read the next",
@@ -107,7 +110,7 @@ fn large_file(trial: &Trial) -> Verdict {
 }
 
 pub const CLASSIC_CLIENT: Check = Check {
-    id: "stage05/file-from-a-plain-client",
+    name: "file-from-a-plain-client",
     title: "A client that just connects, sends and closes, as `nc -N` does, is understood",
     why: "the protocol is the stream itself: anybody can speak it",
     needs: &[Need::Companion("file-server")],
@@ -126,7 +129,7 @@ fn classic_client(trial: &Trial) -> Verdict {
 }
 
 pub const RESET_LEAVES_THE_OLD_FILE: Check = Check {
-    id: "stage05/reset-leaves-the-old-file",
+    name: "reset-leaves-the-old-file",
     title: "A transfer that ends in a reset leaves the old file as it was, and nothing beside it",
     why: "half a file under the name of a whole one is worse than none",
     hint: "write into a temporary file, and rename it when the stream has ended in order; remove it when not",
@@ -151,7 +154,7 @@ fn reset_leaves_the_old_file(trial: &Trial) -> Verdict {
 }
 
 pub const DEATH_SHOWS_AS_A_RESET: Check = Check {
-    id: "stage05/killed-file-client-resets",
+    name: "killed-file-client-resets",
     title: "A file-client that is killed in the middle resets its connection",
     why: "the kernel closes the sockets of a dead process in order, which would look like the end of a whole file",
     hint: "SO_LINGER with a time of 0 while sending makes every close a reset (socket(7)); take it back before the last shutdown",
@@ -185,7 +188,7 @@ fn death_shows_as_a_reset(trial: &Trial) -> Verdict {
 }
 
 pub const KILLED_CLIENT: Check = Check {
-    id: "stage05/killed-file-client",
+    name: "killed-file-client",
     title: "When file-client is killed in the middle, file-server keeps the old file and says so",
     why: "the two programs must agree on what a broken transfer looks like",
     points: 3,
@@ -230,7 +233,7 @@ fn client_in_the_middle(
 }
 
 pub const KEEP: Check = Check {
-    id: "stage05/file-server-keep",
+    name: "file-server-keep",
     title: "With `--keep` file-server serves on, also after a transfer that failed",
     why: "a server that one bad client can end is not one",
     hint: "a failed transfer is logged, and the loop goes on with the next client",
@@ -266,7 +269,7 @@ fn keep(trial: &Trial) -> Verdict {
 }
 
 pub const SIGNAL_REMOVES_THE_PART: Check = Check {
-    id: "stage05/file-server-interrupted",
+    name: "file-server-interrupted",
     title: "Ctrl-C in the middle of a transfer leaves the old file, and nothing beside it",
     why: "a folder full of halves is what a program leaves that dies where it stands",
     hint: "wait for the signal and the socket together, and leave by the same way as after a failure",
@@ -288,7 +291,7 @@ fn signal_removes_the_part(trial: &Trial) -> Verdict {
 }
 
 pub const SERVER_CANNOT_WRITE: Check = Check {
-    id: "stage05/file-server-cannot-write",
+    name: "file-server-cannot-write",
     title: "A file that cannot be written is explained at the start, with exit status 1",
     why: "better to learn it before a client has sent a gigabyte",
     hint: "create the temporary file, to see whether you can, before you listen",
@@ -314,7 +317,7 @@ fn server_cannot_write(trial: &Trial) -> Verdict {
 }
 
 pub const SERVERS_DEATH_SHOWS_AS_A_RESET: Check = Check {
-    id: "stage05/killed-file-server-resets",
+    name: "killed-file-server-resets",
     title: "A file-server that is killed before the file is in place resets its connection",
     why: "for the client the end of the stream is the receipt, and the kernel closes the sockets of a dead process in order",
     hint: "SO_LINGER with a time of 0 from accept on; take it back when the file has its name",
@@ -337,7 +340,7 @@ fn servers_death_shows_as_a_reset(trial: &Trial) -> Verdict {
 }
 
 pub const CLIENT_CANNOT_READ: Check = Check {
-    id: "stage05/file-client-cannot-read",
+    name: "file-client-cannot-read",
     title: "A file that is missing, a folder or not readable is explained, with exit status 1",
     why: "the most common mistake is a wrong name, and it must be easy to understand",
     hint: "open the file before you connect, and name it in the error",
@@ -375,7 +378,7 @@ fn client_cannot_read(trial: &Trial) -> Verdict {
 }
 
 pub const CLIENT_WITHOUT_A_SERVER: Check = Check {
-    id: "stage05/file-client-without-a-server",
+    name: "file-client-without-a-server",
     title: "When there is no server, file-client says so and ends with exit status 1",
     why: "\"Connection refused\" needs the address to be of any help",
     hint: "name the address and the system's reason",
@@ -393,7 +396,7 @@ fn client_without_a_server(trial: &Trial) -> Verdict {
 }
 
 pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
-    id: "stage05/file-server-gone-in-the-middle",
+    name: "file-server-gone-in-the-middle",
     title: "When the server goes in the middle, or does not take the file, file-client ends with exit status 1",
     why: "exit status 0 must mean that the server has the file; a script relies on it",
     hint: "bytes that `send` took may still be on their way: wait for the server's end of the stream",

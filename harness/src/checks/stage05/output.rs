@@ -3,18 +3,20 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::check::{Check, Failure, Need, Outcome, Tier, Verdict, ensure};
+use crate::check::{Check, Need, Tier};
+use crate::checks::clients::echo_ping;
 use crate::checks::proxying::{
-    PASSES_REQUESTS_AND_ANSWERS, connect_many, echo, echo_ping, expect_alive, expect_echo, join,
-    launch, start,
+    PASSES_REQUESTS_AND_ANSWERS, echo, expect_alive, expect_echo, join, launch, start,
 };
 use crate::checks::terminal::{await_log, expect_shown_again};
-use crate::peer::{Peer, patience};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
+use crate::peer::Peer;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
 pub const REQUESTS: Check = Check {
-    id: "stage05/shows-requests",
+    name: "shows-requests",
     title: "The first line of each HTTP request is shown on stdout, fit for a terminal",
     why: "it shows who asks for what; and a client that can send control characters to your terminal can rewrite what you see",
     hint: "what a client sends first, or after an answer, may begin a request: escape and show its first line",
@@ -54,7 +56,7 @@ fn requests(trial: &Trial) -> Verdict {
 }
 
 pub const TOTALS: Check = Check {
-    id: "stage05/shows-totals",
+    name: "shows-totals",
     title: "Of a connection that is not HTTP stdout shows how many bytes went which way, at its end",
     why: "bytes of an unknown protocol are not for a terminal, but how many there were is worth knowing",
     hint: "count what comes from each side; one line when the pair is closed",
@@ -92,7 +94,7 @@ fn expect_shown(server: &Server, text: &str) -> Verdict {
 }
 
 pub const LOG_LINES: Check = Check {
-    id: "stage05/log-lines",
+    name: "log-lines",
     title: "The log says where the proxy listens, who comes and who goes",
     why: "the log is what an operator sees of a server, and what the exercises refer to",
     hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
@@ -118,7 +120,7 @@ fn log_lines(trial: &Trial) -> Verdict {
 }
 
 pub const ONE_WARNING: Check = Check {
-    id: "stage05/one-warning",
+    name: "one-warning",
     title: "While the upstream is down the log says so, with its address, but not once for each client",
     why: "at thousands of clients a second the same line thousands of times hides everything else, and fills the disk",
     hint: "say it at once, then at most once a second, with the number of times that it stands for",
@@ -147,7 +149,7 @@ fn one_warning(trial: &Trial) -> Verdict {
 }
 
 pub const QUIET: Check = Check {
-    id: "stage05/quiet",
+    name: "quiet",
     title: "With `-q` the proxy prints nothing while all is well",
     why: "under load, what is printed for each message is the dearest thing a server does",
     hint: "`-q` turns the log down to warnings, and the messages on stdout off",
@@ -183,7 +185,7 @@ fn quiet(trial: &Trial) -> Verdict {
 }
 
 pub const STDOUT_CLOSED: Check = Check {
-    id: "stage05/stdout-closed",
+    name: "stdout-closed",
     title: "A stdout that nobody reads any more (`proxy | head -1`) ends no proxy",
     why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
     hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",
@@ -193,7 +195,7 @@ pub const STDOUT_CLOSED: Check = Check {
 };
 
 pub const STDOUT_UNREAD: Check = Check {
-    id: "stage05/stdout-unread",
+    name: "stdout-unread",
     title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
     hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
@@ -205,7 +207,7 @@ pub const STDOUT_UNREAD: Check = Check {
 const WINDOW: Duration = Duration::from_millis(700);
 
 pub const FULL_STDOUT: Check = Check {
-    id: "stage05/full-stdout-costs-nothing",
+    name: "full-stdout-costs-nothing",
     title: "While stdout is full the proxy sleeps, and it shows messages again when there is room",
     why: "a proxy that looks again and again whether stdout has room never rests; but stdout is a descriptor, and epoll can tell",
     hint: "watch stdout for EPOLLOUT while messages wait, and only then; EPOLLERR says that the reader is gone",
@@ -243,7 +245,7 @@ fn ask_much(client: &Peer) -> Verdict {
 }
 
 pub const STDERR_CLOSED: Check = Check {
-    id: "stage05/stderr-closed",
+    name: "stderr-closed",
     title: "A stderr that is closed ends no proxy",
     why: "the terminal that started a server may be gone long before the server is",
     hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
@@ -252,7 +254,7 @@ pub const STDERR_CLOSED: Check = Check {
 };
 
 pub const STDERR_UNREAD: Check = Check {
-    id: "stage05/stderr-unread",
+    name: "stderr-unread",
     title: "A stderr that nobody reads stops no client",
     why: "each client leaves some log lines, and a pipe is full after 64 KiB",
     hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
@@ -276,13 +278,13 @@ fn clients_with(trial: &Trial, stderr: Sink, rounds: usize) -> Verdict {
     let upstream = trial.upstream()?.serve(echo);
     let server = launch(trial, upstream.address()).stderr(stderr).start()?;
     for _ in 0..rounds {
-        connect_many(&server, 10)?.iter().try_for_each(echo_ping)?;
+        server.connect_many(10)?.iter().try_for_each(echo_ping)?;
     }
     expect_echo(&server)
 }
 
 pub const IPV6: Check = Check {
-    id: "stage05/ipv6",
+    name: "ipv6",
     title: "With `--host ::1` the proxy is reached over IPv6, whatever its upstream is reached over",
     why: "the two sides of a proxy have nothing to do with each other",
     hint: "the family of each socket comes from its address, not from a constant",
@@ -306,7 +308,7 @@ fn ipv6(trial: &Trial) -> Verdict {
 }
 
 pub const LOCALHOST: Check = Check {
-    id: "stage05/host-by-name",
+    name: "host-by-name",
     title: "`--host localhost` works as well as an address",
     why: "people know names; a program looks up the address",
     hint: "resolve the name, and take the first of its addresses that can be had",

@@ -5,8 +5,8 @@ use super::*;
 use crate::utils::buffer::CHUNK;
 use crate::utils::logger::Transcript;
 
-fn tools() -> Tools {
-    Tools::new(Transcript::default())
+fn resources() -> Resources {
+    Resources::new(Transcript::default())
 }
 
 fn reversed(line: &[u8]) -> Vec<u8> {
@@ -24,39 +24,44 @@ fn expected(stream: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-fn put(list: &mut BufferList, bytes: &[u8], tools: &mut Tools) {
+fn put(list: &mut BufferList, bytes: &[u8], resources: &mut Resources) {
     for piece in bytes.chunks(CHUNK) {
-        list.room(piece.len(), &mut tools.chunks)[..piece.len()].copy_from_slice(piece);
-        list.commit(piece.len(), &mut tools.chunks);
+        list.room(piece.len(), &mut resources.chunks)[..piece.len()].copy_from_slice(piece);
+        list.commit(piece.len(), &mut resources.chunks);
     }
 }
 
-fn take_all(list: &mut BufferList, taken: &mut Vec<u8>, tools: &mut Tools) {
+fn take_all(list: &mut BufferList, taken: &mut Vec<u8>, resources: &mut Resources) {
     while !list.is_empty() {
         let front = list.front().to_vec();
-        list.consume(front.len(), &mut tools.chunks);
+        list.consume(front.len(), &mut resources.chunks);
         taken.extend(front);
     }
 }
 
-/// The answers to a stream that arrives in pieces of `sizes` bytes, over and over, and whose
-/// answers are fetched only before the pieces for which `fetches` says so, and where they must be.
+/// The answers to a stream that arrives in pieces. `sizes` are the lengths of the pieces, `fetches`
+/// says before which pieces the answers are read; both lists are repeated. Answers are also read
+/// when the framer takes no more lines.
 fn answers(stream: &[u8], sizes: &[usize], fetches: &[bool]) -> Vec<u8> {
-    let (mut framer, mut tools) = (Framer::new(), tools());
-    let (mut arrived, mut out, mut taken) = (BufferList::new(), BufferList::new(), Vec::new());
-    let (mut rest, mut turn) = (stream, 0);
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
+    let mut out = BufferList::new();
+    let mut taken = Vec::new();
+    let mut rest = stream;
+    let mut turn = 0;
     while !rest.is_empty() || !arrived.is_empty() {
         let size = sizes[turn % sizes.len()].min(rest.len());
-        put(&mut arrived, &rest[..size], &mut tools);
+        put(&mut arrived, &rest[..size], &mut resources);
         rest = &rest[size..];
         if fetches[turn % fetches.len()] || !framer.writable() {
-            let _ = framer.read_into(&mut out, &mut tools);
-            take_all(&mut out, &mut taken, &mut tools);
+            let _ = framer.read_into(&mut out, &mut resources);
+            take_all(&mut out, &mut taken, &mut resources);
         }
         while framer.writable() && !arrived.is_empty() {
             let before = arrived.len();
             let count = before - {
-                framer.write_from(&mut arrived, &mut tools).unwrap();
+                framer.write_from(&mut arrived, &mut resources).unwrap();
                 arrived.len()
             };
             assert!(count > 0, "it says that it is writable");
@@ -65,15 +70,15 @@ fn answers(stream: &[u8], sizes: &[usize], fetches: &[bool]) -> Vec<u8> {
         assert!(framer.line.len() < MAX_LINE);
         turn += 1;
     }
-    framer.shut(&mut tools);
+    framer.shut(&mut resources);
     loop {
-        assert!(framer.readable(), "no event would tell of the end");
-        match framer.read_into(&mut out, &mut tools) {
+        assert!(framer.readable(), "no event would report the end");
+        match framer.read_into(&mut out, &mut resources) {
             Ok(Progress::Eof) => break,
-            _ => take_all(&mut out, &mut taken, &mut tools),
+            _ => take_all(&mut out, &mut taken, &mut resources),
         }
     }
-    assert_eq!(tools.chunks.lent(), 0);
+    assert_eq!(resources.chunks.lent(), 0);
     taken
 }
 
@@ -98,7 +103,7 @@ fn a_lone_carriage_return_is_text() {
 fn utf8_by_character_anything_else_by_byte() {
     assert_eq!(reversed("añ€🦀\n".as_bytes()), "🦀€ña\n".as_bytes());
     assert_eq!(reversed(b"a\xffb\0c\n"), b"c\0b\xffa\n");
-    // One stray byte, and the bytes of `é` are just bytes too.
+    // One byte that is not UTF-8: the bytes of `é` are reversed one by one, too.
     assert_eq!(reversed(b"\xc3\xa9\xff\n"), b"\xff\xa9\xc3\n");
 }
 
@@ -147,61 +152,69 @@ fn a_character_cut_by_the_limit_makes_its_piece_one_of_bytes() {
 }
 
 #[test]
-fn who_fetches_no_answers_gets_no_more_of_them() {
-    let (mut framer, mut tools, mut arrived) = (Framer::new(), tools(), BufferList::new());
-    put(&mut arrived, &[b'\n'; 3 * CHUNK], &mut tools);
+fn a_client_that_reads_no_answers_gets_no_more_of_them() {
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
+    put(&mut arrived, &[b'\n'; 3 * CHUNK], &mut resources);
     while framer.writable() {
-        framer.write_from(&mut arrived, &mut tools).unwrap();
+        framer.write_from(&mut arrived, &mut resources).unwrap();
     }
     assert_eq!(
         (framer.answers.len(), arrived.len()),
         (MAX_ANSWERS, 2 * CHUNK)
     );
     let mut out = BufferList::new();
-    let fetched = framer.read_into(&mut out, &mut tools);
+    let fetched = framer.read_into(&mut out, &mut resources);
     assert_eq!(fetched, Ok(Progress::Moved(MAX_ANSWERS)));
     assert!(framer.writable() && !framer.readable());
     assert_eq!(
-        framer.read_into(&mut out, &mut tools),
+        framer.read_into(&mut out, &mut resources),
         Ok(Progress::Blocked)
     );
 }
 
-/// In the middle of a chunk as well, so that one write cannot double what is owed.
+/// Also in the middle of a chunk, so that one write cannot double the waiting answers.
 #[test]
-fn framing_stops_where_enough_is_owed() {
-    let (mut framer, mut tools, mut arrived) = (Framer::new(), tools(), BufferList::new());
-    put(&mut arrived, &[b'\n'; CHUNK - 5], &mut tools);
-    framer.write_from(&mut arrived, &mut tools).unwrap();
-    put(&mut arrived, &[b'\n'; 100], &mut tools);
-    let written = framer.write_from(&mut arrived, &mut tools);
+fn framing_stops_where_enough_answers_wait() {
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
+    put(&mut arrived, &[b'\n'; CHUNK - 5], &mut resources);
+    framer.write_from(&mut arrived, &mut resources).unwrap();
+    put(&mut arrived, &[b'\n'; 100], &mut resources);
+    let written = framer.write_from(&mut arrived, &mut resources);
     assert_eq!(written, Ok(Progress::Moved(5)));
     assert_eq!(arrived.len(), 95);
 }
 
 #[test]
 fn an_idle_framer_holds_no_memory() {
-    let (mut framer, mut tools, mut arrived) = (Framer::new(), tools(), BufferList::new());
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
     for part in [&b"hel"[..], b"lo\n"] {
-        put(&mut arrived, part, &mut tools);
-        framer.write_from(&mut arrived, &mut tools).unwrap();
+        put(&mut arrived, part, &mut resources);
+        framer.write_from(&mut arrived, &mut resources).unwrap();
     }
     let mut out = BufferList::new();
-    framer.read_into(&mut out, &mut tools).unwrap();
+    framer.read_into(&mut out, &mut resources).unwrap();
     assert_eq!(out.front(), b"olleh\n");
-    out.clear(&mut tools.chunks);
-    assert_eq!((framer.line.capacity(), tools.chunks.lent()), (0, 0));
+    out.clear(&mut resources.chunks);
+    assert_eq!((framer.line.capacity(), resources.chunks.lent()), (0, 0));
 }
 
 #[test]
-fn a_framer_that_was_stopped_owes_nothing() {
-    let (mut framer, mut tools, mut arrived) = (Framer::new(), tools(), BufferList::new());
-    put(&mut arrived, b"hello\nwor", &mut tools);
-    framer.write_from(&mut arrived, &mut tools).unwrap();
+fn a_framer_that_was_stopped_holds_nothing() {
+    let mut framer = Framer::new();
+    let mut resources = resources();
+    let mut arrived = BufferList::new();
+    put(&mut arrived, b"hello\nwor", &mut resources);
+    framer.write_from(&mut arrived, &mut resources).unwrap();
     assert!(!framer.gone());
-    framer.stop(&mut tools);
+    framer.stop(&mut resources);
     assert!(framer.gone() && !framer.readable());
-    assert_eq!((framer.line.len(), tools.chunks.lent()), (0, 0));
+    assert_eq!((framer.line.len(), resources.chunks.lent()), (0, 0));
 }
 
 proptest! {

@@ -1,59 +1,65 @@
-//! How a session ends: what its two ends are still given when both directions are over.
+//! How a session ends: what happens when one direction has failed, and how long its two ends are
+//! kept when both directions are over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Context, End, Next, Peer, ROUNDS, Session};
-use crate::config::Config;
-use crate::core::pipe::{Event, Progress, Source, State, Tools};
+use log::debug;
+
+use super::{Backend, End, Next, ROUNDS, Session, Shared};
+use crate::flow::{Event, Progress, Resources, Source, State};
 use crate::network::connection::Connection;
 
-/// How often it is asked whether the last bytes have arrived, while that is all there is to wait
-/// for: the kernel does not tell.
+/// How long to wait before asking the kernel again whether the last bytes have arrived: it reports
+/// no event for that.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long the socket of an end is kept when both directions are over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Linger {
-    /// Not at all: it can be closed.
+    /// Not at all: it is closed.
     Close,
-    /// Until it has taken what was sent to it and closed its side. What it still sends is read and
-    /// forgotten.
+    /// Until its peer has received everything and has closed its side. What the peer still sends is
+    /// read and discarded.
     UntilItCloses,
-    /// Until it has taken what was sent to it.
+    /// Until its peer has received everything.
     UntilDelivered,
 }
 
-/// How long an end is kept. `into`: how the direction towards it has ended. `over`: it has ended its
-/// side too, or has failed. `unwanted`: there is no use in what it might still send, and no end to
-/// it in sight: the server is ending, or the upstream has failed under an upload.
+/// Decides how long the socket of an end is kept.
 ///
-/// A socket that is closed while bytes are unread, or that bytes come for later, resets the
-/// connection, and a reset destroys what is still on its way to the other side (**lingering
-/// close**). What the other kernel has acknowledged is safe.
+/// - `into`: how the direction into this end has ended.
+/// - `over`: the peer of this end has closed its side, or the connection has failed.
+/// - `unwanted`: the input from this end is useless, and may go on for a long time, because the
+///   server is ending or the upstream has failed in the middle of an upload.
+///
+/// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive
+/// later, the kernel sends a reset, and a reset destroys the bytes that are still on their way to
+/// the peer. Bytes that the peer's kernel has acknowledged are safe. Waiting for that is called a
+/// **lingering close**.
 pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger {
     match (end, into, over, unwanted) {
         (_, State::Failed, _, _) | (_, _, true, _) => Linger::Close,
         (End::Client, _, false, false) => Linger::UntilItCloses,
         (End::Client, _, false, true) => Linger::UntilDelivered,
-        // Nobody wants what it still sends: to read that would be to download it for nothing.
+        // What an upstream still sends is not read: that would download it for nothing.
         (End::Upstream, _, false, _) => Linger::UntilDelivered,
     }
 }
 
 impl Session {
-    /// Both directions are over: see whether the ends are still to be kept, and until when.
-    pub(super) fn linger(&mut self, context: &mut Context) -> Next {
-        let now = context.tools.now;
-        if self.linger_of(End::Client, context) != Linger::Close {
-            forget_input(&mut self.client, &mut context.tools);
+    /// Both directions are over: decides whether the two ends are kept, and until when.
+    pub(super) fn linger(&mut self, shared: &mut Shared) -> Next {
+        let now = shared.resources.now;
+        if self.linger_of(End::Client, shared) != Linger::Close {
+            discard_input(&mut self.client, &mut shared.resources);
         }
-        let longer = now + context.config.limits.linger;
+        let longer = now + shared.config.limits.linger;
         let mut until = *self.linger_until.get_or_insert(longer);
         if until <= now && self.more_was_delivered() {
-            until = longer; // a slow reader, and what it still says must not reset it
+            until = longer; // a slow reader: closing now could reset it
             self.linger_until = Some(until);
         }
-        let looks = [End::Client, End::Upstream].map(|end| match self.linger_of(end, context) {
+        let looks = [End::Client, End::Upstream].map(|end| match self.linger_of(end, shared) {
             Linger::Close => None,
             Linger::UntilItCloses => Some(until),
             Linger::UntilDelivered => Some(until.min(now + ASK_AGAIN)),
@@ -67,48 +73,59 @@ impl Session {
         }
     }
 
-    fn linger_of(&self, end: End, context: &Context) -> Linger {
+    fn linger_of(&self, end: End, shared: &Shared) -> Linger {
         let upload_failed =
-            matches!(self.peer, Peer::Upstream(_)) && self.up.state() == State::Failed;
-        let (into, connection) = match (end, &self.peer) {
-            (End::Client, Peer::Itself) => (&self.up, &self.client),
+            matches!(self.backend, Backend::Upstream(_)) && self.up.state() == State::Failed;
+        let (into, connection) = match (end, &self.backend) {
+            (End::Client, Backend::Echo) => (&self.up, &self.client),
             (End::Client, _) => (&self.down, &self.client),
-            (End::Upstream, Peer::Upstream(server)) => (&self.up, server),
+            (End::Upstream, Backend::Upstream(server)) => (&self.up, server),
             (End::Upstream, _) => return Linger::Close,
         };
         let over = connection.is_ended() || connection.is_dead();
-        match linger_rule(end, into.state(), over, context.ending || upload_failed) {
+        match linger_rule(end, into.state(), over, shared.ending || upload_failed) {
             Linger::UntilDelivered if connection.is_delivered() => Linger::Close,
             linger => linger,
         }
     }
 
-    /// Reads and forgets what nobody wants of an end that is still owed something: who cannot send
-    /// may not read either, and would wait for ever for room that nobody makes. True when the upstream
-    /// talks to a client that has died: it may do so for ever.
-    pub(super) fn forget_unwanted(&mut self, tools: &mut Tools) -> bool {
-        if self.is_heard_in_vain(End::Client) {
-            forget_input(&mut self.client, tools);
+    /// One direction has failed, the other one goes on. Reads and discards what the source of the
+    /// failed direction still sends: a program that is blocked in `send` may never read what we
+    /// still have for it. Cuts off the session if its client is gone and nothing useful is left to
+    /// do.
+    pub(super) fn after_failure(&mut self, shared: &mut Shared) {
+        if self.discards_input_of(End::Client) {
+            discard_input(&mut self.client, &mut shared.resources);
         }
-        if self.is_heard_in_vain(End::Upstream)
-            && let Peer::Upstream(server) = &mut self.peer
-            && server.readable()
-        {
-            forget_input(server, tools);
-            return self.client.is_dead();
+        let discards = self.discards_input_of(End::Upstream);
+        let pointless = match &mut self.backend {
+            // The client is gone, and has sent nothing that could be delivered.
+            Backend::Connecting(_) => self.client.is_dead() && self.up.held() == 0,
+            // The client is gone, and the upstream may go on sending without end. The session is
+            // kept only as long as the upstream also reads what the client has sent.
+            Backend::Upstream(server) if discards && server.readable() => {
+                discard_input(server, &mut shared.resources);
+                let at = self.last_moved + shared.config.limits.linger;
+                self.client.is_dead() && self.has_stalled(at, shared.resources.now)
+            }
+            _ => false,
+        };
+        if pointless {
+            self.cut(&mut shared.resources);
+            debug!("Session ended early: its client is gone");
         }
-        false
     }
 
-    /// Whether a step would read something only to forget it.
-    pub(super) fn has_unwanted(&self) -> bool {
-        let from_upstream = matches!(&self.peer, Peer::Upstream(server) if server.readable());
-        self.is_heard_in_vain(End::Client) && self.client.readable()
-            || self.is_heard_in_vain(End::Upstream) && from_upstream
+    /// Whether a step would read something and discard it.
+    pub(super) fn has_input_to_discard(&self) -> bool {
+        let from_upstream = matches!(&self.backend, Backend::Upstream(server) if server.readable());
+        self.discards_input_of(End::Client) && self.client.readable()
+            || self.discards_input_of(End::Upstream) && from_upstream
     }
 
-    /// Whether the direction from this end has failed, and the one towards it goes on.
-    fn is_heard_in_vain(&self, end: End) -> bool {
+    /// Whether the input from this end is discarded. That is so if the direction from this end has
+    /// failed and the direction to it goes on.
+    fn discards_input_of(&self, end: End) -> bool {
         let (from, towards) = match end {
             End::Client => (&self.up, &self.down),
             End::Upstream => (&self.down, &self.up),
@@ -116,70 +133,54 @@ impl Session {
         from.state() == State::Failed && !towards.settled()
     }
 
-    /// A file that cannot be read to its end: the client must not take what it has got for all.
-    pub(super) fn break_off_file(&mut self, tools: &mut Tools) {
-        if matches!(&self.peer, Peer::File(file) if file.has_failed()) && !self.down.settled() {
-            self.client.reset_at_close();
-            self.cut(tools);
-        }
-    }
-
-    /// When to look at the clock, even if nothing happens.
-    pub fn deadline(&self, config: &Config) -> Option<Instant> {
-        match &self.peer {
-            Peer::Connecting(attempt) => Some(attempt.deadline()),
-            _ => self.look_again.or_else(|| self.idle_at(config)),
-        }
-    }
-
-    fn idle_at(&self, config: &Config) -> Option<Instant> {
-        config.limits.idle.map(|idle| self.last_moved + idle)
-    }
-
-    /// The server is ending: what the client has sent so far is answered, as if it had half-closed
-    /// now. Not for a proxied client: who knows what its upstream owes it?
+    /// The server is ending: answers what the client has sent so far, as if the client had
+    /// half-closed now. Does nothing for a proxied client, because only its upstream knows what is
+    /// still to come.
     pub fn last_call(&mut self) {
-        let answered_here = matches!(self.peer, Peer::Itself | Peer::Framer(_));
+        let answered_here = matches!(self.backend, Backend::Echo | Backend::Framer(_));
         if answered_here && self.up.state() == State::Open {
             self.client.last_call();
         }
     }
 
-    /// Ends both directions, whatever is left. True when one of them was not over. An end that is
-    /// owed something is reset, so that it does not take what it has got for all.
-    pub fn cut(&mut self, tools: &mut Tools) -> bool {
+    /// Ends both directions now. True if one of them was not over. A peer that has not received
+    /// everything gets a reset. Otherwise it would think that it has everything.
+    pub fn cut(&mut self, resources: &mut Resources) -> bool {
         let loses = !self.is_over();
-        let (into_client, more) = match &self.peer {
-            Peer::Itself => (&self.up, false),
-            Peer::File(file) => (&self.down, file.readable()),
-            Peer::Upstream(server) => (&self.down, server.readable()),
+        let (into_client, more) = match &self.backend {
+            Backend::Echo => (&self.up, false),
+            Backend::File(_) => (&self.down, true),
+            Backend::Upstream(server) => (&self.down, server.readable()),
             _ => (&self.down, false),
         };
         if into_client.held() > 0 || more && !into_client.settled() {
             self.client.reset_at_close();
         }
-        if let Peer::Upstream(server) = &self.peer
+        if let Backend::Upstream(server) = &self.backend
             && self.up.held() > 0
         {
             server.reset_at_close();
         }
-        self.up.on(Event::SinkGone, tools);
-        self.down.on(Event::SinkGone, tools);
+        self.up.on(Event::SinkGone, resources);
+        self.down.on(Event::SinkGone, resources);
         loses
     }
 
-    /// Gives back what is not its own, before core drops it and so closes its sockets.
-    pub fn release(&mut self, tools: &mut Tools) {
-        self.cut(tools);
-        if let Peer::Framer(framer) = &mut self.peer {
-            framer.stop(tools);
+    /// Returns borrowed memory and kernel pipes. Core calls it before it drops the session, which
+    /// closes the sockets.
+    pub fn release(&mut self, resources: &mut Resources) {
+        self.cut(resources);
+        if let Backend::Framer(framer) = &mut self.backend {
+            framer.stop(resources);
         }
     }
 }
 
-fn forget_input(connection: &mut Connection, tools: &mut Tools) {
+fn discard_input(connection: &mut Connection, resources: &mut Resources) {
     for _ in 0..ROUNDS {
-        if !connection.readable() || !matches!(connection.discard(tools), Ok(Progress::Moved(_))) {
+        if !connection.readable()
+            || !matches!(connection.discard(resources), Ok(Progress::Moved(_)))
+        {
             return;
         }
     }

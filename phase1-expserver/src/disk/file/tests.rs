@@ -13,7 +13,7 @@ use crate::utils::logger::Transcript;
 
 const SAMPLE: &[u8] = b"a sample\n";
 
-/// A public folder with all kinds of things in it, and others beside it.
+/// A public folder with all kinds of files in it, and others beside it.
 fn house() -> (TempDir, PublicFolder) {
     let house = TempDir::new().unwrap();
     let at = |name: &str| house.path().join(name);
@@ -54,13 +54,13 @@ fn by_check(public: &PublicFolder, path: &Path) -> Result<File, FileError> {
     File::check(open_checked(public, path)?, path)
 }
 
-/// Where it is missing, or a sandbox forbids it, only the other way can be tested.
+/// If openat2 is missing, or a sandbox forbids it, only the fallback can be tested.
 fn has_openat2(public: &PublicFolder) -> bool {
     let asked = open_beneath(public, Path::new("."));
     !matches!(asked, Err(Errno::ENOSYS | Errno::EPERM))
 }
 
-/// The two ways of confinement, and the one that is taken on this machine.
+/// Runs `check` with both ways to stay inside the folder, and with the one that `File::open` uses.
 fn each_way(check: impl Fn(&str, &dyn Fn(&Path) -> Result<File, FileError>)) {
     let (_house, public) = house();
     if has_openat2(&public) {
@@ -71,11 +71,12 @@ fn each_way(check: impl Fn(&str, &dyn Fn(&Path) -> Result<File, FileError>)) {
 }
 
 fn read_one(file: &mut File) -> (Outcome, Vec<u8>) {
-    let (mut tools, mut list) = (Tools::new(Transcript::default()), BufferList::new());
-    let outcome = file.read_into(&mut list, &mut tools);
+    let mut resources = Resources::new(Transcript::default());
+    let mut list = BufferList::new();
+    let outcome = file.read_into(&mut list, &mut resources);
     let bytes = list.front().to_vec();
-    list.clear(&mut tools.chunks);
-    assert_eq!(tools.chunks.lent(), 0);
+    list.clear(&mut resources.chunks);
+    assert_eq!(resources.chunks.lent(), 0);
     (outcome, bytes)
 }
 
@@ -162,7 +163,7 @@ fn nothing_else_is() {
     assert_eq!(File::open(&public, nul).err(), Some(NotFound));
 }
 
-/// Where the two ways differ: the kernel minds how the path goes, not only where it ends.
+/// The two ways differ: the kernel checks each step of a path, the fallback only where it ends.
 #[test]
 fn the_kernel_lets_no_path_leave_the_folder_not_even_to_come_back() {
     let (house, public) = house();
@@ -176,7 +177,7 @@ fn the_kernel_lets_no_path_leave_the_folder_not_even_to_come_back() {
         }
         assert!(by_check(&public, Path::new(name)).is_ok(), "{name}");
     }
-    // Also by check an absolute path is refused, as it would not be looked up in the folder.
+    // The fallback refuses an absolute path as well, which would not be looked up in the folder.
     let refused = by_check(&public, &sample);
     assert_eq!(refused.err(), Some(FileError::Permission));
 }
@@ -197,7 +198,8 @@ fn without_the_system_call_the_descriptor_is_checked() {
 #[test]
 fn the_folder_is_the_one_that_was_opened() {
     let (house, public) = house();
-    let (old, new) = (house.path().join("public"), house.path().join("renamed"));
+    let old = house.path().join("public");
+    let new = house.path().join("renamed");
     fs::rename(&old, &new).unwrap();
     symlink("public2", &old).unwrap();
     for open in [File::open, by_check] {
@@ -216,7 +218,7 @@ fn a_public_folder_is_a_folder() {
 }
 
 #[test]
-fn out_of_descriptors_can_be_told() {
+fn lack_of_descriptors_is_recognised() {
     assert_eq!(FileError::from(Errno::EMFILE), FileError::Io(Errno::EMFILE));
     assert_eq!(FileError::NotFound.to_string(), "no such file");
 }
@@ -240,15 +242,13 @@ fn what_is_appended_meanwhile_is_not_sent() {
 }
 
 #[test]
-fn a_file_that_shrinks_meanwhile_has_failed() {
+fn a_file_that_shrinks_meanwhile_is_broken() {
     let (_folder, path, mut file) = one_file(&[7; 2 * CHUNK]);
     read_one(&mut file).0.unwrap();
     let shrunk = fs::OpenOptions::new().write(true).open(path).unwrap();
     shrunk.set_len(CHUNK as u64 + 3).unwrap();
     assert_eq!(read_one(&mut file), (Ok(Progress::Moved(3)), vec![7; 3]));
-    assert!(!file.has_failed());
-    assert_eq!(read_one(&mut file).0, Ok(Progress::Blocked), "no end");
-    assert!(file.has_failed() && !file.readable());
+    assert_eq!(read_one(&mut file).0, Ok(Progress::Broken), "not the end");
 }
 
 #[test]

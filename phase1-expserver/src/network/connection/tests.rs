@@ -1,4 +1,4 @@
-//! What the kernel does on real sockets, and what a connection makes of it.
+//! What the kernel does with real sockets, and how a connection interprets it.
 
 use std::io::{Read, Write};
 use std::net::{self, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::EpollFlags;
 
 use super::*;
-use crate::network::rig::{Edges, connected, read, reset, tools, wait_until};
+use crate::network::rig::{Edges, connected, read, reset, resources, wait_until};
 use crate::utils::buffer::CHUNK;
 
 const MOVED_3: Outcome = Ok(Progress::Moved(3));
@@ -24,10 +24,11 @@ fn got(bytes: &[u8]) -> (Outcome, Vec<u8>) {
 }
 
 fn write(connection: &mut Connection, bytes: &[u8]) -> Outcome {
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(bytes.len(), &mut tools.chunks)[..bytes.len()].copy_from_slice(bytes);
-    list.commit(bytes.len(), &mut tools.chunks);
-    let outcome = connection.write_from(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(bytes.len(), &mut resources.chunks)[..bytes.len()].copy_from_slice(bytes);
+    list.commit(bytes.len(), &mut resources.chunks);
+    let outcome = connection.write_from(&mut list, &mut resources);
     let taken = match outcome {
         Ok(Progress::Moved(count)) => count,
         _ => 0,
@@ -45,7 +46,7 @@ fn can_write(connection: &Connection) -> bool {
 }
 
 #[test]
-fn a_new_connection_writes_at_once_and_waits_for_something_to_read() {
+fn a_new_connection_can_write_and_waits_for_something_to_read() {
     let (mut connection, mut peer) = pair();
     assert!(can_write(&connection) && !can_read(&connection) && !connection.gone());
     assert_eq!(write(&mut connection, b"abc"), MOVED_3);
@@ -62,7 +63,7 @@ fn a_short_read_is_the_last_until_the_next_edge() {
     peer.write_all(b"abc").unwrap();
     connection.notice(edges.next());
     assert_eq!(read(&mut connection), got(b"abc"));
-    assert!(!can_read(&connection), "a second recv is spared");
+    assert!(!can_read(&connection), "a second recv is not needed");
     peer.shutdown(net::Shutdown::Write).unwrap();
     connection.notice(edges.next());
     assert!(can_read(&connection));
@@ -76,10 +77,11 @@ fn a_full_read_is_not_the_last() {
     peer.write_all(&[7; 2 * LEAST_READ]).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN);
     connection.notice(Edges::of(&connection).next());
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(CHUNK, &mut tools.chunks);
-    list.commit(CHUNK - LEAST_READ, &mut tools.chunks);
-    let first = connection.read_into(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(CHUNK, &mut resources.chunks);
+    list.commit(CHUNK - LEAST_READ, &mut resources.chunks);
+    let first = connection.read_into(&mut list, &mut resources);
     assert_eq!(first, Ok(Progress::Moved(LEAST_READ)));
     assert!(can_read(&connection));
     assert_eq!(read(&mut connection), got(&[7; LEAST_READ]));
@@ -95,16 +97,16 @@ fn data_and_fin_in_one_edge_are_both_read() {
     let edges = Edges::of(&connection);
     connection.notice(edges.next());
     assert_eq!(read(&mut connection), got(b"abc"));
-    assert_eq!(edges.now(), None, "no second edge tells of the FIN");
+    assert_eq!(edges.now(), None, "no second edge reports the FIN");
     assert!(can_read(&connection));
     assert_eq!(read(&mut connection), EOF);
     assert!(can_write(&connection), "a half-closed peer still reads");
 }
 
 #[test]
-fn a_hang_up_is_no_error() {
+fn a_hang_up_is_not_an_error() {
     let (mut connection, mut peer) = pair();
-    connection.shut(&mut tools());
+    connection.shut(&mut resources());
     assert_eq!(peer.read(&mut [0; 9]).unwrap(), 0);
     peer.write_all(b"abc").unwrap();
     peer.shutdown(net::Shutdown::Write).unwrap();
@@ -140,9 +142,9 @@ fn data_before_a_reset_is_read() {
     assert!(connection.is_ended() && connection.is_dead());
 }
 
-/// The kernel tells of an error once: a send that hears it leaves an orderly end for recv.
+/// The kernel reports an error once: after a send that fails, recv reports an orderly end.
 #[test]
-fn an_error_that_send_was_told_is_remembered() {
+fn an_error_that_send_returned_is_remembered() {
     let (mut connection, mut peer) = pair();
     peer.write_all(b"abc").unwrap();
     reset(peer);
@@ -157,7 +159,7 @@ fn an_error_that_send_was_told_is_remembered() {
 }
 
 #[test]
-fn an_error_that_recv_was_told_ends_the_sink_as_well() {
+fn an_error_that_recv_returned_ends_the_sink_as_well() {
     let (mut connection, peer) = pair();
     reset(peer);
     wait_until(&connection, EpollFlags::EPOLLERR);
@@ -165,7 +167,7 @@ fn an_error_that_recv_was_told_ends_the_sink_as_well() {
     assert!(connection.gone() && connection.is_ended());
 }
 
-/// Nobody reads any more, so nobody is told: only the event says it.
+/// No more recv is called, so only the event reports it.
 #[test]
 fn a_reset_after_the_half_close_is_seen() {
     let (mut connection, peer) = pair();
@@ -180,7 +182,7 @@ fn a_reset_after_the_half_close_is_seen() {
     assert!(connection.gone() && !can_write(&connection) && !can_read(&connection));
 }
 
-/// Reads what the edges make it read.
+/// Reads, waiting for an edge whenever the connection is not readable.
 fn read_by_edges(connection: &mut Connection, edges: &Edges, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < count {
@@ -234,9 +236,9 @@ fn a_full_socket_is_not_written_to_until_the_peer_reads() {
             }
             outcome => assert_eq!(outcome, Ok(Progress::Blocked)),
         }
-        assert!(sent < 1 << 30, "it is never full");
+        assert!(sent < 1 << 30, "the socket is never full");
     }
-    // Whether it was the short send or EAGAIN that told: an edge comes when there is room.
+    // After a short send as after EAGAIN: an edge comes when there is room.
     let mut bytes = vec![0; sent];
     peer.read_exact(&mut bytes).unwrap();
     assert!(bytes.iter().all(|&byte| byte == 7));
@@ -256,8 +258,9 @@ fn what_was_sent_is_delivered_once_it_is_acknowledged() {
             sent += count;
         }
     }
-    // Here all that was sent is acknowledged soon, but the rest may not be sent: also then. When
-    // the machine is out of TCP memory, segments are dropped and sent again, ever more seldom.
+    // What is in flight is acknowledged soon, but there is still the rest, which cannot be sent. It
+    // takes longer if the machine is short of TCP memory: then the kernel drops segments, and waits
+    // longer before each retransmission.
     let begin = Instant::now();
     while getsockopt(&connection, TcpInfo).unwrap()[UNACKED] > 0 {
         assert!(begin.elapsed() < Duration::from_secs(60));
@@ -265,7 +268,7 @@ fn what_was_sent_is_delivered_once_it_is_acknowledged() {
     }
     assert!(!connection.is_delivered(), "the peer reads nothing");
     peer.read_exact(&mut vec![0; sent]).unwrap();
-    // Having been read means having been received; the acknowledgement may still be on its way.
+    // The peer has received everything, but its acknowledgement may still be on its way.
     peer.write_all(b"abc").unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN);
     assert!(connection.is_delivered());
@@ -278,15 +281,15 @@ fn what_is_discarded_is_read() {
     peer.shutdown(net::Shutdown::Write).unwrap();
     wait_until(&connection, EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP);
     connection.notice(Edges::of(&connection).next());
-    let mut tools = tools();
-    assert_eq!(connection.discard(&mut tools), MOVED_3);
-    assert_eq!(connection.discard(&mut tools), Ok(Progress::Eof));
+    let mut resources = resources();
+    assert_eq!(connection.discard(&mut resources), MOVED_3);
+    assert_eq!(connection.discard(&mut resources), Ok(Progress::Eof));
     assert!(connection.is_ended());
-    assert_eq!(tools.chunks.lent(), 0);
+    assert_eq!(resources.chunks.lent(), 0);
 }
 
 #[test]
-fn on_last_call_silence_is_the_end() {
+fn on_last_call_eagain_is_the_end() {
     let (mut connection, mut peer) = pair();
     let edges = Edges::of(&connection);
     connection.notice(edges.next());
@@ -294,9 +297,12 @@ fn on_last_call_silence_is_the_end() {
     connection.notice(edges.next());
     connection.last_call();
     assert_eq!(read(&mut connection), got(b"abc"));
-    assert!(can_read(&connection), "no edge tells of silence");
+    assert!(
+        can_read(&connection),
+        "no edge reports that nothing arrives"
+    );
     assert_eq!(read(&mut connection), EOF);
-    // It was our end, not the peer's: a lingering close reads on.
+    // The peer has not ended its side: a lingering close reads on.
     assert!(!can_read(&connection) && !connection.is_ended());
     peer.write_all(b"def").unwrap();
     connection.notice(edges.next());
@@ -305,7 +311,7 @@ fn on_last_call_silence_is_the_end() {
 }
 
 #[test]
-fn without_last_call_silence_is_none() {
+fn without_last_call_eagain_is_not_the_end() {
     let (mut connection, mut peer) = pair();
     let urgent = Readiness {
         urgent: true,
@@ -315,7 +321,10 @@ fn without_last_call_silence_is_none() {
     wait_until(&connection, EpollFlags::EPOLLIN);
     connection.notice(urgent);
     assert_eq!(read(&mut connection), got(b"abc"));
-    assert!(can_read(&connection), "only EAGAIN shows that all is read");
+    assert!(
+        can_read(&connection),
+        "only EAGAIN shows that everything has been read"
+    );
     assert_eq!(read(&mut connection), BLOCKED);
     assert!(!can_read(&connection));
 }

@@ -14,7 +14,7 @@ fn any_port() -> SocketAddr {
 }
 
 #[test]
-fn clients_come_one_by_one_until_nobody_waits() {
+fn clients_are_accepted_one_by_one_until_none_waits() {
     let mut listener = Listener::bind(any_port(), false, 7).unwrap();
     listener.listen(8).unwrap();
     assert_ne!(listener.address().port(), 0);
@@ -42,7 +42,7 @@ fn clients_come_one_by_one_until_nobody_waits() {
 #[test]
 fn a_port_that_is_taken_is_an_error() {
     let first = Listener::bind(any_port(), false, 0).unwrap();
-    // Two may bind; which one gets the port is decided when they listen.
+    // Two sockets can be bound to a port. The first one that listens gets it.
     let second = Listener::bind(first.address(), false, 0).unwrap();
     first.listen(8).unwrap();
     assert_eq!(second.listen(8), Err(Errno::EADDRINUSE));
@@ -60,17 +60,17 @@ fn workers_share_a_port() {
 }
 
 #[test]
-fn ipv6_is_as_good() {
+fn ipv6_works_as_well() {
     let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     match Listener::bind(any, false, 0) {
         Ok(listener) => assert!(listener.address().is_ipv6()),
-        // A machine may be without it.
+        // A machine may not have IPv6.
         Err(errno) => assert!(matches!(errno, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)),
     }
 }
 
 #[test]
-fn only_the_fault_of_one_client_is_passed_over() {
+fn only_errors_of_one_client_are_passed_over() {
     for errno in [Errno::ECONNABORTED, Errno::EPROTO, Errno::EPERM] {
         assert!(matches!(refused(errno), Accept::Passed(_)), "{errno}");
     }
@@ -80,7 +80,7 @@ fn only_the_fault_of_one_client_is_passed_over() {
 }
 
 #[test]
-fn after_any_other_error_clients_are_still_awaited() {
+fn after_any_other_error_clients_may_be_waiting() {
     let mut listener = Listener::bind(any_port(), false, 0).unwrap();
     let accepted = listener.accept(); // it does not listen yet
     assert!(matches!(accepted, Accept::NoDescriptor(Errno::EINVAL)));

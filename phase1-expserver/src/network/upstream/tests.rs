@@ -7,9 +7,9 @@ use nix::sys::socket::bind;
 use nix::sys::socket::sockopt::TcpNoDelay;
 
 use super::*;
-use crate::core::pipe::{Progress, Sink, Source};
+use crate::flow::{Progress, Sink, Source};
 use crate::network::listener::Listener;
-use crate::network::rig::{Edges, read, reset, tools, wait_until};
+use crate::network::rig::{Edges, read, reset, resources, wait_until};
 use crate::utils::buffer::BufferList;
 
 fn upstream() -> (TcpListener, SocketAddr) {
@@ -18,7 +18,7 @@ fn upstream() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A port that is taken, but where nobody listens.
+/// A port that is bound, but does not listen.
 fn refusing() -> (Listener, SocketAddr) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let bound = Listener::bind(any, false, 0).unwrap();
@@ -52,10 +52,11 @@ fn an_upstream_that_listens_is_reached() {
     let mut connection = connection(settle(begin(&[address]), &[address]));
     assert_eq!(getsockopt(&connection, TcpNoDelay), Ok(true));
     assert!(connection.writable() && !connection.readable() && !connection.is_dead());
-    let (mut tools, mut list) = (tools(), BufferList::new());
-    list.room(3, &mut tools.chunks)[..3].copy_from_slice(b"abc");
-    list.commit(3, &mut tools.chunks);
-    let sent = connection.write_from(&mut list, &mut tools);
+    let mut resources = resources();
+    let mut list = BufferList::new();
+    list.room(3, &mut resources.chunks)[..3].copy_from_slice(b"abc");
+    list.commit(3, &mut resources.chunks);
+    let sent = connection.write_from(&mut list, &mut resources);
     assert_eq!(sent, Ok(Progress::Moved(3)));
     let mut bytes = [0; 3];
     listener.accept().unwrap().0.read_exact(&mut bytes).unwrap();
@@ -68,7 +69,7 @@ fn without_an_event_nothing_is_decided() {
     assert!(!begin(&[address]).is_decided());
 }
 
-/// One edge tells that it is connected, of what was said and of the end: there is no other.
+/// One edge reports the connection, the bytes and the end: there is no second one.
 #[test]
 fn an_upstream_may_speak_first_and_leave() {
     let (listener, address) = upstream();
@@ -111,10 +112,10 @@ fn an_upstream_that_accepts_and_resets_was_reached() {
     assert!(connection.is_dead());
     assert_eq!(read(&mut connection).1, b"hello");
     other.set_nonblocking(true).unwrap();
-    assert!(other.accept().is_err(), "the next one is not asked as well");
+    assert!(other.accept().is_err(), "the next address is not tried");
 }
 
-/// As the kernel does it by chance, if the port of an upstream that is down is a free one to it.
+/// The kernel may do this by chance: if the upstream is down, its port is a free one.
 #[test]
 fn a_connection_to_itself_is_a_refusal() {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -139,7 +140,7 @@ fn a_connection_to_itself_is_a_refusal() {
 fn addresses_are_tried_in_turn() {
     let (_bound, bad) = refusing();
     let (listener, good) = upstream();
-    // To a broadcast address connect itself says no.
+    // connect to a broadcast address fails immediately.
     let worse = SocketAddr::from((Ipv4Addr::BROADCAST, 80));
     let addresses = [worse, bad, bad, good];
     let mut attempt = begin(&addresses);
@@ -148,7 +149,10 @@ fn addresses_are_tried_in_turn() {
             Ok(Settled::Trying(attempt)) => attempt,
             _ => panic!("not refused"),
         };
-        assert!(!attempt.is_decided(), "what was seen was another socket's");
+        assert!(
+            !attempt.is_decided(),
+            "earlier events belong to another socket"
+        );
     }
     let connection = connection(settle(attempt, &addresses));
     let (_, from) = listener.accept().unwrap();
@@ -157,13 +161,14 @@ fn addresses_are_tried_in_turn() {
 }
 
 #[test]
-fn the_next_address_has_a_deadline_of_its_own() {
+fn the_next_address_has_its_own_deadline() {
     let (_silent, one) = upstream();
     let (_listener, other) = upstream();
-    let (addresses, later) = ([one, other], Instant::now() + Duration::from_secs(1));
-    // No event was noted: as far as it knows the first does not answer.
+    let addresses = [one, other];
+    let later = Instant::now() + Duration::from_secs(1);
+    // No event was noted, so the first address counts as silent.
     let Ok(Settled::Trying(attempt)) = begin(&addresses).settle(&addresses, later) else {
-        panic!("the next is not tried");
+        panic!("the next address is not tried");
     };
     assert!(!attempt.is_decided() && attempt.deadline() == later);
     let timed_out = attempt.settle(&addresses, later);
@@ -171,7 +176,7 @@ fn the_next_address_has_a_deadline_of_its_own() {
 }
 
 #[test]
-fn when_all_have_failed_the_last_error_is_told() {
+fn when_all_have_failed_the_last_error_is_returned() {
     let (_bound, bad) = refusing();
     let settled = settle(begin(&[bad]), &[bad]);
     assert_eq!(settled.err(), Some(Errno::ECONNREFUSED));

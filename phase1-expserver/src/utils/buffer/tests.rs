@@ -7,7 +7,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// One read: room for at least this, of which so much is used.
+    /// One read: room for at least `least` bytes, of which `count` are used.
     Write {
         least: usize,
         count: usize,
@@ -28,7 +28,7 @@ fn a_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Bytes of which no two neighbours that a mistake could exchange are equal.
+/// Bytes in which a mistake cannot exchange two pieces without being noticed.
 #[derive(Default)]
 struct Counter(u32);
 
@@ -70,8 +70,10 @@ proptest! {
 
     #[test]
     fn a_list_is_a_queue_of_bytes(steps in vec_of(a_step(), 0..40)) {
-        let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
-        let (mut model, mut counter) = (Vec::new(), Counter::default());
+        let mut list = BufferList::new();
+        let mut pool = ChunkPool::new();
+        let mut model = Vec::new();
+        let mut counter = Counter::default();
         for step in steps {
             match step {
                 Step::Write { least, count } => {
@@ -108,7 +110,8 @@ proptest! {
 
 #[test]
 fn a_read_that_brings_nothing_leaves_no_chunk_behind() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     list.room(1, &mut pool);
     list.commit(0, &mut pool);
     assert_eq!(pool.lent(), 0);
@@ -120,7 +123,8 @@ fn a_read_that_brings_nothing_leaves_no_chunk_behind() {
 
 #[test]
 fn room_is_one_piece_of_at_least_what_was_asked_for() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     write(&mut list, &mut pool, 0, &[1; CHUNK - 10]);
     assert_eq!(list.room(10, &mut pool).len(), 10);
     list.commit(0, &mut pool);
@@ -131,7 +135,8 @@ fn room_is_one_piece_of_at_least_what_was_asked_for() {
 
 #[test]
 fn the_chunk_used_last_is_lent_first() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     let first = list.room(1, &mut pool).as_ptr();
     list.commit(1, &mut pool);
     list.consume(1, &mut pool);
@@ -142,7 +147,9 @@ fn the_chunk_used_last_is_lent_first() {
 
 #[test]
 fn handing_over_copies_nothing_into_an_empty_list() {
-    let (mut list, mut other, mut pool) = (BufferList::new(), BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut other = BufferList::new();
+    let mut pool = ChunkPool::new();
     write(&mut other, &mut pool, 0, &[7; CHUNK]);
     write(&mut other, &mut pool, 0, b"x");
     let place = other.front().as_ptr();
@@ -150,11 +157,13 @@ fn handing_over_copies_nothing_into_an_empty_list() {
     assert_eq!((list.front().as_ptr(), list.len()), (place, CHUNK + 1));
 }
 
-/// 2-byte answers for a client that does not read: what is held may grow, the memory for it must
-/// not be a chunk each.
+/// 2-byte answers for a client that does not read. The list may grow, but each answer must not
+/// take a chunk of its own.
 #[test]
 fn short_pieces_share_chunks() {
-    let (mut list, mut other, mut pool) = (BufferList::new(), BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut other = BufferList::new();
+    let mut pool = ChunkPool::new();
     for _ in 0..32 * 1024 {
         write(&mut other, &mut pool, 0, b"a\n");
         list.append(&mut other, &mut pool);
@@ -164,7 +173,8 @@ fn short_pieces_share_chunks() {
 
 #[test]
 fn the_pool_keeps_a_limited_number_of_chunks() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     for _ in 0..KEPT / CHUNK + 5 {
         write(&mut list, &mut pool, 0, &[0; CHUNK]);
     }
@@ -175,7 +185,8 @@ fn the_pool_keeps_a_limited_number_of_chunks() {
 #[test]
 #[should_panic(expected = "commit of more than the room")]
 fn more_than_the_room_cannot_be_committed() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     list.room(1, &mut pool);
     list.commit(CHUNK + 1, &mut pool);
 }
@@ -183,7 +194,8 @@ fn more_than_the_room_cannot_be_committed() {
 #[test]
 #[should_panic(expected = "consume of more than there is")]
 fn more_than_there_is_cannot_be_consumed() {
-    let (mut list, mut pool) = (BufferList::new(), ChunkPool::new());
+    let mut list = BufferList::new();
+    let mut pool = ChunkPool::new();
     write(&mut list, &mut pool, 0, b"ab");
     list.consume(3, &mut pool);
 }

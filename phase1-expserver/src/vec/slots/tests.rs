@@ -8,12 +8,12 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Op {
     Insert,
-    /// The key handed out so many inserts ago, modulo their number: alive, stale, whatever.
+    /// Remove by the key of this many inserts ago, modulo their number. It may be alive or stale.
     Remove(usize),
-    /// Insert or remove so many at once: peaks, so that storage grows and shrinks.
+    /// Insert or remove this many: peaks, so that the storage grows and shrinks.
     InsertMany(usize),
     RemoveNewest(usize),
-    /// Insert and remove at once, so many times: one hot slot.
+    /// Insert and remove again, this many times: one hot slot.
     Churn(usize),
 }
 
@@ -27,7 +27,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// An arena beside a map from each key that was ever handed out to its value, if still there.
+/// An arena, and a map from each key that was ever handed out to its value, if it is still there.
 struct Compared {
     slots: Slots<usize>,
     model: HashMap<Key<usize>, Option<usize>>,
@@ -112,7 +112,7 @@ impl Compared {
         self.check_size();
     }
 
-    /// Every slot that is vacant is on the list once, in both directions.
+    /// Every vacant slot is on the list once, in both directions.
     fn check_vacant_list(&self) {
         let slots = &self.slots.slots;
         let (mut listed, mut left, mut at) = (0, NONE, self.slots.first_vacant);
@@ -131,7 +131,7 @@ impl Compared {
         assert_eq!(listed, slots.iter().filter(is_vacant).count());
     }
 
-    /// A mostly empty storage ends in a slot that cannot go.
+    /// The storage is mostly full, or it ends in a slot that cannot be removed.
     fn check_size(&self) {
         let slots = &self.slots.slots;
         if slots.len() > KEPT_SLOTS && self.alive < slots.len() / 4 {
@@ -146,7 +146,7 @@ impl Compared {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Few generations, so that slots retire and floors rise within a test.
+    /// Few generations, so that slots retire and the floor rises within a test.
     #[test]
     fn no_key_is_handed_out_twice_or_finds_another_value(
         last_generation in prop_oneof![Just(1_u32), Just(7), Just(63), Just(LAST_GENERATION)],
@@ -214,7 +214,7 @@ fn a_slot_is_retired_when_its_generations_are_used_up() {
 fn a_worn_slot_does_not_wear_out_those_to_come() {
     let mut slots = Slots::with_last_generation(1000);
     let keys: Vec<_> = (0..100).map(|i| slots.insert(i)).collect();
-    // The last slot alone is vacant, so it is the hot one.
+    // Only the last slot is vacant, so it is the hot one.
     let mut hot = keys[99];
     for i in 0..600 {
         slots.remove(hot);

@@ -9,17 +9,19 @@ use std::thread;
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::mkfifo;
 
-use super::{Folder, SENT_IN_FULL};
-use crate::check::{Check, Failure, Outcome, Verdict, ensure};
-use crate::checks::phase1::{expect_echo, expect_log};
+use super::folder::Folder;
+use super::sent::SENT_IN_FULL;
+use crate::check::Check;
+use crate::checks::phase1::base::{expect_echo, expect_log};
 use crate::data::show;
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::trial::Trial;
 
 const SECRET: &[u8] = b"the secret\n";
 const PUBLIC: &[u8] = b"for everyone\n";
 
 pub const NO_FILE: Check = Check {
-    id: "phase1/file-that-cannot-be-sent",
+    name: "file-that-cannot-be-sent",
     title: "A missing, unreadable or odd file closes its client without a byte, with a warning",
     why: "a client that gets no answer and no end waits for ever",
     hint: "open, then look at what was opened: a regular file, and readable by everyone?",
@@ -83,7 +85,7 @@ fn no_file(trial: &Trial) -> Verdict {
 }
 
 pub const OUTSIDE: Check = Check {
-    id: "phase1/file-outside-the-public-folder",
+    name: "file-outside-the-public-folder",
     title: "Nothing outside the public folder is sent, by whatever way its name leads out",
     why: "`..`, a symlink, a folder whose name begins alike: each has been a real hole",
     hint: "let the kernel confine the path (openat2(2), RESOLVE_BENEATH); never compare strings",
@@ -140,7 +142,7 @@ fn outside(trial: &Trial) -> Verdict {
 }
 
 pub const SWAPPED: Check = Check {
-    id: "phase1/file-swapped-in-a-race",
+    name: "file-swapped-in-a-race",
     title: "No secret is sent either while somebody swaps a symlink as fast as he can",
     why: "who checks a name and then opens it may have checked another file than he opens",
     hint: "check the descriptor that you have opened, or let the kernel check while it opens",
@@ -201,7 +203,7 @@ fn swapped(trial: &Trial) -> Verdict {
 }
 
 pub const FIFO: Check = Check {
-    id: "phase1/fifo-blocks-nobody",
+    name: "fifo-blocks-nobody",
     title: "A FIFO under the name of the file keeps nobody waiting",
     why: "to open a FIFO waits until somebody writes to it, and with it the whole loop waits",
     hint: "open with O_NONBLOCK, then look whether it is a regular file",

@@ -1,0 +1,123 @@
+//! The work of a process that was started for one task: a build, or a check.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::failure::{Outcome, Verdict};
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
+use harness::process::{Process, Setup};
+use harness::run::run;
+use harness::{checks, suite};
+use nix::sys::resource::Resource;
+use nix::unistd::geteuid;
+
+use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
+
+/// How many bytes of a long text are kept: half from its beginning, half from its end.
+const KEPT: usize = 30_000;
+
+pub fn carry_out(order: &Order) -> Answer {
+    raise_descriptor_limit();
+    set_patience(Duration::from_secs(order.allowed.patience));
+    match &order.task {
+        Task::Probe => Answer::Done,
+        Task::Build {
+            folder,
+            command,
+            seconds,
+        } => build(folder, command, *seconds, &order.allowed)
+            .unwrap_or_else(|failure| Answer::Trouble(failure.to_string())),
+        Task::Check { id, subject } => check(id, subject, &order.allowed),
+    }
+}
+
+fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdict<Answer> {
+    let setup = Setup {
+        directory: folder.to_owned(),
+        limits: limits(allowed),
+        ..Setup::default()
+    };
+    let shell = Process::start(&["sh", "-c", command], setup, |_| true)?;
+    let status = shell.wait(Instant::now() + Duration::from_secs(seconds));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&shell.stdout()),
+        shell.log()
+    );
+    Ok(match status {
+        Some(status) if status.success() => Answer::Done,
+        Some(status) => Answer::BuildFailed(shorten(&format!("`{command}`:\n{said}({status})"))),
+        None => {
+            let text = format!("`{command}`:\n{said}(still running after {seconds} s)");
+            Answer::BuildFailed(shorten(&text))
+        }
+    })
+}
+
+fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
+    let Some(check) = checks::find(id) else {
+        return Answer::Trouble(format!("there is no check {id}"));
+    };
+    let mut program = subject.program();
+    program.limits = limits(allowed);
+    if let Some(need) = suite::missing(check, &program) {
+        return Answer::Skipped(need.to_string());
+    }
+    let Err(report) = run(check, &program) else {
+        return Answer::Passed;
+    };
+    let text = shorten(&suite::explain(check, &report));
+    match report.failure.outcome {
+        Outcome::Grader => Answer::Trouble(text),
+        outcome => Answer::Failed(Failed {
+            outcome: outcome.to_string(),
+            crashed: matches!(outcome, Outcome::Exited(_) | Outcome::Killed(_)),
+            what: report.failure.what,
+            text,
+        }),
+    }
+}
+
+fn limits(allowed: &Allowed) -> Vec<(Resource, u64, u64)> {
+    // At the soft limit the kernel sends SIGXCPU, so the exit status names the reason.
+    let cpu = (Resource::RLIMIT_CPU, allowed.cpu_time, allowed.cpu_time + 1);
+    let processes = tasks_of_this_user() + allowed.processes;
+    let both = |resource, limit| (resource, limit, limit);
+    let mut limits = vec![
+        cpu,
+        both(Resource::RLIMIT_NPROC, processes),
+        both(Resource::RLIMIT_FSIZE, allowed.file_size),
+        both(Resource::RLIMIT_CORE, 0),
+    ];
+    limits.extend(
+        allowed
+            .memory
+            .map(|memory| both(Resource::RLIMIT_AS, memory)),
+    );
+    limits
+}
+
+/// RLIMIT_NPROC counts all processes and threads of a user, not those of a program.
+fn tasks_of_this_user() -> u64 {
+    let user = geteuid().as_raw();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ours = processes.filter(|entry| entry.metadata().is_ok_and(|it| it.uid() == user));
+    let tasks =
+        ours.filter_map(|entry| Some(fs::read_dir(entry.path().join("task")).ok()?.count()));
+    tasks.sum::<usize>() as u64
+}
+
+fn shorten(text: &str) -> String {
+    if text.len() <= KEPT {
+        return text.to_owned();
+    }
+    let (begin, end) = (
+        &text.as_bytes()[..KEPT / 2],
+        &text.as_bytes()[text.len() - KEPT / 2..],
+    );
+    let [begin, end] = [begin, end].map(String::from_utf8_lossy);
+    format!("{begin}\n[… {} bytes left out …]\n{end}", text.len() - KEPT)
+}

@@ -1,0 +1,176 @@
+//! Results for readers.
+
+mod gradescope;
+mod json;
+mod junit;
+pub mod list;
+mod summary;
+pub mod table;
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use harness::lock::lock;
+
+use crate::arguments::Arguments;
+use crate::result::Graded;
+
+/// Where results go besides the terminal.
+pub struct Reports {
+    json: bool,
+    junit: Option<PathBuf>,
+    /// Locked, because checks that run at the same time all write it.
+    gradescope: Option<Mutex<PathBuf>>,
+    summary: Option<PathBuf>,
+    classroom: Option<PathBuf>,
+    several: bool,
+    begun: (SystemTime, Instant),
+}
+
+impl Reports {
+    /// Opens the files now, so that one that cannot be written is reported before the work.
+    pub fn open(arguments: &Arguments) -> Result<Self> {
+        let reports = Self {
+            json: arguments.json,
+            junit: arguments.junit.clone(),
+            gradescope: arguments.gradescope.clone().map(Mutex::new),
+            summary: arguments.summary.clone(),
+            classroom: arguments.classroom.clone(),
+            several: arguments.all.is_some(),
+            begun: (SystemTime::now(), Instant::now()),
+        };
+        let files = [
+            &arguments.junit,
+            &arguments.gradescope,
+            &arguments.summary,
+            &arguments.classroom,
+        ];
+        for path in files.into_iter().flatten() {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(reports)
+    }
+
+    /// If a run takes too long, Gradescope counts only the results that are already there.
+    pub fn after_each_check(&self, graded: impl FnOnce() -> Graded) {
+        if let Err(error) = self.write_gradescope(graded) {
+            eprintln!("grade: {error:#}");
+        }
+    }
+
+    fn write_gradescope(&self, graded: impl FnOnce() -> Graded) -> Result<()> {
+        let Some(path) = &self.gradescope else {
+            return Ok(());
+        };
+        let path = lock(path);
+        // Collected while the lock is held, so the last writer has the most results.
+        let text = gradescope::results(&graded(), self.begun.1.elapsed())?;
+        replace(&path, text.as_bytes())
+    }
+
+    pub fn finish(&self, all: &[Graded]) -> Result<()> {
+        let tables = match all {
+            [graded] if !self.several => table::one(graded),
+            all => table::all(all),
+        };
+        if self.json {
+            print(&mut io::stderr(), &tables);
+            print(&mut io::stdout(), &[table::raw(json::results(all)?)]);
+        } else {
+            print(&mut io::stdout(), &tables);
+        }
+        if let Some(path) = &self.junit {
+            replace(path, junit::report(all, self.begun.0)?.as_bytes())?;
+        }
+        if let [graded] = all {
+            self.write_gradescope(|| graded.clone())?;
+        }
+        if let Some(path) = &self.summary {
+            append(path, &summary::markdown(all, self.several))?;
+        }
+        if let (Some(path), [graded]) = (&self.classroom, all) {
+            append(path, &summary::classroom(graded)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file in one step, so that a reader never finds half of it.
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    ensure!(!path.is_dir(), "{} is a folder", path.display());
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    fs::write(&beside, content).with_context(what)?;
+    fs::rename(&beside, path).with_context(what)
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(path)
+        .with_context(what)?;
+    file.write_all(text.as_bytes()).with_context(what)
+}
+
+/// Prints text for people, in colour on a terminal.
+pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
+    let width = match to.is_terminal() {
+        true => table::width_of_terminal(),
+        false => table::WIDTH,
+    };
+    let colors = to.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let text: String = parts
+        .iter()
+        .map(|part| part.render(width, colors))
+        .collect();
+    // A reader that has closed the pipe (`| head`) is not an error.
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use clap::Parser;
+
+    use super::*;
+    use harness::stage::Stage;
+
+    /// Four threads finish checks at the same time, and each writes the file again.
+    #[test]
+    fn with_several_writers_the_newest_results_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.json");
+        let option = format!("--gradescope={}", file.display());
+        let words = ["grade", "--stage", "1", &option, "--", "program"];
+        let reports = Reports::open(&Arguments::parse_from(words)).unwrap();
+        let done = Mutex::new(0);
+        let graded = || {
+            let mut done = done.lock().unwrap();
+            *done += 1;
+            Graded {
+                name: String::new(),
+                stage: Stage::Stage01,
+                build_failure: Some(done.to_string()),
+                checks: Vec::new(),
+                not_done: 0,
+            }
+        };
+        let write = || (0..100).try_for_each(|_| reports.write_gradescope(graded));
+        thread::scope(|scope| {
+            let writers = [(); 4].map(|()| scope.spawn(write));
+            for writer in writers {
+                writer.join().unwrap().unwrap();
+            }
+        });
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("built:\\n400"), "{text}");
+    }
+}

@@ -1,0 +1,163 @@
+//! For CI classrooms: `--summary` is Markdown for a step's summary, `--classroom` the
+//! `result` of a grading step of GitHub Classroom.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use harness::check::Tier;
+use serde::Serialize;
+
+use crate::result::{CheckResult, Graded, Status};
+
+pub fn markdown(all: &[Graded], several: bool) -> String {
+    match all {
+        [graded] if !several => one(graded),
+        all => class(all),
+    }
+}
+
+fn one(graded: &Graded) -> String {
+    let mut text = format!(
+        "## {}: `{}`\n\n",
+        capital(&graded.stage.to_string()),
+        graded.name
+    );
+    if let Some(words) = &graded.build_failure {
+        text += &format!("The program could not be built:\n\n{}\n", fenced(words));
+    }
+    for tier in [Tier::Core, Tier::Robust] {
+        let name = tier.to_string();
+        let checks = || {
+            graded
+                .checks
+                .iter()
+                .filter(|result| result.tier == name && result.status != Status::Skipped)
+        };
+        if checks().next().is_none() {
+            continue;
+        }
+        text += &format!(
+            "**{}: {} points**\n\n",
+            capital(&name),
+            graded.score_of(tier)
+        );
+        text += "| | check | points |\n|---|---|---:|\n";
+        for result in checks() {
+            let mark = if result.has_failed() { "❌" } else { "✅" };
+            let _ = writeln!(
+                text,
+                "| {mark} | {} | {}/{} |",
+                cell(&result.title),
+                result.score,
+                result.points
+            );
+        }
+        text += "\n";
+    }
+    for result in graded
+        .failed()
+        .filter(|result| result.status != Status::BuildFailed)
+    {
+        let explanation = fenced(result.text.as_deref().unwrap_or_default());
+        let title = html(&result.title);
+        text += &format!("<details><summary>❌ {title}</summary>\n\n{explanation}\n</details>\n\n");
+    }
+    text
+}
+
+fn class(all: &[Graded]) -> String {
+    let mut text =
+        "## Submissions\n\n| | stage | core | robust | first failure |\n|---|---|---:|---:|---|\n"
+            .to_owned();
+    for graded in all {
+        let (core, robust) = (graded.score_of(Tier::Core), graded.score_of(Tier::Robust));
+        let first = match (&graded.build_failure, graded.failed().next()) {
+            (Some(_), _) => "build failed".to_owned(),
+            (None, Some(result)) => cell(&result.title),
+            (None, None) => String::new(),
+        };
+        let (name, stage) = (cell(&graded.name), graded.stage.number());
+        let _ = writeln!(text, "| {name} | {stage} | {core} | {robust} | {first} |");
+    }
+    text + "\n"
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}
+
+/// Escapes what would end a cell of a table.
+fn cell(text: &str) -> String {
+    html(text).replace('|', "\\|").replace('\n', " ")
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// A code block whose fence is longer than any in the text.
+fn fenced(text: &str) -> String {
+    let longest = text.split(|character| character != '`').map(str::len).max();
+    let fence = "`".repeat(longest.unwrap_or_default().max(2) + 1);
+    format!("{fence}text\n{}\n{fence}\n", text.trim_end())
+}
+
+#[derive(Serialize)]
+struct Classroom {
+    version: u32,
+    status: &'static str,
+    max_score: u32,
+    tests: Vec<ClassroomTest>,
+}
+
+#[derive(Serialize)]
+struct ClassroomTest {
+    name: String,
+    status: &'static str,
+    score: u32,
+    message: String,
+    duration: f64,
+}
+
+/// One result with all checks, so that a program gets credit for those that pass.
+pub fn classroom(graded: &Graded) -> Result<String> {
+    let counted = graded
+        .checks
+        .iter()
+        .filter(|result| result.status != Status::Skipped);
+    let tests: Vec<ClassroomTest> = counted.map(classroom_test).collect();
+    let worst = |status: &str| tests.iter().any(|test| test.status == status);
+    let status = match (worst("error"), worst("fail")) {
+        (true, _) => "error",
+        (false, true) => "fail",
+        (false, false) => "pass",
+    };
+    let result = Classroom {
+        version: 1,
+        status,
+        max_score: graded.score().points,
+        tests,
+    };
+    let encoded = BASE64_STANDARD.encode(serde_json::to_vec(&result)?);
+    Ok(format!("result={encoded}\n"))
+}
+
+fn classroom_test(result: &CheckResult) -> ClassroomTest {
+    ClassroomTest {
+        name: result.title.clone(),
+        status: match result.status {
+            Status::Passed | Status::Skipped => "pass",
+            Status::Failed | Status::Crashed => "fail",
+            Status::BuildFailed | Status::NotCarriedOut => "error",
+        },
+        score: result.score,
+        message: result.text.clone().unwrap_or_default(),
+        duration: result.seconds,
+    }
+}

@@ -1,0 +1,131 @@
+//! Programs that do their worst lose only their own points and leave nothing behind. A
+//! grader that is interrupted leaves nothing behind either.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::room::{Room, Run};
+use crate::test;
+
+/// What `fixtures/hostile.c` can do.
+pub const WAYS: &[&str] = &[
+    "child",
+    "closed-folder",
+    "daemon",
+    "deletes-its-folder",
+    "endless-loop",
+    "fills-the-disk",
+    "flood",
+    "fork-bomb",
+    "ignores-sigterm",
+    "kills-everybody",
+    "reads-stdin",
+];
+
+pub fn tests() -> Vec<Trial> {
+    vec![
+        test(
+            "hostile programs lose only their own points",
+            &["cc"],
+            cost_their_own_points,
+        ),
+        test(
+            "Ctrl-C leaves nothing behind, and the results so far are kept",
+            &["cc"],
+            || interrupt(Signal::SIGINT),
+        ),
+        test("SIGTERM leaves nothing behind either", &["cc"], || {
+            interrupt(Signal::SIGTERM)
+        }),
+    ]
+}
+
+/// A class of hostile programs, with two sound ones among them.
+pub fn a_class(room: &Room, ways: &[&str]) -> String {
+    let hostile = room.build("hostile", "", "hostile-program");
+    let sound = room.build("tcp_server_epoll", "", "sound-program");
+    for name in ways.iter().chain(&["a-sound-one", "sound"]) {
+        let folder = room.path(&format!("class/{name}"));
+        fs::create_dir_all(&folder).unwrap();
+        let is_sound = name.contains("sound");
+        fs::copy(
+            if is_sound { &sound } else { &hostile },
+            folder.join("program"),
+        )
+        .unwrap();
+        let way = if is_sound { "" } else { name };
+        let recipe = format!("[stage.4]\nrun = './program {way}'\n");
+        fs::write(folder.join("grade.toml"), recipe).unwrap();
+    }
+    room.path("class").to_str().unwrap().to_owned()
+}
+
+pub fn expect_fair(run: &Run) {
+    run.expect_status(1);
+    for submission in run.json()["submissions"].as_array().unwrap() {
+        let name = submission["name"].as_str().unwrap();
+        let wanted = if name.contains("sound") {
+            submission["total"]["points"].clone()
+        } else {
+            0.into()
+        };
+        assert_eq!(
+            submission["total"]["score"], wanted,
+            "{name}: {submission:#}"
+        );
+    }
+}
+
+fn cost_their_own_points() {
+    let room = Room::new();
+    let class = a_class(&room, WAYS);
+    let only = "--only stage04/reverses-a-line --only stage04/outlives-its-clients";
+    let run = room.grade(&format!(
+        "--all {class} --jobs 2 --patience 1 --json {only}"
+    ));
+    expect_fair(&run);
+    room.expect_nothing_left();
+}
+
+fn interrupt(signal: Signal) {
+    let room = Room::new();
+    let class = a_class(&room, &["daemon", "ignores-sigterm"]);
+    let line = format!("--all {class} --jobs 2 --patience 60 --only stage04/reverses-a-line");
+    let mut command = room.command(&line);
+    let grader = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let file = room.path("class/grade-results.jsonl");
+    let kept = || fs::read_to_string(&file).unwrap_or_default();
+    let runs = |way: &str| room.processes().iter().any(|line| line.contains(way));
+    while !kept().contains("a-sound-one") || !runs("ignores-sigterm") {
+        assert!(Instant::now() < deadline, "the program was never started");
+        thread::sleep(Duration::from_millis(5));
+    }
+    kill(Pid::from_raw(grader.id() as i32), signal).unwrap();
+    let run = Run::of(grader.wait_with_output().unwrap());
+    run.expect_status(130);
+    assert!(Instant::now() < deadline, "it took too long to end");
+    assert!(run.out.contains("1 not done"), "{}", run.out);
+    assert!(
+        run.err.contains("interrupted") && run.err.contains("--resume"),
+        "{}",
+        run.err
+    );
+    room.expect_nothing_left();
+    let kept = kept();
+    assert!(
+        kept.contains("a-sound-one") && !kept.contains("ignores-sigterm"),
+        "{kept}"
+    );
+}

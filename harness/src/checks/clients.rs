@@ -1,0 +1,19 @@
+//! What clients do in many checks, whatever the server does with their bytes.
+
+use crate::failure::Verdict;
+use crate::peer::Peer;
+
+/// A line that is the same in reverse: a server that reverses lines answers it as an echo does.
+pub fn ping(client: &Peer) -> Verdict {
+    client.ask(b"oxo\n", b"oxo\n")
+}
+
+/// A line and its echo.
+pub fn echo_ping(client: &Peer) -> Verdict {
+    client.ask(b"ping\n", b"ping\n")
+}
+
+/// A line and its answer from a server that reverses lines.
+pub fn reverse_ping(client: &Peer) -> Verdict {
+    client.ask(b"ping\n", b"gnip\n")
+}

@@ -1,0 +1,248 @@
+//! What the checks of the line protocol have in common, and the first of them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::{Check, Tier};
+use crate::data::{lines, reversed};
+use crate::failure::Verdict;
+use crate::patience::LOOK;
+use crate::peer::{Peer, both};
+use crate::stage::Stage;
+use crate::trial::Trial;
+
+/// What most of these checks have in common.
+pub const LINE_PROTOCOL: Check = Check {
+    stage: Stage::Stage04,
+    role: "",
+    name: "reverses-a-line",
+    title: "A line is answered with the line reversed",
+    why: "it is what the server is for",
+    hint: "keep the `\\n` at the end and reverse what stands before it",
+    chapter: "docs/src/phase0/stage01.md",
+    tier: Tier::Core,
+    points: 2,
+    timeout: Duration::from_secs(30),
+    needs: &[],
+    body: reverses_a_line,
+};
+
+pub const REVERSES_A_LINE: Check = LINE_PROTOCOL;
+
+fn reverses_a_line(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"abcd\n", b"dcba\n")
+}
+
+pub const LINE_AFTER_LINE: Check = Check {
+    name: "line-after-line",
+    title: "A client gets an answer to each of its lines",
+    why: "a conversation has more than one line: after an answer the server reads on",
+    hint: "`recv` belongs in a loop, and each turn begins with an empty message",
+    body: line_after_line,
+    ..LINE_PROTOCOL
+};
+
+fn line_after_line(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    // A long one first: what is left of it must not show up in a short one.
+    client.ask(b"a longer first line\n", b"enil tsrif regnol a\n")?;
+    client.ask(b"short\n", b"trohs\n")?;
+    (0..20).try_for_each(|number| {
+        let line = format!("line {number}\n");
+        client.ask(line.as_bytes(), &reversed(line.as_bytes()))
+    })
+}
+
+pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
+    name: "last-line-without-newline",
+    title: "A last line without a line break is answered at the end of the stream",
+    why: "`printf hello | nc -N` sends no line break: the end of the stream ends the line",
+    hint: "a `recv` of 0 bytes ends the last line; do not cut a byte that is not a line break",
+    tier: Tier::Robust,
+    body: last_line_without_newline,
+    ..LINE_PROTOCOL
+};
+
+fn last_line_without_newline(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"first\n", b"tsrif\n")?;
+    client.send(b"abcd")?;
+    client.half_close()?;
+    client.expect(b"dcba")?;
+    client.expect_end()
+}
+
+pub const HOWEVER_IT_IS_CUT: Check = Check {
+    name: "however-it-is-cut",
+    title: "The answer does not depend on how the bytes were cut",
+    why: "TCP is a stream of bytes: one send may arrive in many reads, many in one",
+    hint: "collect bytes until a `\\n` is there, and answer every `\\n` that is there",
+    tier: Tier::Robust,
+    points: 3,
+    body: however_it_is_cut,
+    ..LINE_PROTOCOL
+};
+
+fn however_it_is_cut(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.send(b"abc")?;
+    client.until_all_is_read()?;
+    client.ask(b"def\n", b"fedcba\n")?;
+    client.ask(b"abc\ndef\n\nghi\n", b"cba\nfed\n\nihg\n")?;
+
+    let (line, answer) = (b"one byte at a time\r\n", b"emit a ta etyb eno\r\n");
+    for byte in line {
+        client.send(&[*byte])?;
+        client.until_all_is_read()?;
+    }
+    client.expect(answer)
+}
+
+pub const EVERY_SPLIT: Check = Check {
+    name: "every-split-of-a-message",
+    title: "A message may be cut in two anywhere, also within a character or a line ending",
+    why: "the network cuts where it likes: between `\\r` and `\\n`, in the middle of an `é`",
+    hint: "decode and look for the ending in the whole line, never in what one `recv` brought",
+    body: every_split,
+    ..HOWEVER_IT_IS_CUT
+};
+
+fn every_split(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    let message = "añ€🦀\r\nsecond\n\nc\n".as_bytes();
+    let answers = "🦀€ña\r\ndnoces\n\nc\n".as_bytes();
+    (1..message.len()).try_for_each(|at| {
+        client.send(&message[..at])?;
+        client.until_all_is_read()?;
+        client.ask(&message[at..], answers)
+    })
+}
+
+pub const MANY_LINES_AT_ONCE: Check = Check {
+    name: "many-lines-in-one-segment",
+    title: "Thousands of lines that arrive together are all answered",
+    why: "no new bytes will come to remind the server of the lines it already has",
+    hint: "after a `recv`, answer lines until no whole one is left, then read again",
+    body: many_lines_at_once,
+    ..HOWEVER_IT_IS_CUT
+};
+
+fn many_lines_at_once(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    let numbers: String = (0..10_000).map(|number| format!("{number}\n")).collect();
+    let numbers = numbers.as_bytes();
+    client.exchange(numbers, &reversed(numbers))?;
+    let short = b"ab\n".repeat(20_000);
+    client.exchange(&short, &reversed(&short))
+}
+
+pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
+    name: "all-answers-to-a-late-reader",
+    title: "12 MB of lines are answered in full to a client that reads late",
+    why: "`send` may take only a part of the bytes: the rest is still owed",
+    hint: "keep what `send` did not take, and go on from there when the socket has room",
+    tier: Tier::Robust,
+    points: 3,
+    body: |trial| answers_to_a_late_reader(trial, 12_000_000, Duration::from_secs(1)),
+    ..LINE_PROTOCOL
+};
+
+pub const HALF_CLOSE: Check = Check {
+    name: "half-close",
+    title: "A client that has sent its last byte still gets all its answers",
+    why: "a half-closed client has nothing more to say, but it still listens",
+    hint: "at the end of the input, close only when every answer has been sent",
+    tier: Tier::Robust,
+    points: 3,
+    body: half_close,
+    ..LINE_PROTOCOL
+};
+
+fn half_close(trial: &Trial) -> Verdict {
+    answers_to_a_late_reader(trial, 3_000_000, Duration::from_millis(300))?;
+
+    let server = trial.start()?;
+    let client = server.connect("the client that reads nothing yet")?;
+    half_close_while_answers_wait(&client)?.expect(&client)
+}
+
+fn answers_to_a_late_reader(trial: &Trial, length: usize, late: Duration) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    let text = lines(8, length);
+    let answers = reversed(&text);
+    both(
+        || client.send(&text).and_then(|()| client.half_close()),
+        || {
+            trial.step(format!("the client reads nothing for {late:?}"));
+            thread::sleep(late); // the recipe of the fault, not a wait for an event
+            client.expect(&answers)?;
+            client.expect_end()
+        },
+    )
+}
+
+/// The answers that a client has asked for: so many times the same one.
+pub struct Owed {
+    answer: Vec<u8>,
+    count: usize,
+}
+
+impl Owed {
+    /// They come in full, then the end of the stream.
+    pub fn expect(&self, client: &Peer) -> Verdict {
+        (0..self.count).try_for_each(|_| client.expect(&self.answer))?;
+        client.expect_end()
+    }
+}
+
+/// Sends line after line and reads nothing, until the answers no longer find room in
+/// the sockets, and half-closes. So the server has read everything, the end included,
+/// and owes answers; unless it stops reading earlier, in a way of its own.
+pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
+    let line = [b"half".repeat(8 * 1024), b"\n".to_vec()].concat();
+    let mut count = 0;
+    let all_is_out = |sent: usize| {
+        let it = client.on_the_way();
+        it.is_some_and(|it| it.to_the_program == 0 && it.to_us >= sent as u64)
+    };
+    loop {
+        client.send(&line)?;
+        count += 1;
+        let sent = count * line.len();
+        let mut before = None;
+        while !comes_true_soon(|| all_is_out(sent)) {
+            let now = client.on_the_way();
+            if now == before {
+                break; // nothing moves any more
+            }
+            before = now; // a busy machine: it is not stuck, but slow
+        }
+        if !all_is_out(sent) {
+            break;
+        }
+    }
+    client.half_close()?;
+    comes_true_soon(|| client.on_the_way().is_some_and(|it| it.to_the_program == 0));
+    let answer = reversed(&line);
+    Ok(Owed { answer, count })
+}
+
+/// For a state that may also never come.
+pub fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < deadline {
+        if condition() {
+            return true;
+        }
+        thread::sleep(LOOK);
+    }
+    false
+}

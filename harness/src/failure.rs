@@ -1,0 +1,105 @@
+//! The verdict of a check: success, or a failure that explains itself.
+
+use std::fmt;
+
+pub type Verdict<T = ()> = Result<T, Failure>;
+
+/// What kind of thing went wrong. A crash is never just "connection closed".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    WrongData,
+    ShortData,
+    Timeout,
+    Reset,
+    /// The program ended, with this status, when it should have gone on.
+    Exited(i32),
+    /// The program was ended by this signal.
+    Killed(String),
+    /// It did not start, or not in the way it should.
+    NotStarted,
+    /// It used more than it may (memory, descriptors, CPU time, log).
+    Resources,
+    /// It did something else than it should.
+    Behaviour,
+    /// The check itself could not be carried out: not the program's fault.
+    Grader,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Outcome::WrongData => write!(f, "wrong data"),
+            Outcome::ShortData => write!(f, "data missing"),
+            Outcome::Timeout => write!(f, "no answer in time"),
+            Outcome::Reset => write!(f, "connection reset"),
+            Outcome::Exited(101) => write!(f, "the program panicked (exit status 101)"),
+            Outcome::Exited(status) => write!(f, "the program ended with exit status {status}"),
+            Outcome::Killed(signal) => write!(f, "the program was killed by {signal}"),
+            Outcome::NotStarted => write!(f, "the program did not start"),
+            Outcome::Resources => write!(f, "too much used"),
+            Outcome::Behaviour => write!(f, "unexpected behaviour"),
+            Outcome::Grader => write!(f, "the check could not be carried out"),
+        }
+    }
+}
+
+/// Why a check failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub outcome: Outcome,
+    pub what: String,
+    pub expected: Option<String>,
+    pub received: Option<String>,
+}
+
+impl Failure {
+    pub fn new(outcome: Outcome, what: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            what: what.into(),
+            expected: None,
+            received: None,
+        }
+    }
+
+    /// A fault of the machine or of the check, never of the program under test.
+    pub fn grader(what: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::new(Outcome::Grader, format!("{what}: {why}"))
+    }
+
+    pub fn behaviour(what: impl Into<String>) -> Self {
+        Self::new(Outcome::Behaviour, what)
+    }
+
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    pub fn received(mut self, received: impl Into<String>) -> Self {
+        self.received = Some(received.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}: {}", self.outcome, self.what)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "\n  expected: {expected}")?;
+        }
+        if let Some(received) = &self.received {
+            write!(f, "\n  received: {received}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Fails with `what` unless `condition` holds.
+pub fn ensure(condition: bool, outcome: Outcome, what: impl FnOnce() -> String) -> Verdict {
+    if condition {
+        Ok(())
+    } else {
+        Err(Failure::new(outcome, what()))
+    }
+}

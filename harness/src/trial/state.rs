@@ -1,0 +1,177 @@
+//! What a check knows of its run: the program, the folder, the deadline, the story so far.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::descriptors::{self, Reserved};
+use crate::datagram::DatagramServer;
+use crate::failure::{Failure, Outcome, Verdict};
+use crate::folder::copy_tree;
+use crate::lock::lock;
+use crate::patience::LOOK;
+use crate::patience::patience;
+use crate::process::Process;
+use crate::program::{FixedPorts, Ports, Program, soak_by_hand};
+use crate::stage::Stage;
+use crate::trace::Trace;
+use crate::upstream::{Nobody, Upstream};
+
+pub struct Trial<'p> {
+    pub(super) program: &'p Program,
+    pub(super) stage: Stage,
+    pub(super) trace: Trace,
+    pub(super) deadline: Instant,
+    directory: TempDir,
+    pub(super) processes: Mutex<Vec<Arc<Process>>>,
+    /// The one of them that is a server, and the last.
+    server: Mutex<Option<Arc<Process>>>,
+}
+
+impl<'p> Trial<'p> {
+    /// A run of a check of this stage, which may take so long, against `program`.
+    pub(crate) fn new(stage: Stage, timeout: Duration, program: &'p Program) -> Verdict<Self> {
+        let directory =
+            TempDir::new().map_err(|error| Failure::grader("a temporary folder", error))?;
+        if let Some(folder) = &program.folder {
+            copy_tree(folder, directory.path())
+                .map_err(|error| Failure::grader("copy the program's folder", error))?;
+        }
+        // As long as the soak of the full test lasts.
+        let full = Duration::from_secs(if program.full_size { 60 } else { 0 });
+        Ok(Self {
+            program,
+            stage,
+            trace: Trace::default(),
+            deadline: Instant::now() + timeout + soak_by_hand().unwrap_or(full),
+            directory,
+            processes: Mutex::default(),
+            server: Mutex::default(),
+        })
+    }
+
+    pub fn step(&self, what: impl Into<String>) {
+        self.trace.step(what);
+    }
+
+    pub fn ports(&self) -> Ports {
+        self.program.ports
+    }
+
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The stage whose contract is checked.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// A folder for this run alone, where the programs run too.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `full` where long checks are asked for, else `short`.
+    pub fn size<T>(&self, short: T, full: T) -> T {
+        if self.program.full_size { full } else { short }
+    }
+
+    /// Waits until the checks beside this one leave room for so many sockets, should they
+    /// need thousands as well. Before the sockets, so that it is dropped after them.
+    pub fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
+        descriptors::reserve(count as u64, self.deadline)
+    }
+
+    /// A server of the check's own, where the program under test expects it.
+    pub fn upstream(&self) -> Verdict<Upstream> {
+        Upstream::listen(self.upstream_address(), &self.trace, self.deadline)
+    }
+
+    /// An address where the program expects a server, and where nobody listens.
+    pub fn nobody(&self) -> Verdict<Nobody> {
+        let nobody = Nobody::at(self.upstream_address())?;
+        self.step(format!("nobody listens on {}", nobody.address()));
+        Ok(nobody)
+    }
+
+    /// A server of the check's own that appears where nobody was.
+    pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
+        Upstream::appear(nobody, backlog, &self.trace, self.deadline)
+    }
+
+    /// The same as [`Trial::upstream`] for UDP.
+    pub fn datagram_upstream(&self) -> Verdict<DatagramServer> {
+        DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
+    }
+
+    /// Where the program expects its server; port 0 when it can be told.
+    pub fn upstream_address(&self) -> SocketAddr {
+        let port = match self.program.ports {
+            Ports::Announced => 0,
+            Ports::Fixed => self.fixed_ports().upstream,
+        };
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+
+    /// The ports of a program that is not told any.
+    pub fn fixed_ports(&self) -> FixedPorts {
+        let given = self.program.fixed_ports.clone();
+        given.unwrap_or_else(|| FixedPorts::of_the_course(self.stage))
+    }
+
+    /// Waits until `condition` holds, for a state that has no event to wait for.
+    pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Verdict {
+        let deadline = self.deadline.min(Instant::now() + patience());
+        while !condition() {
+            if Instant::now() >= deadline {
+                let what = format!("waited for {:?}, but never: {what}", patience());
+                return Err(Failure::new(Outcome::Timeout, what));
+            }
+            thread::sleep(LOOK);
+        }
+        self.step(what);
+        Ok(())
+    }
+
+    /// Stops a process, as Ctrl-Z does. One that has just ended cannot be stopped: its status
+    /// will tell.
+    pub fn stop(&self, process: &Process) -> Verdict {
+        process.signal(Signal::SIGSTOP);
+        let stopped = || matches!(process.state(), None | Some('T' | 'Z'));
+        self.wait_until("it is stopped (SIGSTOP)", stopped)
+    }
+
+    pub fn go_on(&self, process: &Process) -> Verdict {
+        process.signal(Signal::SIGCONT);
+        self.wait_until("it goes on (SIGCONT)", || process.state() != Some('T'))
+    }
+
+    pub(super) fn keep_server(&self, process: &Arc<Process>) {
+        let mut server = lock(&self.server);
+        *server = Some(Arc::clone(process));
+    }
+
+    /// Ends the server that was started last.
+    pub(super) fn end_server(&self) {
+        let mut server = lock(&self.server);
+        if let Some(before) = server.take() {
+            before.end();
+            self.step(format!("`{}` was ended by the check", before.name));
+        }
+    }
+
+    /// The programs that were started so far.
+    pub(crate) fn processes(&self) -> Vec<Arc<Process>> {
+        lock(&self.processes).clone()
+    }
+}
