@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -87,23 +87,40 @@ impl Stdout {
         Ok(())
     }
 
+    /// Reads what there is, until nothing more comes for a moment.
+    pub fn read_on(&self) -> Verdict<Vec<u8>> {
+        let (mut printed, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
+        let moment = Duration::from_millis(50);
+        while self.has_more(moment)? {
+            match self.receive(&mut chunk)? {
+                0 => break,
+                count => printed.extend_from_slice(&chunk[..count]),
+            }
+        }
+        Ok(printed)
+    }
+
     /// One read: 0 at the end.
     fn receive(&self, chunk: &mut [u8]) -> Verdict<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let patience = patience().min(left);
-        let mut asked = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
-        match poll(&mut asked, timeout) {
-            Ok(0) => {
-                let what = format!("nothing was printed for {patience:.1?}");
-                return Err(Failure::new(Outcome::Timeout, what));
-            }
-            Ok(_) => {}
-            Err(Errno::EINTR) => return self.receive(chunk),
-            Err(errno) => return Err(Failure::grader("poll its stdout", errno)),
+        if !self.has_more(patience)? {
+            let what = format!("nothing was printed for {patience:.1?}");
+            return Err(Failure::new(Outcome::Timeout, what));
         }
         let result = (&self.file).read(chunk);
         result.map_err(|error| Failure::grader("read its stdout", error))
+    }
+
+    /// Waits until there is something to read, or the end.
+    fn has_more(&self, patience: Duration) -> Verdict<bool> {
+        let mut asked = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut asked, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => self.has_more(patience),
+            Err(errno) => Err(Failure::grader("poll its stdout", errno)),
+        }
     }
 }
 

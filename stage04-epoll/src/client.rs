@@ -9,6 +9,7 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, recv, send};
 
 use crate::given::lines::Lines;
+use crate::given::messages::Messages;
 use crate::given::reverse::reverse;
 
 /// While more answers than this wait for a client, in bytes, nothing is read from
@@ -69,9 +70,9 @@ impl Client {
     ///
     /// A dead connection is no special case. Its bytes are read to the last, then
     /// `recv` fails or returns 0; a `send` fails and cancels the answers.
-    pub fn serve(&mut self, ready: EpollFlags, chunk: &mut [u8], show: impl FnMut(&[u8])) {
+    pub fn serve(&mut self, ready: EpollFlags, chunk: &mut [u8], messages: &mut Messages) {
         if self.wants_input() && ready != EpollFlags::EPOLLOUT {
-            self.receive(chunk, show);
+            self.receive(chunk, messages);
         }
         // The answers are tried at once: nearly always the socket takes them, and
         // epoll need not be asked.
@@ -80,7 +81,7 @@ impl Client {
         }
     }
 
-    fn receive(&mut self, chunk: &mut [u8], mut show: impl FnMut(&[u8])) {
+    fn receive(&mut self, chunk: &mut [u8], messages: &mut Messages) {
         let count = match recv(self.socket.as_raw_fd(), chunk, MsgFlags::empty()) {
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => return, // epoll will tell again
@@ -93,7 +94,7 @@ impl Client {
         };
         let mut answer = |line: &[u8]| {
             reverse(line, &mut self.owed);
-            show(line);
+            messages.add(line);
         };
         self.lines.push(&chunk[..count]);
         while let Some(line) = self.lines.next_line() {

@@ -8,26 +8,24 @@ use anyhow::{Result, bail};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::client::Client;
 use crate::given::messages::Messages;
-use crate::given::show::show_message;
+use crate::signals::caught;
 
 /// A token comes back with each event and says whose it is. A client's token is
-/// the number of its descriptor; these two are no descriptors.
+/// the number of its descriptor; these three are no descriptors.
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const STDOUT: u64 = u64::MAX - 2;
 
 /// Clients accepted in one turn, so that a rush of new ones does not make the
 /// others wait. Those left in the queue make the listener ready again.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long no one is accepted after descriptors ran out, unless a client leaves.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// The longest sleep, in milliseconds, while there is work that no event announces.
-const TICK: u8 = 20;
 
 pub struct Server {
     epoll: Epoll,
@@ -39,10 +37,9 @@ pub struct Server {
     clients: HashMap<RawFd, Client>,
     /// One buffer for all: between two events nothing is in it.
     chunk: Vec<u8>,
-    quiet: bool,
     messages: Messages,
-    /// stdout has not taken all of them.
-    messages_wait: bool,
+    /// stdout is in the epoll set, see [`Server::watch_stdout`].
+    stdout_watched: bool,
     /// Set while the listener is not watched, see [`Server::pause_accepting`].
     accept_again: Option<Instant>,
     /// The log has it that clients cannot be accepted: once is enough.
@@ -60,9 +57,8 @@ impl Server {
             signals,
             clients: HashMap::new(),
             chunk: vec![0; 16 * 1024],
-            quiet,
-            messages: Messages::for_stdout(),
-            messages_wait: false,
+            messages: Messages::for_stdout(quiet),
+            stdout_watched: false,
             accept_again: None,
             warned: false,
         })
@@ -84,10 +80,12 @@ impl Server {
                 match event.data() {
                     LISTENER => self.accept_clients(),
                     SIGNALS => stopping |= self.signalled(),
+                    STDOUT => self.messages.resume(),
                     client => self.serve(client as RawFd, event.events()),
                 }
             }
-            self.messages_wait = !self.messages.flush();
+            self.messages.flush();
+            self.watch_stdout();
             if self.accept_again.is_some_and(|at| at <= Instant::now()) {
                 self.resume_accepting();
             }
@@ -95,13 +93,27 @@ impl Server {
         Ok(())
     }
 
-    /// How long to sleep when nothing happens: for ever, or until the next look at
-    /// what no event tells of.
+    /// How long to sleep when nothing happens: until the pause in accepting is over, or
+    /// for ever.
     fn timeout(&self) -> EpollTimeout {
-        if self.messages_wait || self.accept_again.is_some() {
-            EpollTimeout::from(TICK)
-        } else {
-            EpollTimeout::NONE
+        let Some(until) = self.accept_again else {
+            return EpollTimeout::NONE;
+        };
+        // Whole milliseconds, rounded up: otherwise the last part of one would be a spin.
+        let wait = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
+    }
+
+    /// stdout is a descriptor like any other: it is watched only while messages wait for it.
+    fn watch_stdout(&mut self) {
+        let full = self.messages.is_full();
+        if full && !self.stdout_watched {
+            let event = EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT);
+            // A file cannot be watched (EPERM), but it is never full.
+            self.stdout_watched = self.epoll.add(&self.messages, event).is_ok();
+        } else if !full && self.stdout_watched {
+            let _ = self.epoll.delete(&self.messages); // it is there: cannot fail
+            self.stdout_watched = false;
         }
     }
 
@@ -159,11 +171,11 @@ impl Server {
         let _ = self.epoll.modify(&self.listener, &mut event); // it is there: cannot fail
     }
 
-    fn signalled(&self) -> bool {
-        let Ok(Some(info)) = self.signals.read_signal() else {
+    fn signalled(&mut self) -> bool {
+        let Some(signal) = caught(&self.signals) else {
             return false;
         };
-        let signal = Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str);
+        self.messages.resume(); // the last ones, as far as stdout takes them
         info!("Server ends on {signal}, clients: {}", self.clients.len());
         true
     }
@@ -174,11 +186,7 @@ impl Server {
         let Some(client) = self.clients.get_mut(&fd) else {
             return;
         };
-        client.serve(ready, &mut self.chunk, |line| {
-            if !self.quiet {
-                self.messages.add(|shown| show_message(line, shown));
-            }
-        });
+        client.serve(ready, &mut self.chunk, &mut self.messages);
 
         let interest = client.interest();
         if interest.is_empty() {

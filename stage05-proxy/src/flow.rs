@@ -19,8 +19,6 @@ pub struct Flow {
     pub source_ended: bool,
     /// The sink will take nothing more: it has been shut down, or it is broken.
     pub sink_closed: bool,
-    /// It was reset: what was sent to it may not have arrived.
-    pub sink_reset: bool,
     /// How many bytes the source has brought.
     pub total: u64,
 }
@@ -71,10 +69,8 @@ impl Flow {
         match send(sink.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => count,
             Err(Errno::EAGAIN | Errno::EINTR) => 0,
-            Err(errno) => {
+            Err(_) => {
                 self.break_off();
-                // EPIPE: it had ended in order before, and said all that it had to say.
-                self.sink_reset = errno == Errno::ECONNRESET;
                 0
             }
         }

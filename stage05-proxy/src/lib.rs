@@ -1,5 +1,4 @@
-//! Stage 5, what is given to its three programs. The proxy's story begins in `main.rs`; those
-//! of the file transfer stand in `bin/`.
+//! What is given to the three programs of stage 5. The proxy begins in `main.rs`; the practice
+//! problem, two programs that transfer a file, has a folder of its own: `file_transfer/`.
 
 pub mod given;
-pub mod transfer;

@@ -7,7 +7,6 @@
 mod flow;
 mod pair;
 mod proxy;
-mod requests;
 mod upstream;
 
 use std::process::ExitCode;
@@ -16,12 +15,10 @@ use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
 use log::error;
 use nix::sys::socket::SockFlag;
-use stage05_proxy::given::cli::Args;
-use stage05_proxy::given::limit::raise_descriptor_limit;
-use stage05_proxy::given::listen::open_listener;
-use stage05_proxy::given::logger::start_logger;
-use stage05_proxy::given::signals::catch_signals;
+use stage05_proxy::given;
 
+use given::{cli::Args, limit::raise_descriptor_limit, listen::open_listener};
+use given::{logger::start_logger, signals::catch_signals};
 use proxy::Proxy;
 use upstream::Upstream;
 

@@ -15,7 +15,9 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 
 use crate::flow::Flow;
-use crate::upstream::{Attempt, connect_result};
+use crate::given::messages::Messages;
+use crate::given::request::request_line;
+use crate::upstream::connect_result;
 
 /// How much of a stream is moved before the other clients get their turn.
 const MAX_CHUNKS: usize = 8;
@@ -30,10 +32,7 @@ impl Side {
     pub const BOTH: [Side; 2] = [Side::Client, Side::Upstream];
 
     fn other(self) -> Side {
-        match self {
-            Side::Client => Side::Upstream,
-            Side::Upstream => Side::Client,
-        }
+        Side::BOTH[1 - self as usize]
     }
 }
 
@@ -47,32 +46,21 @@ pub struct Pair {
     /// HUP or ERR came from this side when nothing was wanted from it.
     hung_up: [bool; 2],
     /// The upstream address that is being tried, until the pair is connected.
-    connecting: Option<usize>,
-    /// The pair is over, and the client has a moment to end its side.
-    pub lingering: bool,
-    /// What the client sends next is its first word, or comes after an answer.
-    request_expected: bool,
-    /// A request of this client has been printed.
-    pub request_shown: bool,
+    pub connecting: Option<usize>,
+    /// A request of this client has been shown.
+    request_shown: bool,
 }
 
 impl Pair {
-    pub fn new(client: OwnedFd, attempt: Attempt) -> Pair {
+    pub fn new(client: OwnedFd, upstream: OwnedFd, address: usize) -> Pair {
         Pair {
-            sockets: [client, attempt.socket],
+            sockets: [client, upstream],
             flows: Default::default(),
             watched: [None; 2],
             hung_up: [false; 2],
-            connecting: Some(attempt.address),
-            lingering: false,
-            request_expected: true,
+            connecting: Some(address),
             request_shown: false,
         }
-    }
-
-    /// The index of the upstream address that is being tried.
-    pub fn connecting(&self) -> Option<usize> {
-        self.connecting
     }
 
     /// The upstream's socket has become writable, or failed: is it connected?
@@ -88,9 +76,14 @@ impl Pair {
         client
     }
 
-    /// Does what `events` has made possible on this side. The number of bytes of a
-    /// client's request when one begins: they are the first of `chunk`.
-    pub fn serve(&mut self, side: Side, events: EpollFlags, chunk: &mut [u8]) -> Option<usize> {
+    /// Does what `events` has made possible on this side.
+    pub fn serve(
+        &mut self,
+        side: Side,
+        events: EpollFlags,
+        chunk: &mut [u8],
+        messages: &mut Messages,
+    ) {
         let interest = self.interest(side).unwrap_or(EpollFlags::empty());
         // After HUP or ERR there may still be bytes to read: recv and send will tell.
         let failed = events.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
@@ -99,9 +92,8 @@ impl Pair {
         if ready.contains(EpollFlags::EPOLLOUT) {
             self.flows[side.other() as usize].resume(&self.sockets[side as usize]);
         }
-        let mut request = None;
         if ready.contains(EpollFlags::EPOLLIN) {
-            request = self.transfer(side, chunk);
+            self.transfer(side, chunk, messages);
         }
         if failed && interest.is_empty() {
             self.hang_up(side);
@@ -109,23 +101,24 @@ impl Pair {
         for side in Side::BOTH {
             self.pass_on_end(side);
         }
-        request
     }
 
     /// Moves bytes from this side to the other. A chunk that came full says that there
     /// is more, and to go on at once saves many turns of the loop; but not for ever,
     /// for the others wait.
-    fn transfer(&mut self, side: Side, chunk: &mut [u8]) -> Option<usize> {
+    fn transfer(&mut self, side: Side, chunk: &mut [u8], messages: &mut Messages) {
         for _ in 0..MAX_CHUNKS {
             let count = self.receive(side, chunk);
-            if count > 0 && self.begins_request(side) {
-                return Some(count);
+            if side == Side::Client
+                && let Some(line) = request_line(&chunk[..count])
+            {
+                messages.add(line);
+                self.request_shown = true;
             }
             if count < chunk.len() || !self.flows[side as usize].wants_bytes() {
                 break;
             }
         }
-        None
     }
 
     /// One `recv` from this side and one `send` to the other: how many bytes came.
@@ -143,16 +136,9 @@ impl Pair {
                 debug!("{side:?} lost: {}", errno.desc());
                 flow.source_ended = true;
                 self.flows[side.other() as usize].break_off();
-                self.flows[side.other() as usize].sink_reset = true;
             }
         }
         0
-    }
-
-    fn begins_request(&mut self, side: Side) -> bool {
-        let begins = side == Side::Client && self.request_expected;
-        self.request_expected = side == Side::Upstream;
-        begins
     }
 
     /// Nothing was wanted from this side, but it is gone. If it had not ended before,
@@ -170,7 +156,7 @@ impl Pair {
             return;
         }
         flow.sink_closed = true;
-        if !self.is_over() || self.lingers() {
+        if !self.is_over() || self.awaits_client() {
             // Fails only for a socket that is gone, and epoll tells of that.
             let sink = self.sockets[side.other() as usize].as_raw_fd();
             let _ = shutdown(sink, Shutdown::Write);
@@ -181,17 +167,21 @@ impl Pair {
         self.flows.iter().all(|flow| flow.sink_closed)
     }
 
-    /// Over, but the client still sends. A socket that is closed while bytes are unread,
-    /// or that bytes come for later, resets the connection, and a reset destroys what is
-    /// still on its way to the client. A reset of the upstream is passed on as one.
-    pub fn lingers(&self) -> bool {
-        let flow = &self.flows[Side::Client as usize];
-        self.is_over() && !flow.source_ended && !flow.sink_reset
+    /// Over, but the client has not ended its side, and may not have read all of its answer
+    /// yet. A socket that is closed while bytes are unread, or that bytes come for later,
+    /// resets the connection, and a reset destroys what is still on its way to the client.
+    pub fn awaits_client(&self) -> bool {
+        let [request, answer] = &self.flows;
+        self.is_over() && !request.source_ended && answer.total > 0
     }
 
-    /// How many bytes have come from this side.
-    pub fn total(&self, side: Side) -> u64 {
-        self.flows[side as usize].total
+    /// Adds the message for a connection that is over, if none of its requests was shown.
+    pub fn show_totals(&self, messages: &mut Messages) {
+        if !self.request_shown {
+            let [client, upstream] = self.flows.each_ref().map(|flow| flow.total);
+            let totals = format!("{client} bytes from client, {upstream} bytes from upstream");
+            messages.add(totals.as_bytes());
+        }
     }
 
     /// Tells epoll what is wanted now, if that has changed: with bytes that just pass

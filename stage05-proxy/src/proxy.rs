@@ -1,73 +1,59 @@
-//! The loop: one thread, one epoll set, and whoever is ready is served. It is
-//! level-triggered, as in stage 4: what is not done now is reported again.
+//! The event loop: one thread and one epoll set for all pairs. It is level-triggered, as in
+//! stage 4: what is not done in one turn is reported again in the next.
 
 use std::collections::{HashMap, VecDeque};
-use std::mem;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use log::{debug, info, warn};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::socket::{SockFlag, accept4};
-use stage05_proxy::given::messages::Messages;
-use stage05_proxy::given::show::show_message;
 
 use crate::flow::CHUNK;
+use crate::given::accepting::{Listener, is_exhaustion};
+use crate::given::messages::Messages;
+use crate::given::repeated::Repeated;
+use crate::given::signals::caught;
 use crate::pair::{Pair, Side};
-use crate::requests::{request_line, show_totals};
 use crate::upstream::Upstream;
-use stage05_proxy::given::repeated::Repeated;
 
-/// The tokens that come back with epoll's events. Those of a pair are its number,
-/// which is not given twice, doubled, and the side: an event for a pair that ended
-/// earlier in the same batch finds nothing, never another pair.
+/// A token comes back with each event. A pair has two: its number doubled, plus the side.
+/// Numbers are never given twice. So an event for a pair that ended earlier in the same batch
+/// finds nothing, and never another pair.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
+const STDOUT: u64 = u64::MAX;
 
 fn tokens(number: u64) -> [u64; 2] {
     Side::BOTH.map(|side| number * 2 + side as u64)
 }
 
-/// After so many new clients it is the turn of those that we have.
+/// At most this many clients are accepted per turn, so that connected ones do not starve.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How long no client is accepted after descriptors ran out, unless one leaves.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-/// How long a client whose pair is over may take to end its side.
-const LINGER: Duration = Duration::from_secs(2);
-/// When to offer stdout again what it did not take.
-const FLUSH_AGAIN: Duration = Duration::from_millis(100);
+/// How long a client may take to end its side when all else of its pair is over.
+const LINGER: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
     epoll: Epoll,
-    listener: OwnedFd,
+    listener: Listener,
     signals: SignalFd,
     upstream: Upstream,
-    /// By number: found in one step, however many there are.
+    /// By number: one is found in the same time, however many there are.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
-    /// Until when the upstream may answer the pair of this number. All get the same
-    /// time, so the next to be given up is in front.
-    deadlines: VecDeque<(Instant, u64)>,
-    /// Pairs that are over but for the client's own end, and how long it is waited for.
-    lingering: VecDeque<(Instant, u64)>,
-    /// Accepted, but there was no descriptor for their connection to the upstream.
-    held: Vec<OwnedFd>,
-    /// Descriptors have run out: no client is accepted until then.
-    accept_again: Option<Instant>,
-    /// They ran out, and since then some client has been waiting.
-    starved: bool,
-    /// With the upstream down, every client would be a line in the log.
+    /// When to give up a connect, and for which pair. All get the same time, so the earliest
+    /// deadline is at the front.
+    connect_deadlines: VecDeque<(Instant, u64)>,
+    /// The same for clients that do not end their side.
+    linger_deadlines: VecDeque<(Instant, u64)>,
+    /// While the upstream is down, each client would be a line in the log.
     unreachable: Repeated,
-    exhausted: Repeated,
-    quiet: bool,
     messages: Messages,
-    /// False while stdout does not take them all.
-    all_written: bool,
-    /// What one `recv` brings. One for all pairs: it is passed on before the next.
+    /// stdout is in the epoll set, see [`Proxy::watch_stdout`].
+    stdout_watched: bool,
+    /// What one `recv` brings. One for all pairs, because it is passed on before the next.
     chunk: Vec<u8>,
 }
 
@@ -79,33 +65,28 @@ impl Proxy {
         quiet: bool,
     ) -> nix::Result<Proxy> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
         epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
         Ok(Proxy {
+            listener: Listener::watched(listener, &epoll, LISTENER)?,
             epoll,
-            listener,
             signals,
             upstream,
             pairs: HashMap::new(),
             last_number: 0,
-            deadlines: VecDeque::new(),
-            lingering: VecDeque::new(),
-            held: Vec::new(),
-            accept_again: None,
-            starved: false,
+            connect_deadlines: VecDeque::new(),
+            linger_deadlines: VecDeque::new(),
             unreachable: Repeated::default(),
-            exhausted: Repeated::default(),
-            quiet,
-            messages: Messages::for_stdout(),
-            all_written: true,
+            messages: Messages::for_stdout(quiet),
+            stdout_watched: false,
             chunk: vec![0; CHUNK],
         })
     }
 
-    /// Serves until a signal asks to stop.
+    /// Sleeps until something is ready and deals with it, until a signal ends it.
     pub fn run(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty(); 256];
-        loop {
+        let mut stopping = false;
+        while !stopping {
             debug!("Epoll wait");
             let count = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
@@ -115,131 +96,79 @@ impl Proxy {
             for event in &events[..count] {
                 match event.data() {
                     LISTENER => self.accept_clients(),
-                    SIGNALS => {
-                        self.stop();
-                        return Ok(());
-                    }
+                    SIGNALS => stopping |= self.signalled(),
+                    STDOUT => self.messages.resume(),
                     token => self.serve(token, event.events()),
                 }
             }
             self.do_what_is_due();
         }
+        Ok(())
     }
 
-    fn stop(&mut self) {
-        self.messages.flush();
-        let signal = match self.signals.read_signal() {
-            Ok(Some(info)) => {
-                Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str)
-            }
-            _ => "a signal",
+    fn signalled(&mut self) -> bool {
+        let Some(signal) = caught(&self.signals) else {
+            return false;
         };
+        self.messages.resume(); // the last ones, as far as stdout takes them
         info!("Server ends on {signal}, clients: {}", self.pairs.len());
+        true
     }
 
-    /// How long to wait: until the next thing is due, for ever when nothing is.
+    /// How long to sleep when nothing happens: until the next thing is due, or for ever.
     fn timeout(&self) -> EpollTimeout {
-        let now = Instant::now();
+        let front = |queue: &VecDeque<(Instant, u64)>| queue.front().map(|&(due, _)| due);
         let due = [
-            self.deadlines.front().map(|&(deadline, _)| deadline),
-            self.lingering.front().map(|&(until, _)| until),
-            self.accept_again,
+            front(&self.connect_deadlines),
+            front(&self.linger_deadlines),
+            self.listener.paused_until(),
             self.unreachable.due(),
-            self.exhausted.due(),
-            (!self.all_written).then(|| now + FLUSH_AGAIN),
         ];
         let Some(next) = due.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
         };
-        // Whole milliseconds, rounded up: else the last part of one would be a spin.
-        let wait = next.saturating_duration_since(now) + Duration::from_millis(1);
+        // Whole milliseconds, rounded up: otherwise the last part of one would be a spin.
+        let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
     fn accept_clients(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.next_client() {
-                Ok(client) => self.connect(client, 0, Errno::EHOSTUNREACH),
-                Err(Errno::EAGAIN) => {
-                    self.starved = false; // nobody is waiting any more
-                    return;
+            match self.listener.accept() {
+                Ok(client) => {
+                    info!("Client connected to server");
+                    self.connect(client, 0, Errno::EHOSTUNREACH);
                 }
-                Err(errno) if is_passing(errno) => {
-                    debug!("A client left before it was accepted: {}", errno.desc());
-                }
-                Err(errno) => self.pause_accepting(errno),
-            }
-            if self.accept_again.is_some() {
-                return;
+                Err(Errno::EAGAIN) => return,
+                Err(errno) => self.listener.pause(&self.epoll, errno, self.pairs.len()),
             }
         }
     }
 
-    /// One that was held, else the next from the backlog.
-    fn next_client(&mut self) -> nix::Result<OwnedFd> {
-        if let Some(client) = self.held.pop() {
-            return Ok(client);
-        }
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let client = accept4(self.listener.as_raw_fd(), flags)?;
-        info!("Client connected to server");
-        // SAFETY: accept4 has just opened this descriptor, nobody else has it.
-        #[allow(unsafe_code)]
-        Ok(unsafe { OwnedFd::from_raw_fd(client) })
-    }
-
-    /// Begins to connect a client to the upstream, to its address number `from` or a
-    /// later one; `failure` is that of the address before.
+    /// Begins to connect a client to the upstream: to its address number `from`, or to a later
+    /// one. `failure` is why the address before was given up.
     fn connect(&mut self, client: OwnedFd, from: usize, failure: Errno) {
-        // EPOLLOUT, or the deadline, will tell how it went.
         match self.upstream.begin(from, failure) {
-            Ok(attempt) => {
+            Ok((socket, address)) => {
+                // EPOLLOUT will tell how it went. If that does not come, the deadline does.
                 self.last_number += 1;
+                let number = self.last_number;
                 let deadline = Instant::now() + self.upstream.patience;
-                self.deadlines.push_back((deadline, self.last_number));
-                let pair = Pair::new(client, attempt);
-                self.pairs.insert(self.last_number, pair);
-                self.settle(self.last_number);
-            }
-            // It waits, connected, as others wait in the backlog.
-            Err(errno) if is_exhaustion(errno) => {
-                self.held.push(client);
-                self.pause_accepting(errno);
+                self.connect_deadlines.push_back((deadline, number));
+                self.pairs
+                    .insert(number, Pair::new(client, socket, address));
+                self.settle(number);
             }
             Err(errno) => {
-                let name = &self.upstream.name;
-                let hint = match (errno, name.rsplit_once(':')) {
-                    (Errno::ECONNREFUSED, Some((_, port))) => {
-                        format!(" (start one: `python3 -m http.server {port}`)")
-                    }
-                    _ => String::new(),
-                };
-                self.unreachable
-                    .add(|| format!("cannot reach upstream {name}: {}{hint}", errno.desc()));
+                drop(client); // closed
                 info!("Client disconnected");
-                self.descriptors_are_free();
+                if is_exhaustion(errno) {
+                    self.listener.pause(&self.epoll, errno, self.pairs.len());
+                } else {
+                    self.unreachable.add(|| self.upstream.cannot_reach(errno));
+                    self.listener.end_pause();
+                }
             }
-        }
-    }
-
-    /// A listener that cannot accept stays readable, and would wake us at once, for
-    /// ever: stop asking for it.
-    fn pause_accepting(&mut self, errno: Errno) {
-        if !self.starved {
-            let (why, connected) = (errno.desc(), self.pairs.len());
-            self.exhausted.add(|| {
-                format!("cannot accept a client: {why} ({connected} connected, others wait)")
-            });
-        }
-        self.starved = true;
-        self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
-        self.watch_listener(EpollFlags::empty());
-    }
-
-    fn watch_listener(&self, interest: EpollFlags) {
-        let mut event = EpollEvent::new(interest, LISTENER);
-        if let Err(errno) = self.epoll.modify(&self.listener, &mut event) {
-            warn!("cannot watch the listener: {}", errno.desc());
         }
     }
 
@@ -249,42 +178,37 @@ impl Proxy {
         let Some(pair) = self.pairs.get_mut(&number) else {
             return; // it ended earlier in this batch
         };
-        if pair.connecting().is_some() {
+        if pair.connecting.is_some() {
             if let Err(errno) = pair.finish_connect() {
                 return self.connect_failed(number, errno);
             }
-        } else if let Some(count) = pair.serve(side, events, &mut self.chunk)
-            && !self.quiet
-            && let Some(line) = request_line(&self.chunk[..count])
-        {
-            self.messages.add(|shown| show_message(line, shown));
-            pair.request_shown = true;
+        } else {
+            let awaited_before = pair.awaits_client();
+            pair.serve(side, events, &mut self.chunk, &mut self.messages);
+            if pair.awaits_client() && !awaited_before {
+                let deadline = Instant::now() + LINGER;
+                self.linger_deadlines.push_back((deadline, number));
+            }
         }
         self.settle(number);
     }
 
-    /// The address that was tried is no good: on to the next, as a new pair.
+    /// The address that was tried does not work: goes on to the next, as a new pair.
     fn connect_failed(&mut self, number: u64, failure: Errno) {
         if let Some(pair) = self.pairs.remove(&number) {
-            let next = pair.connecting().map_or(0, |address| address + 1);
+            let next = pair.connecting.map_or(0, |address| address + 1);
             self.connect(pair.into_client(), next, failure);
         }
     }
 
-    /// Something was done for a pair: either it is over now, or epoll is told what it
-    /// wants next.
+    /// After something was done for a pair: closes it if it is over. Otherwise epoll is told
+    /// what it waits for next.
     fn settle(&mut self, number: u64) {
         let Some(pair) = self.pairs.get_mut(&number) else {
             return;
         };
-        if pair.is_over() {
-            if !pair.lingers() {
-                return self.close(number);
-            }
-            if !mem::replace(&mut pair.lingering, true) {
-                let until = Instant::now() + LINGER;
-                self.lingering.push_back((until, number));
-            }
+        if pair.is_over() && !pair.awaits_client() {
+            return self.close(number);
         }
         if let Err(errno) = pair.watch(&self.epoll, tokens(number)) {
             warn!("cannot watch a connection: {}", errno.desc());
@@ -294,84 +218,57 @@ impl Proxy {
 
     /// Closes both sockets of a pair, which takes them out of the epoll set as well.
     fn close(&mut self, number: u64) {
-        let Some(pair) = self.pairs.remove(&number) else {
-            return;
-        };
-        info!("Client disconnected");
-        if !self.quiet && !pair.request_shown {
-            let totals = Side::BOTH.map(|side| pair.total(side));
-            self.messages.add(|shown| show_totals(totals, shown));
-        }
-        self.descriptors_are_free();
-    }
-
-    fn descriptors_are_free(&mut self) {
-        if self.accept_again.is_some() {
-            self.accept_again = Some(Instant::now()); // the pause ends with this batch
+        if let Some(pair) = self.pairs.remove(&number) {
+            info!("Client disconnected");
+            pair.show_totals(&mut self.messages);
+            self.listener.end_pause();
         }
     }
 
-    /// What no event tells of, once after each batch.
+    /// What no event announces, once per turn.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
         self.close_late_clients();
-        if self
-            .accept_again
-            .is_some_and(|until| until <= Instant::now())
-        {
-            self.accept_again = None;
-            self.watch_listener(EpollFlags::EPOLLIN);
-            self.accept_clients(); // the held ones have no event of their own
-        }
+        self.listener.resume(&self.epoll);
         self.unreachable.say();
-        self.exhausted.say();
-        self.all_written = self.messages.flush();
-    }
-
-    fn close_late_clients(&mut self) {
-        while let Some(&(until, number)) = self.lingering.front() {
-            if until > Instant::now() {
-                return;
-            }
-            self.lingering.pop_front();
-            self.close(number); // if it is still there
-        }
+        self.messages.flush();
+        self.watch_stdout();
     }
 
     fn give_up_late_connects(&mut self) {
-        while let Some(&(deadline, number)) = self.deadlines.front() {
+        while let Some(&(deadline, number)) = self.connect_deadlines.front() {
             let pair = self.pairs.get(&number);
-            let pending = pair.is_some_and(|pair| pair.connecting().is_some());
-            if pending && deadline > Instant::now() {
-                return; // and all behind it are due later
+            let connecting = pair.is_some_and(|pair| pair.connecting.is_some());
+            if connecting && deadline > Instant::now() {
+                return; // all behind it are due later
             }
-            self.deadlines.pop_front();
-            if pending {
+            self.connect_deadlines.pop_front();
+            if connecting {
                 self.connect_failed(number, Errno::ETIMEDOUT);
             }
         }
     }
-}
 
-/// There is nothing left of something that all clients share: accept(2), socket(2).
-fn is_exhaustion(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
-    )
-}
+    fn close_late_clients(&mut self) {
+        while let Some(&(deadline, number)) = self.linger_deadlines.front() {
+            if self.pairs.contains_key(&number) && deadline > Instant::now() {
+                return;
+            }
+            self.linger_deadlines.pop_front();
+            self.close(number); // if it is still there
+        }
+    }
 
-/// The trouble of one client that waited, or of its network: the next one may do
-/// (accept(2), "Error handling").
-fn is_passing(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::ECONNABORTED
-            | Errno::EPROTO
-            | Errno::EINTR
-            | Errno::ENETDOWN
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::EHOSTUNREACH
-    )
+    /// stdout is a descriptor like any other: it is watched only while messages wait for it.
+    fn watch_stdout(&mut self) {
+        let full = self.messages.is_full();
+        if full && !self.stdout_watched {
+            let event = EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT);
+            // A file cannot be watched (EPERM), but it is never full.
+            self.stdout_watched = self.epoll.add(&self.messages, event).is_ok();
+        } else if !full && self.stdout_watched {
+            let _ = self.epoll.delete(&self.messages); // it is there: cannot fail
+            self.stdout_watched = false;
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::check::{Check, Need, Tier};
 use crate::data::show;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::patience::patience;
+use crate::pipe::Stdout;
 use crate::process::Sink;
 use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
@@ -267,6 +268,22 @@ pub fn await_log(server: &Server, wanted: &str) -> Verdict {
     }
     let failure = Failure::behaviour(format!("the log has no line with `{wanted}`"));
     Err(failure.received(server.process.log().trim_end()))
+}
+
+/// Reads what was kept for a stdout that was full, and then new messages: one that ends in
+/// `text` comes after some tries, each of which `says` it.
+pub fn expect_shown_again(screen: &Stdout, text: &str, says: impl Fn() -> Verdict) -> Verdict {
+    let deadline = Instant::now() + patience();
+    while Instant::now() < deadline {
+        says()?;
+        let printed = screen.read_on()?;
+        let shown = String::from_utf8_lossy(&printed);
+        if shown.lines().any(|line| line.ends_with(text)) {
+            return Ok(());
+        }
+    }
+    let what = "stdout is read again, and new messages are not shown";
+    Err(Failure::new(Outcome::Timeout, what))
 }
 
 pub const QUIET: Check = Check {

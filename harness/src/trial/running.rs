@@ -82,9 +82,7 @@ impl Running {
 
     /// What it prints, when [`Sink::Handed`] leaves the reading to the check.
     pub fn stdout(&self) -> Verdict<Stdout> {
-        let file = self.process.take_stdout();
-        let file = file.ok_or_else(|| Failure::grader("its stdout", "not handed, or taken"))?;
-        Ok(Stdout::new(file, &self.trace, self.deadline))
+        take_stdout(&self.process, &self.trace, self.deadline)
     }
 
     /// Waits until what it has printed to stdout is as `wanted`.
@@ -156,6 +154,11 @@ impl Server {
     pub fn connect_to(&self, listener: usize, name: &str) -> Verdict<Peer> {
         Peer::connect(name, self.addresses[listener], &self.trace, self.deadline)
             .map_err(|failure| self.explain(failure))
+    }
+
+    /// See [`Running::stdout`].
+    pub fn stdout(&self) -> Verdict<Stdout> {
+        take_stdout(&self.process, &self.trace, self.deadline)
     }
 
     pub fn datagram(&self, name: &str) -> Verdict<DatagramPeer> {
@@ -291,6 +294,12 @@ impl Server {
             || format!("it did something in {window:?} with nothing to do"),
         )
     }
+}
+
+fn take_stdout(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<Stdout> {
+    let file = process.take_stdout();
+    let file = file.ok_or_else(|| Failure::grader("its stdout", "not handed, or taken"))?;
+    Ok(Stdout::new(file, trace, deadline))
 }
 
 fn until_it_rests(process: &Process, trace: &Trace, deadline: Instant) -> Verdict {

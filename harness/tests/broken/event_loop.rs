@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
+use nix::unistd::write;
 
 use super::lines::listen;
 use super::{Case, case};
@@ -100,6 +102,18 @@ pub const CASES: &[Case] = &[
     case("stage01/stdout-closed", "prints-with-println"),
     case("stage04/stdout-unread", "prints-with-println"),
     case("stage04/stdout-closed", "prints-with-println"),
+    case(
+        "stage04/full-stdout-costs-nothing",
+        "looks-at-stdout-every-20-ms",
+    ),
+    case(
+        "stage04/full-stdout-costs-nothing",
+        "keeps-what-nobody-can-read",
+    ),
+    case(
+        "stage04/full-stdout-costs-nothing",
+        "shows-nothing-after-a-full-stdout",
+    ),
     case("stage04/stderr-closed", "logs-with-eprintln"),
     case("stage04/stderr-unread", "logs-with-eprintln"),
 ];
@@ -111,6 +125,9 @@ pub const NOT_BROKEN: &str = "not-broken";
 const MOST_OWED: usize = 64 * 1024;
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
+const STDOUT: u64 = u64::MAX - 2;
+/// What may wait for stdout, in bytes.
+const MOST_SHOWN: usize = 1024 * 1024;
 
 /// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
@@ -128,6 +145,9 @@ struct Server {
     listener: TcpListener,
     _signals: SignalFd, // kept open
     clients: HashMap<RawFd, Client>,
+    /// Messages that stdout has not taken.
+    shown: Vec<u8>,
+    stdout_watched: bool,
     lost: Vec<Vec<u8>>,
 }
 
@@ -170,6 +190,8 @@ impl Server {
             listener,
             _signals: signals,
             clients: HashMap::new(),
+            shown: Vec::new(),
+            stdout_watched: false,
             lost: Vec::new(),
         }
     }
@@ -181,10 +203,10 @@ impl Server {
     fn run(&mut self) -> ! {
         let mut events = [EpollEvent::empty(); 128];
         loop {
-            let timeout = if self.is("spins-at-the-descriptor-limit") {
-                EpollTimeout::NONE
-            } else {
-                EpollTimeout::from(200u8)
+            let looks = self.is("looks-at-stdout-every-20-ms") && !self.shown.is_empty();
+            let timeout = match looks {
+                true => EpollTimeout::from(20u8),
+                false => EpollTimeout::NONE,
             };
             let count = match self.epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) if !self.is("panics-when-a-wait-is-interrupted") => 0,
@@ -196,6 +218,7 @@ impl Server {
                     SIGNALS if self.is("handles-signals-only-when-idle") && count > 1 => {}
                     SIGNALS if self.is("handles-signals-only-when-idle") => self.end_when_idle(),
                     SIGNALS => std::process::exit(0),
+                    STDOUT => {} // it is tried below
                     client => {
                         let left = self.serve(client as RawFd, event.events());
                         if left && self.is("leaves-the-batch-at-a-disconnect") {
@@ -204,6 +227,7 @@ impl Server {
                     }
                 }
             }
+            self.print();
             if self.is("looks-at-all-clients-at-every-turn") {
                 let owing = |client: &&Client| client.stream.take_error().is_err();
                 self.lost
@@ -214,6 +238,36 @@ impl Server {
                     (0..30).for_each(|_| drop(std::hint::black_box(client.owed.clone())));
                 }
             }
+        }
+    }
+
+    /// Writes what stdout takes without waiting, and watches it while some is left.
+    fn print(&mut self) {
+        let stdout = std::io::stdout();
+        if self.is("shows-nothing-after-a-full-stdout") && self.shown.len() >= MOST_SHOWN {
+            return;
+        }
+        while !self.shown.is_empty() {
+            let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+            poll(&mut asked, PollTimeout::ZERO).unwrap();
+            let ready = asked[0].revents().unwrap();
+            if ready.contains(PollFlags::POLLERR) && !self.is("keeps-what-nobody-can-read") {
+                self.shown.clear();
+            } else if !ready.contains(PollFlags::POLLOUT) || ready.contains(PollFlags::POLLERR) {
+                break;
+            } else {
+                let size = self.shown.len().min(4096);
+                let count = write(&stdout, &self.shown[..size]).unwrap();
+                self.shown.drain(..count);
+            }
+        }
+        let waits = !self.shown.is_empty() && !self.is("looks-at-stdout-every-20-ms");
+        if waits && !self.stdout_watched {
+            let watch = EpollEvent::new(EpollFlags::EPOLLOUT, STDOUT);
+            self.stdout_watched = self.epoll.add(&stdout, watch).is_ok();
+        } else if !waits && self.stdout_watched {
+            self.epoll.delete(&stdout).unwrap();
+            self.stdout_watched = false;
         }
     }
 
@@ -284,11 +338,11 @@ impl Server {
         let reading = !client.ended && client.may_be_read(fault);
         if reading && ready != EpollFlags::EPOLLOUT {
             let greedy = fault == "reads-one-client-until-it-is-empty";
-            while client.receive(fault) && greedy {}
+            while client.receive(fault, &mut self.shown) && greedy {}
             // A fast sender always has more to read, however the machine schedules the two.
             while greedy && client.owed.len() > 1000 && !client.ended && !client.dead {
                 std::thread::sleep(std::time::Duration::from_millis(1));
-                client.receive(fault);
+                client.receive(fault, &mut self.shown);
             }
         }
         client.send(fault);
@@ -351,7 +405,7 @@ impl Client {
     }
 
     /// Reads once. True when bytes came.
-    fn receive(&mut self, fault: &str) -> bool {
+    fn receive(&mut self, fault: &str, shown: &mut Vec<u8>) -> bool {
         let mut chunk = [0; 10_000];
         let size = if fault == "reads-one-client-until-it-is-empty" {
             100 // slower than any sender
@@ -370,20 +424,24 @@ impl Client {
         for &byte in &chunk[..count] {
             self.line.push(byte);
             if byte == b'\n' || self.line.len() == 64 * 1024 {
-                self.answer(fault);
+                self.answer(fault, shown);
             }
         }
         if count == 0 {
-            self.answer(fault);
+            self.answer(fault, shown);
             self.ended = true;
         }
         count > 0
     }
 
-    fn answer(&mut self, fault: &str) {
+    fn answer(&mut self, fault: &str, shown: &mut Vec<u8>) {
         self.owed.extend(harness::data::reversed(&self.line));
         if fault == "prints-with-println" {
             println!("[CLIENT MESSAGE] {}", self.line.escape_ascii());
+        } else if shown.len() < MOST_SHOWN {
+            shown.extend(b"[CLIENT MESSAGE] ");
+            shown.extend(self.line.trim_ascii_end());
+            shown.push(b'\n');
         }
         self.line.clear();
     }

@@ -56,6 +56,10 @@ pub const CASES: &[Case] = &[
         "proxy-keeps-the-other-side-after-a-reset",
     ),
     case("stage05/bytes-before-a-reset", "proxy-closes-on-hangup"),
+    case(
+        "stage05/answer-before-a-reset",
+        "proxy-closes-when-its-upstream-resets",
+    ),
     case("stage05/reset-during-a-transfer", "proxy-dies-of-sigpipe"),
     case(
         "stage05/reset-during-a-transfer",
@@ -272,6 +276,10 @@ pub const CASES: &[Case] = &[
     case("stage05/quiet", "proxy-prints-although-quiet"),
     case("stage05/stdout-closed", "proxy-prints-what-it-gets"),
     case("stage05/stdout-unread", "proxy-prints-what-it-gets"),
+    case(
+        "stage05/full-stdout-costs-nothing",
+        "proxy-looks-at-stdout-every-20-ms",
+    ),
     case("stage05/stderr-closed", "proxy-logs-with-eprintln"),
     case("stage05/stderr-unread", "proxy-logs-with-eprintln"),
     case("stage05/port-in-use", "does-not-say-why"),

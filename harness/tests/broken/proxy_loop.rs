@@ -19,7 +19,7 @@ use nix::sys::socket::{
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
 use super::lines::{listen, option};
 
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(30);
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const CLIENT: usize = 0;
@@ -56,6 +56,8 @@ struct Pair {
     /// Since when everything is sent, but the client has not ended its side.
     over: Option<Instant>,
     history: Vec<u8>,
+    /// Something has come from the upstream.
+    answered: bool,
     asked: bool,
     shown: bool,
 }
@@ -119,6 +121,7 @@ impl Proxy {
             let waits = |pair: &Pair| pair.connecting || pair.over.is_some();
             let waits = self.pairs.values().any(waits) || !self.held.is_empty();
             let timeout = match waits {
+                _ if self.is("looks-at-stdout-every-20-ms") => EpollTimeout::from(20u8),
                 true => EpollTimeout::from(200u8),
                 false => EpollTimeout::NONE,
             };
@@ -245,6 +248,7 @@ impl Proxy {
             begun: Instant::now(),
             over: None,
             history: Vec::new(),
+            answered: false,
             asked: false,
             shown: false,
         };
@@ -398,8 +402,12 @@ impl Proxy {
             }
         }
         if pair.done == [true, true] {
-            let in_order = pair.ended[UPSTREAM] && !pair.hung_up[UPSTREAM];
-            if pair.ended[CLIENT] || !in_order || fault == "closes-with-unread-input" {
+            let lingers = match fault {
+                "closes-with-unread-input" => false,
+                "closes-when-its-upstream-resets" => !pair.hung_up[UPSTREAM],
+                _ => pair.answered,
+            };
+            if pair.ended[CLIENT] || !lingers {
                 return self.remove(number);
             }
             pair.over.get_or_insert_with(Instant::now);
@@ -514,6 +522,7 @@ impl Pair {
             }
             Ok(count) => count,
         };
+        self.answered |= side == UPSTREAM;
         if self.done[side] {
             return true; // discarded: the other side is closed
         }

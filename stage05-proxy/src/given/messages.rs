@@ -1,8 +1,9 @@
-//! The lines for stdout, kept while stdout does not take them: a plain write would stop the
-//! event loop, and `println!` panics once the reader is gone.
+//! The `[CLIENT MESSAGE]` lines for stdout. They are kept in memory until stdout takes them: a
+//! plain write would stop the event loop while nobody reads, and `println!` panics once the
+//! reader is gone.
 
-use std::io::{IsTerminal, stdout};
-use std::os::fd::AsFd;
+use std::io::{IsTerminal, Stdout, stdout};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use log::warn;
 use nix::errno::Errno;
@@ -11,9 +12,34 @@ use nix::sys::stat::Mode;
 use nix::unistd::dup2_stdout;
 
 use super::logger::write_ready;
+use super::show::show_message;
 
-/// What is kept for a stdout that takes nothing, in bytes.
+/// The most that is kept while stdout takes nothing, in bytes. The last line may go beyond it.
 const MAX_KEPT: usize = 1024 * 1024;
+/// When this much has come, it is written before the turn ends, in bytes. Memory for twice as
+/// much stays, more is given back.
+const BURST: usize = 64 * 1024;
+
+/// The lines for stdout, written once per turn of the event loop. (Tests use another output.)
+pub struct Messages<Output = Stdout> {
+    output: Output,
+    quiet: bool,
+    kept: String,
+    /// `kept[..written]` is out.
+    written: usize,
+    /// How many lines were not kept.
+    dropped: usize,
+    /// The output did not take all of `kept` when it was last tried.
+    full: bool,
+}
+
+impl Messages {
+    /// With `quiet`, nothing is shown at all.
+    pub fn for_stdout(quiet: bool) -> Messages {
+        unblock_terminal();
+        Messages::new(stdout(), quiet)
+    }
+}
 
 /// As for stderr in `logger.rs`: a terminal that is opened again can be made non-blocking.
 fn unblock_terminal() {
@@ -25,51 +51,146 @@ fn unblock_terminal() {
     }
 }
 
-/// The messages for stdout, written once per batch of work.
-#[derive(Default)]
-pub struct Messages {
-    kept: String,
-    /// `kept[..written]` is out.
-    written: usize,
-    dropped: usize,
-}
-
-impl Messages {
-    pub fn for_stdout() -> Messages {
-        unblock_terminal();
-        Messages::default()
+impl<Output: AsFd> Messages<Output> {
+    fn new(output: Output, quiet: bool) -> Self {
+        Messages {
+            output,
+            quiet,
+            kept: String::new(),
+            written: 0,
+            dropped: 0,
+            full: false,
+        }
     }
 
-    /// Adds the line that `show` appends; only counts it when too many are kept and
-    /// stdout takes none of them.
-    pub fn add(&mut self, show: impl FnOnce(&mut String)) {
-        if self.kept.len() >= MAX_KEPT && !self.flush() {
+    /// Adds the message for one line of a client. When too much is kept, it only counts it.
+    pub fn add(&mut self, line: &[u8]) {
+        if self.quiet {
+            return;
+        }
+        if self.kept.len() >= BURST {
+            self.flush();
+        }
+        if self.kept.len() >= MAX_KEPT {
             self.dropped += 1;
         } else {
-            show(&mut self.kept);
+            show_message(line, &mut self.kept);
         }
     }
 
-    /// Writes what stdout takes without waiting. False when something is left: then
-    /// call again soon, no event will tell.
-    pub fn flush(&mut self) -> bool {
-        while self.written < self.kept.len() {
-            let rest = &self.kept.as_bytes()[self.written..];
-            match write_ready(stdout().as_fd(), rest) {
+    /// Writes what the output takes without waiting. It makes no system call when nothing is
+    /// kept, or while the output is full.
+    pub fn flush(&mut self) {
+        while !self.full && self.written < self.kept.len() {
+            match write_ready(self.output.as_fd(), &self.kept.as_bytes()[self.written..]) {
                 Ok(count) => self.written += count,
-                Err(Errno::EAGAIN | Errno::EINTR) => return false,
-                Err(_) => self.written = self.kept.len(),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => self.full = true,
+                Err(_) => self.written = self.kept.len(), // nobody will ever read it
             }
         }
+        if self.written < self.kept.len() {
+            return;
+        }
         self.kept.clear();
+        self.kept.shrink_to(2 * BURST);
         self.written = 0;
         if self.dropped > 0 {
-            warn!(
-                "{} messages not shown: stdout is read too slowly",
-                self.dropped
-            );
+            let dropped = self.dropped;
+            warn!("{dropped} messages not shown: stdout is read too slowly");
             self.dropped = 0;
         }
-        true
+    }
+
+    /// Whether messages wait for room. Then watch for `EPOLLOUT`, and call
+    /// [`Messages::resume`] when it comes.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// There is room again, or the reader is gone: writes on.
+    pub fn resume(&mut self) {
+        self.full = false;
+        self.flush();
+    }
+}
+
+impl<Output: AsFd> AsFd for Messages<Output> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use nix::unistd::{pipe, read};
+
+    use super::*;
+
+    /// A line whose message is 1,018 bytes long.
+    const LINE: &[u8] = &[b'x'; 1000];
+
+    /// A pipe that nobody has read, and so many messages that one was dropped.
+    fn overflowing() -> (OwnedFd, Messages<OwnedFd>) {
+        let (reader, writer) = pipe().unwrap();
+        let mut messages = Messages::new(writer, false);
+        while messages.dropped == 0 {
+            messages.add(LINE);
+        }
+        (reader, messages)
+    }
+
+    #[test]
+    fn a_full_output_is_not_asked_again_for_each_line() {
+        let (reader, mut messages) = overflowing();
+        let written = messages.written;
+        // Now there is room. Whatever looks for it before epoll tells would find it.
+        read(&reader, &mut [0; 32 * 1024]).unwrap();
+        for _ in 0..10 {
+            messages.add(LINE);
+            messages.flush();
+        }
+        assert_eq!((messages.dropped, messages.written), (11, written));
+        messages.resume();
+        assert_eq!(messages.written, written + 32 * 1024);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_given_back() {
+        let (reader, mut messages) = overflowing();
+        assert!(messages.kept.len() < MAX_KEPT + 1100);
+        while messages.is_full() {
+            read(&reader, &mut [0; 64 * 1024]).unwrap();
+            messages.resume();
+        }
+        assert_eq!((messages.dropped, messages.kept.len()), (0, 0));
+        assert!(messages.kept.capacity() <= 2 * BURST);
+    }
+
+    #[test]
+    fn nothing_is_dropped_while_the_output_takes_it() {
+        let mut messages = Messages::new(File::create("/dev/null").unwrap(), false);
+        for _ in 0..5000 {
+            messages.add(LINE);
+        }
+        assert!(messages.dropped == 0 && !messages.is_full());
+    }
+
+    #[test]
+    fn when_the_reader_is_gone_nothing_is_kept() {
+        let (reader, mut messages) = overflowing();
+        drop(reader);
+        messages.resume();
+        assert!(messages.kept.is_empty() && !messages.is_full());
+    }
+
+    #[test]
+    fn quiet_shows_nothing() {
+        let mut messages = Messages::new(File::create("/dev/null").unwrap(), true);
+        messages.add(LINE);
+        assert!(messages.kept.is_empty());
     }
 }

@@ -12,8 +12,14 @@ pub fn catch_signals() -> Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
-    // Blocked for good: a second signal finds us on our way out and changes nothing.
+    // They stay blocked for good, so a second signal cannot kill us while we stop.
     signals.thread_block().map_err(cannot)?;
     let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
     SignalFd::with_flags(&signals, flags).map_err(cannot)
+}
+
+/// The name of the signal that has come.
+pub fn caught(signals: &SignalFd) -> Option<&'static str> {
+    let info = signals.read_signal().ok().flatten()?;
+    Some(Signal::try_from(info.ssi_signo as i32).map_or("a signal", Signal::as_str))
 }

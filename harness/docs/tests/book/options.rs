@@ -28,6 +28,10 @@ impl Programs {
             for binary in entries(&package.join("src/bin")) {
                 add(name_of(&binary));
             }
+            let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap_or_default();
+            for binary in manifest.split("[[bin]]\nname = \"").skip(1) {
+                add(binary.split('"').next().unwrap_or_default().to_owned());
+            }
         }
         Programs(programs)
     }

@@ -41,6 +41,7 @@ pub const CHECKS: &[Check] = &[
     resets::RESETS,
     resets::RESET_PASSES_THROUGH,
     resets::BYTES_BEFORE_A_RESET,
+    resets::ANSWER_BEFORE_A_RESET,
     resets::RESET_DURING_A_TRANSFER,
     // The upstream.
     upstreams::DOWN,

@@ -1,13 +1,16 @@
 //! Connections that end with a reset, on either side and at any moment.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use super::base::{PROXY, expect_alive, expect_echo, join, start, start_echo};
 use crate::check::{Check, Tier};
 use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
-use crate::failure::{Failure, Outcome, Verdict};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::{Peer, both};
+use crate::queues::queues;
 use crate::trial::Trial;
 
 /// The CPU time of a proxy that has nothing to do, as a share of a window.
@@ -139,6 +142,77 @@ fn bytes_before_a_reset(trial: &Trial) -> Verdict {
         stays.expect_gone()?;
     }
     expect_alive(&server, &upstream)
+}
+
+pub const ANSWER_BEFORE_A_RESET: Check = Check {
+    name: "answer-before-a-reset",
+    title: "When the upstream resets after a long answer, a client that reads slowly and still sends gets all that the proxy has received",
+    why: "a socket that is closed with unread input resets the connection, and the reset destroys the answer on its way",
+    hint: "deliver what was received, half-close, and read and drop what the client sends until it ends its side",
+    body: answer_before_a_reset,
+    ..RESETS
+};
+
+fn answer_before_a_reset(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    expect_alive(&server, &upstream)?;
+    let before = server.figures()?;
+    let ends = join(&server, &upstream, "the client")?;
+    ends.ping()?;
+    let answer = Pattern::new(14);
+    // Now all buffers are full. What is still in the upstream's own kernel is lost by the reset.
+    let sent = ends.upstream.send_until_stuck(answer.period(), 64 << 20)?;
+    let received = sent - unacknowledged(&ends.upstream)?;
+    trial.step(format!("{received} bytes have left the upstream's machine"));
+    ends.upstream.reset()?;
+
+    let client = ends.client;
+    let done = AtomicBool::new(false);
+    let sends = || {
+        while !done.load(Ordering::Relaxed) && client.send(b"and more\n").is_ok() {
+            thread::sleep(Duration::from_millis(50)); // the load itself
+        }
+        Ok(())
+    };
+    both(sends, || {
+        let read = read_slowly(&client, answer, received);
+        done.store(true, Ordering::Relaxed);
+        read
+    })?;
+    client.expect_gone()?;
+    client.close();
+    server.expect_no_leak(&before)?;
+    expect_alive(&server, &upstream)
+}
+
+/// Bytes that this end has sent, and the other kernel has not confirmed.
+fn unacknowledged(peer: &Peer) -> Verdict<u64> {
+    let stream = peer.stream();
+    let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+    let found = ends.and_then(|(ours, theirs)| queues(ours, theirs));
+    let found = found.ok_or_else(|| Failure::grader("the queues of a connection", "not there"))?;
+    Ok(found.sending)
+}
+
+/// Receives the first `length` bytes of `pattern`, about two megabytes a second.
+fn read_slowly(client: &Peer, pattern: Pattern, length: u64) -> Verdict {
+    let (mut chunk, mut count) = (vec![0; 128 * 1024], 0);
+    while count < length {
+        let expected = pattern.at(count);
+        let most = expected.len().min(chunk.len());
+        let more = client.receive(&mut chunk[..most])?;
+        ensure(more > 0, Outcome::ShortData, || {
+            format!("the client got {count} of {length} bytes, then the end")
+        })?;
+        ensure(
+            expected[..more] == chunk[..more],
+            Outcome::WrongData,
+            || format!("the client got other bytes after {count}"),
+        )?;
+        count += more as u64;
+        thread::sleep(Duration::from_millis(60)); // time itself is the recipe
+    }
+    Ok(())
 }
 
 pub const RESET_DURING_A_TRANSFER: Check = Check {

@@ -54,6 +54,7 @@ pub const MANY_CLIENTS: &[Check] = &[
     stopping::PORT_IS_FREE_AT_ONCE,
     surroundings::EPOLL_WAIT_LOG,
     surroundings::STDOUT_UNREAD,
+    surroundings::FULL_STDOUT,
     surroundings::STDERR_CLOSED,
     surroundings::STDERR_UNREAD,
 ];

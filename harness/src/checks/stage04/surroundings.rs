@@ -1,9 +1,11 @@
 //! A terminal that is slow, or gone.
 
+use std::time::Duration;
+
 use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
 use crate::check::{Check, Need, Tier};
 use crate::checks::clients::reverse_ping;
-use crate::checks::terminal::await_log;
+use crate::checks::terminal::{await_log, expect_shown_again};
 use crate::data::{lines, reversed};
 use crate::failure::Verdict;
 use crate::process::Sink;
@@ -13,7 +15,7 @@ pub const STDOUT_UNREAD: Check = Check {
     name: "stdout-unread",
     title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
-    hint: "ask `poll` whether stdout takes bytes; keep some of what it does not take, drop the rest",
+    hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
     tier: Tier::Robust,
     body: stdout_unread,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -29,6 +31,38 @@ fn stdout_unread(trial: &Trial) -> Verdict {
     talker.exchange(&text, &reversed(&text))?;
     reverse_ping(&other)?;
     server.expect_little_growth(&before)?;
+    expect_alive(&server)
+}
+
+/// How long nothing at all may happen in a server that has nothing to do.
+const WINDOW: Duration = Duration::from_millis(700);
+
+pub const FULL_STDOUT: Check = Check {
+    name: "full-stdout-costs-nothing",
+    title: "While stdout is full the server sleeps, and it shows messages again when there is room",
+    why: "a server that looks again and again whether stdout has room never rests; but stdout is a descriptor, and epoll can tell",
+    hint: "watch stdout for EPOLLOUT while messages wait, and only then; EPOLLERR says that the reader is gone",
+    body: full_stdout,
+    ..STDOUT_UNREAD
+};
+
+fn full_stdout(trial: &Trial) -> Verdict {
+    let server = trial.launch().stdout(Sink::Handed).start()?;
+    let screen = server.stdout()?;
+    let talker = server.connect("the client that says much")?;
+    let text = lines(7, 4_000_000);
+    talker.exchange(&text, &reversed(&text))?;
+    server.expect_asleep(WINDOW)?;
+
+    // There is room again: what was kept comes first.
+    expect_shown_again(&screen, "here again", || {
+        talker.ask(b"here again\n", b"niaga ereh\n")
+    })?;
+    server.expect_asleep(WINDOW)?;
+
+    talker.exchange(&text, &reversed(&text))?;
+    screen.close();
+    server.expect_asleep(WINDOW)?;
     expect_alive(&server)
 }
 

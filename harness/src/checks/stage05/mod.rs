@@ -25,6 +25,7 @@ const OWN: &[Check] = &[
     output::QUIET,
     output::STDOUT_CLOSED,
     output::STDOUT_UNREAD,
+    output::FULL_STDOUT,
     output::STDERR_CLOSED,
     output::STDERR_UNREAD,
     output::IPV6,

@@ -1,16 +1,17 @@
 //! What the proxy prints, where it prints it, and the address it takes.
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::check::{Check, Need, Tier};
 use crate::checks::clients::echo_ping;
 use crate::checks::proxying::{
     PASSES_REQUESTS_AND_ANSWERS, echo, expect_alive, expect_echo, join, launch, start,
 };
-use crate::checks::terminal::await_log;
+use crate::checks::terminal::{await_log, expect_shown_again};
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::patience::patience;
+use crate::peer::Peer;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
@@ -197,10 +198,51 @@ pub const STDOUT_UNREAD: Check = Check {
     name: "stdout-unread",
     title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
-    hint: "ask `poll` whether stdout takes bytes; keep some of what it does not take, drop the rest",
+    hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
     body: |trial| requests_with(trial, Sink::Unread, Sink::Captured),
     ..STDOUT_CLOSED
 };
+
+/// How long nothing at all may happen in a proxy that has nothing to do.
+const WINDOW: Duration = Duration::from_millis(700);
+
+pub const FULL_STDOUT: Check = Check {
+    name: "full-stdout-costs-nothing",
+    title: "While stdout is full the proxy sleeps, and it shows messages again when there is room",
+    why: "a proxy that looks again and again whether stdout has room never rests; but stdout is a descriptor, and epoll can tell",
+    hint: "watch stdout for EPOLLOUT while messages wait, and only then; EPOLLERR says that the reader is gone",
+    needs: &[Need::Option("--quiet")],
+    body: full_stdout,
+    ..STDOUT_CLOSED
+};
+
+fn full_stdout(trial: &Trial) -> Verdict {
+    let upstream = trial.upstream()?.serve(echo);
+    let launch = launch(trial, upstream.address());
+    let server = launch.stdout(Sink::Handed).start()?;
+    let screen = server.stdout()?;
+    let client = server.connect("the client that asks much")?;
+    ask_much(&client)?;
+    server.expect_asleep(WINDOW)?;
+
+    // There is room again: what was kept comes first.
+    let request = b"GET /again HTTP/1.1\r\n\r\n";
+    expect_shown_again(&screen, "GET /again HTTP/1.1", || {
+        client.ask(request, request)
+    })?;
+    server.expect_asleep(WINDOW)?;
+
+    ask_much(&client)?;
+    screen.close();
+    server.expect_asleep(WINDOW)?;
+    expect_echo(&server)
+}
+
+/// Requests whose messages are more than a pipe or a buffer holds.
+fn ask_much(client: &Peer) -> Verdict {
+    let request = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(900));
+    (0..2_000).try_for_each(|_| client.ask(request.as_bytes(), request.as_bytes()))
+}
 
 pub const STDERR_CLOSED: Check = Check {
     name: "stderr-closed",
@@ -220,15 +262,13 @@ pub const STDERR_UNREAD: Check = Check {
     ..STDOUT_CLOSED
 };
 
-/// Requests that are shown, more than a pipe or a buffer holds.
 fn requests_with(trial: &Trial, stdout: Sink, stderr: Sink) -> Verdict {
     let upstream = trial.upstream()?.serve(echo);
     let launch = launch(trial, upstream.address());
     let server = launch.stdout(stdout).stderr(stderr).start()?;
     let before = server.figures()?;
     let client = server.connect("the client that asks much")?;
-    let request = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(900));
-    (0..2_000).try_for_each(|_| client.ask(request.as_bytes(), request.as_bytes()))?;
+    ask_much(&client)?;
     server.expect_little_growth(&before)?;
     expect_echo(&server)
 }

@@ -2,11 +2,12 @@
 //! file, which takes the name of the real one when it is complete: nobody ever sees
 //! half a file, and a transfer that fails leaves the old one as it was.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+mod common;
+mod partial;
+
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgAction, Parser};
@@ -18,7 +19,9 @@ use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
 use stage05_proxy::given::listen::open_listener;
 use stage05_proxy::given::logger::start_logger;
 use stage05_proxy::given::signals::catch_signals;
-use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
+
+use common::{CHUNK, reset_on_close};
+use partial::Partial;
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
 ///
@@ -141,104 +144,4 @@ fn failed(error: anyhow::Error, out: &Path) -> anyhow::Error {
         "transfer failed, {} was not touched",
         out.display()
     ))
-}
-
-/// The temporary file, in the folder of the real one: a rename cannot go from one
-/// file system to another. Removed when it is dropped before it is complete.
-struct Partial {
-    path: PathBuf,
-    file: File,
-    complete: bool,
-}
-
-impl Partial {
-    fn create(out: &Path) -> Result<Partial> {
-        // The rename would replace a device or a pipe, not write to it.
-        if out.exists() && !out.is_file() {
-            bail!("cannot replace {}: not a regular file", out.display());
-        }
-        let is_folder = out.as_os_str().as_encoded_bytes().ends_with(b"/");
-        let Some(name) = out.file_name().filter(|_| !is_folder) else {
-            bail!("cannot write {}: not the name of a file", out.display());
-        };
-        let name = name.to_string_lossy();
-        let mut number = process::id();
-        loop {
-            let path = out.with_file_name(format!(".{name}.{number}.part"));
-            match File::create_new(&path) {
-                Ok(file) => {
-                    let complete = false;
-                    return Ok(Partial {
-                        path,
-                        file,
-                        complete,
-                    });
-                }
-                // Left by one that was killed: in a container each may be process 1.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    number = number.wrapping_add(1);
-                }
-                Err(error) => bail!("cannot create {}: {}", path.display(), words(&error)),
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| anyhow!("cannot write {}: {}", self.path.display(), words(&error)))
-    }
-
-    /// Gives the file its name, and the permissions of the old one. On the disk before
-    /// that: after a power cut the name stands for the old file or for the new one,
-    /// never for an empty one.
-    fn put_in_place(mut self, out: &Path) -> Result<()> {
-        if let Ok(old) = fs::metadata(out) {
-            let _ = self.file.set_permissions(old.permissions()); // not every file system has them
-        }
-        self.file
-            .sync_all()
-            .and_then(|()| fs::rename(&self.path, out))
-            .map_err(|error| anyhow!("cannot write {}: {}", out.display(), words(&error)))?;
-        self.complete = true;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.complete {
-            let _ = fs::remove_file(&self.path); // there is nobody to tell
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    #[test]
-    fn what_a_killed_server_left_is_in_nobodys_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("t2.txt");
-        let left = Partial::create(&out).unwrap();
-        let mut part = Partial::create(&out).unwrap();
-        part.write(b"new").unwrap();
-        part.put_in_place(&out).unwrap();
-        assert_eq!(fs::read(&out).unwrap(), b"new");
-        assert!(left.path.exists());
-    }
-
-    #[test]
-    fn who_may_read_the_old_file_may_read_the_new_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("t2.txt");
-        fs::write(&out, b"old").unwrap();
-        fs::set_permissions(&out, PermissionsExt::from_mode(0o600)).unwrap();
-        Partial::create(&out).unwrap().put_in_place(&out).unwrap();
-        let mode = fs::metadata(&out).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
 }

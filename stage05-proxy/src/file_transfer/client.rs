@@ -2,13 +2,15 @@
 //! ends, so the two ways in which a connection ends must mean different things:
 //! orderly (a FIN) is a whole file, a reset is one that was cut off.
 
+mod common;
+mod progress;
+
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write, stderr};
+use std::io::{self, Read};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{ArgAction, Parser};
@@ -20,7 +22,9 @@ use nix::sys::socket::{
 };
 use stage05_proxy::given::listen::family;
 use stage05_proxy::given::logger::start_logger;
-use stage05_proxy::transfer::{CHUNK, reset_on_close, words};
+
+use common::{CHUNK, reset_on_close, words};
+use progress::Progress;
 
 /// Sends a file to file-server.
 ///
@@ -184,43 +188,13 @@ fn lost(errno: Errno) -> anyhow::Error {
     anyhow!("the server does not have the file: {}", errno.desc())
 }
 
-/// One line on the terminal, written over itself a few times a second.
-struct Progress {
-    size: u64,
-    next: Instant,
-    on: bool,
-}
-
-impl Progress {
-    fn new(size: u64) -> Progress {
-        let next = Instant::now() + Duration::from_millis(200);
-        let on = size > 0 && stderr().is_terminal();
-        Progress { size, next, on }
-    }
-
-    fn show(&mut self, sent: u64) {
-        if !self.on || self.next > Instant::now() {
-            return;
-        }
-        self.next = Instant::now() + Duration::from_millis(200);
-        let percent = (u128::from(sent) * 100 / u128::from(self.size)).min(100);
-        let _ = write!(stderr(), "\r{percent:3} %  {sent} of {} bytes ", self.size);
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.on {
-            let _ = write!(stderr(), "\r\x1b[K"); // an empty line for what comes next
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
     use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
