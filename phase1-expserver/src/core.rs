@@ -50,8 +50,6 @@ use session::{End, Next, Session, Shared};
 use spare::Spare;
 use token::{Kind, Token};
 
-/// How long to wait before writing to stdout again, after it took nothing.
-const STDOUT_PAUSE: Duration = Duration::from_millis(20);
 /// How long unused kernel pipes are kept. Making a new one for each transfer of 1 MiB costs nearly
 /// as much as the transfer.
 const PIPES_KEPT: Duration = Duration::from_secs(1);
@@ -82,8 +80,8 @@ pub struct Core {
     phase: Phase,
     /// When to accept again, after running out of descriptors.
     retry: Option<Instant>,
-    /// When to write again: what stdout did not take, or the counts of repeated warnings.
-    output: Option<Instant>,
+    /// When to log the counts of repeated warnings.
+    warnings_due: Option<Instant>,
     /// Whether the timer for unused kernel pipes is set.
     pipes_timed: bool,
     admitted: u64,
@@ -125,7 +123,7 @@ impl Core {
             },
             phase: Phase::Serving,
             retry: None,
-            output: None,
+            warnings_due: None,
             pipes_timed: false,
             admitted: 0,
             destroyed: 0,
@@ -184,6 +182,7 @@ impl Core {
             Some(Kind::Listener) => self.queue_listener(token.key()),
             Some(Kind::Client) => self.note_session(token.key(), End::Client, seen),
             Some(Kind::Upstream) => self.note_session(token.key(), End::Upstream, seen),
+            Some(Kind::Stdout) => self.shared.resources.transcript.resume(),
             _ => {}
         }
     }
@@ -229,7 +228,7 @@ impl Core {
                 self.pipes_timed = false;
                 self.shared.resources.kernel_pipes.close_idle();
             }
-            _ => {} // Output: waking up was enough, `report` does the rest
+            _ => {} // Warnings: waking up was enough, `report` does the rest
         }
     }
 }
@@ -335,23 +334,17 @@ impl Core {
     /// Writes the messages of clients to stdout, and the counts of repeated warnings to the log.
     fn report(&mut self) {
         let resources = &mut self.shared.resources;
-        let stdout = if resources.transcript.flush() {
-            None
-        } else {
-            Some(resources.now + STDOUT_PAUSE)
-        };
+        resources.transcript.flush();
+        let full = resources.transcript.is_full();
+        self.events.watch_stdout(full, Token::plain(Kind::Stdout));
         resources.warnings.flush(resources.now);
-        let next = [stdout, resources.warnings.due()]
-            .into_iter()
-            .flatten()
-            .min();
-        if let Some(at) = next
+        if let Some(at) = resources.warnings.due()
             && self
-                .output
+                .warnings_due
                 .is_none_or(|set| set <= resources.now || at < set)
         {
-            self.output = Some(at);
-            self.events.arm(at, Token::plain(Kind::Output));
+            self.warnings_due = Some(at);
+            self.events.arm(at, Token::plain(Kind::Warnings));
         }
     }
 }

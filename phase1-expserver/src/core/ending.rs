@@ -68,7 +68,7 @@ impl Core {
 
     /// Writes the last log lines. Debug builds also check that nothing has leaked.
     pub(super) fn end(mut self, ended: Ended) -> Ended {
-        self.shared.resources.transcript.flush();
+        self.shared.resources.transcript.resume();
         self.shared.resources.warnings.flush_all();
         info!("Server has ended, clients served: {}", self.admitted);
         if ended == Ended::Clean {

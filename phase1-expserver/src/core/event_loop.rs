@@ -6,6 +6,7 @@
 //! it reads and writes no socket.
 
 use std::collections::BTreeSet;
+use std::io::stdout;
 use std::mem;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct EventLoop {
     /// wake-up.
     timers: BTreeSet<(Instant, Token)>,
     now: Instant,
+    /// Whether stdout is in the epoll set, see [`watch_stdout`](EventLoop::watch_stdout).
+    stdout_watched: bool,
 }
 
 impl EventLoop {
@@ -64,6 +67,7 @@ impl EventLoop {
             round: XpsVec::new(),
             timers: BTreeSet::new(),
             now: Instant::now(),
+            stdout_watched: false,
         })
     }
 
@@ -79,6 +83,22 @@ impl EventLoop {
             | EpollFlags::EPOLLET;
         self.epoll
             .add(fd, EpollEvent::new(interest, token.to_bits()))
+    }
+
+    /// Watches stdout for room while it is `full`, and only then. Unlike the sockets it is watched
+    /// level-triggered, because it may have become ready before it is watched.
+    pub fn watch_stdout(&mut self, full: bool, token: Token) {
+        if full == self.stdout_watched {
+            return;
+        }
+        if full {
+            let interest = EpollEvent::new(EpollFlags::EPOLLOUT, token.to_bits());
+            // A file cannot be watched (EPERM), but it is never full.
+            self.stdout_watched = self.epoll.add(stdout(), interest).is_ok();
+        } else {
+            let _ = self.epoll.delete(stdout()); // it is in the set: this cannot fail
+            self.stdout_watched = false;
+        }
     }
 
     /// Sleeps until there is an event or a timer is due; returns immediately if the queue is not

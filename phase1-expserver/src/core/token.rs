@@ -26,22 +26,25 @@ pub enum Kind {
     Deadline,
     /// A timer: the pause after running out of descriptors is over.
     Retry,
-    /// A timer: something is left to be written to stdout or to the log.
-    Output,
+    /// Stdout has room again.
+    Stdout,
+    /// A timer: repeated warnings are to be logged.
+    Warnings,
     /// A timer: look for kernel pipes that have been unused for a while.
     Pipes,
     /// A timer: the drain timeout is over.
     DrainOver,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Wake,
     Kind::Listener,
     Kind::Client,
     Kind::Upstream,
     Kind::Deadline,
     Kind::Retry,
-    Kind::Output,
+    Kind::Stdout,
+    Kind::Warnings,
     Kind::Pipes,
     Kind::DrainOver,
 ];

@@ -43,9 +43,14 @@ pub fn start(verbose: u8, quiet: bool) {
     log::set_max_level(levels.max_level());
     let _ = log::set_boxed_logger(Box::new(CarefulLogger {
         levels,
-        colors: stderr().is_terminal(),
+        colors: wants_colors(),
         dropped: AtomicUsize::new(0),
     })); // fails if there is a logger already, which stays
+}
+
+fn wants_colors() -> bool {
+    let setting = |name| env::var_os(name).unwrap_or_default();
+    stderr().is_terminal() && setting("NO_COLOR").is_empty() && setting("TERM") != "dumb"
 }
 
 /// The level that the command line or `XPS_DEBUG` asks for, if they do.
@@ -92,6 +97,18 @@ fn write_ready(output: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     write(output, &bytes[..bytes.len().min(PIPE_BUF)])
 }
 
+/// Writes all of `bytes`; fails if `output` has no room for all of them now.
+fn write_all(output: BorrowedFd, mut bytes: &[u8]) -> nix::Result<()> {
+    while !bytes.is_empty() {
+        match write_ready(output, bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Prints like simple_logger, but without its `eprintln!`, which may block, and which panics when
 /// stderr fails (a log file on a full disk). Here such a line is dropped and counted.
 struct CarefulLogger {
@@ -117,7 +134,7 @@ impl Log for CarefulLogger {
             self.add_line(&mut text, Level::Warn, target, lost);
         }
         self.add_line(&mut text, record.level(), target, *record.args());
-        if write_ready(stderr().as_fd(), text.as_bytes()).is_err() {
+        if write_all(stderr().as_fd(), text.as_bytes()).is_err() {
             self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }
@@ -148,8 +165,8 @@ pub struct Transcript {
     /// `kept[..written]` has been written.
     written: usize,
     dropped: usize,
-    /// At the last try stdout did not take all of it.
-    stuck: bool,
+    /// Stdout did not take all of `kept` when it was last tried.
+    full: bool,
 }
 
 impl Transcript {
@@ -162,8 +179,7 @@ impl Transcript {
     }
 
     /// Adds one line of a client, `text` without the line's ending. If too much is kept already,
-    /// the line is dropped and counted. Stdout is tried only once per turn then, because a try for
-    /// each of one client's lines would make the other clients wait.
+    /// the line is dropped and counted.
     pub fn message(&mut self, text: &[u8]) {
         self.message_to(stdout().as_fd(), text);
     }
@@ -172,32 +188,47 @@ impl Transcript {
         if !self.shown {
             return;
         }
-        if self.kept.len() >= MAX_KEPT && (self.stuck || !self.flush_to(output)) {
+        if self.kept.len() >= MAX_KEPT {
+            self.flush_to(output);
+        }
+        if self.kept.len() >= MAX_KEPT {
             self.dropped += 1;
         } else {
             show_message(text, &mut self.kept);
         }
     }
 
-    /// Writes what stdout takes without blocking. False if something is left: then call again soon,
-    /// because epoll does not watch stdout.
-    pub fn flush(&mut self) -> bool {
-        self.flush_to(stdout().as_fd())
+    /// Writes what stdout takes without blocking. It makes no system call while stdout is full, so
+    /// the lines of one client do not make the other clients wait.
+    pub fn flush(&mut self) {
+        self.flush_to(stdout().as_fd());
     }
 
-    fn flush_to(&mut self, output: BorrowedFd) -> bool {
-        while self.written < self.kept.len() {
+    /// Whether messages wait for room. Then watch stdout for `EPOLLOUT`, and call
+    /// [`resume`](Transcript::resume) when it comes.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Stdout has room again, or its reader has gone: goes on writing.
+    pub fn resume(&mut self) {
+        self.full = false;
+        self.flush();
+    }
+
+    fn flush_to(&mut self, output: BorrowedFd) {
+        while !self.full && self.written < self.kept.len() {
             let rest = whole_lines(&self.kept.as_bytes()[self.written..]);
             match write_ready(output, rest) {
                 Ok(count) => self.written += count,
-                Err(Errno::EAGAIN | Errno::EINTR) => {
-                    self.stuck = true;
-                    return false;
-                }
-                Err(_) => self.written = self.kept.len(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => self.full = true,
+                Err(_) => self.written = self.kept.len(), // the reader has gone
             }
         }
-        self.stuck = false;
+        if self.full {
+            return;
+        }
         self.kept.clear();
         self.kept.shrink_to(PIPE_BUF);
         self.written = 0;
@@ -206,7 +237,6 @@ impl Transcript {
             warn!("{dropped} messages not shown: stdout is read too slowly");
             self.dropped = 0;
         }
-        true
     }
 }
 
@@ -250,6 +280,16 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_is_written_whole() {
+        let (reader, writer) = pipe().unwrap();
+        let line = [vec![b'x'; 3 * PIPE_BUF], b"\n".to_vec()].concat();
+        write_all(writer.as_fd(), &line).unwrap();
+        let mut written = vec![0; 64 * 1024];
+        let count = read(&reader, &mut written).unwrap();
+        assert_eq!(&written[..count], line);
+    }
+
+    #[test]
     fn what_goes_out_at_once_ends_with_a_line() {
         assert_eq!(whole_lines(b"a\nb\nc"), b"a\nb\n");
         assert_eq!(whole_lines(b"abc"), b"abc");
@@ -262,7 +302,8 @@ mod tests {
     fn a_quiet_transcript_keeps_nothing_and_a_shown_one_not_too_much() {
         let mut quiet = Transcript::new(false);
         quiet.message(b"hello");
-        assert!(quiet.kept.is_empty() && quiet.flush());
+        quiet.flush();
+        assert!(quiet.kept.is_empty());
 
         let mut shown = Transcript::new(true);
         shown.message(b"hello\x07");
@@ -276,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn stdout_that_takes_nothing_is_tried_once_a_turn() {
+    fn a_full_stdout_is_not_tried_until_it_has_room() {
         let (reader, full) = pipe().unwrap();
         while write_ready(full.as_fd(), &[b'x'; 10_000]).is_ok() {}
         let mut shown = Transcript::new(true);
@@ -285,11 +326,14 @@ mod tests {
         }
         read(&reader, &mut [0; PIPE_BUF]).unwrap();
         for _ in 0..10 {
-            shown.message_to(full.as_fd(), b"in the same turn");
+            shown.message_to(full.as_fd(), b"nobody has said that there is room");
+            shown.flush_to(full.as_fd());
         }
         assert_eq!((shown.dropped, shown.written), (11, 0));
+        assert!(shown.is_full());
+        shown.full = false;
         shown.flush_to(full.as_fd());
-        assert!(shown.written > 0);
+        assert!(shown.written > 0 && shown.is_full());
     }
 
     #[test]
@@ -300,6 +344,7 @@ mod tests {
             shown.message_to(taker.as_fd(), &[b'x'; 1000]);
         }
         assert_eq!(shown.dropped, 0);
-        assert!(shown.flush_to(taker.as_fd()));
+        shown.flush_to(taker.as_fd());
+        assert!(shown.kept.is_empty() && !shown.is_full());
     }
 }

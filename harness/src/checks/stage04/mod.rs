@@ -14,11 +14,7 @@ use crate::check::Check;
 pub use batches::STOPPED_AND_CONTINUED;
 
 pub fn checks() -> Vec<Check> {
-    let own = &[
-        stopping::SIGTERM_UNDER_LOAD,
-        surroundings::FULL_STDOUT,
-        soak::LINES,
-    ];
+    let own = &[stopping::SIGTERM_UNDER_LOAD, soak::LINES];
     [
         reversing::CHECKS,
         MANY_CLIENTS,
@@ -58,6 +54,7 @@ pub const MANY_CLIENTS: &[Check] = &[
     stopping::PORT_IS_FREE_AT_ONCE,
     surroundings::EPOLL_WAIT_LOG,
     surroundings::STDOUT_UNREAD,
+    surroundings::FULL_STDOUT,
     surroundings::STDERR_CLOSED,
     surroundings::STDERR_UNREAD,
 ];
