@@ -210,7 +210,7 @@ fn read_slowly(client: &Peer, pattern: Pattern, length: u64) -> Verdict {
             || format!("the client got other bytes after {count}"),
         )?;
         count += more as u64;
-        thread::sleep(Duration::from_millis(60)); // time itself is the recipe
+        thread::sleep(Duration::from_millis(60)); // the delay is the test
     }
     Ok(())
 }
