@@ -165,7 +165,7 @@ impl Proxy {
                 if is_exhaustion(errno) {
                     self.listener.pause(&self.epoll, errno, self.pairs.len());
                 } else {
-                    self.unreachable.add(|| self.upstream.cannot_reach(errno));
+                    self.unreachable.warn(|| self.upstream.cannot_reach(errno));
                     self.listener.end_pause();
                 }
             }
@@ -230,7 +230,7 @@ impl Proxy {
         self.give_up_late_connects();
         self.close_late_clients();
         self.listener.resume(&self.epoll);
-        self.unreachable.say();
+        self.unreachable.flush();
         self.messages.flush();
         self.watch_stdout();
     }
