@@ -167,7 +167,7 @@ impl DatagramServer {
             Some((received, sender)) if received == expected => Ok(sender),
             Some((received, _)) => {
                 let difference = data::show_difference(expected, &received);
-                let what = format!("the check received another datagram: {difference}");
+                let what = format!("the check received something else: {difference}");
                 let failure = Failure::new(Outcome::WrongData, what);
                 Err(failure.expected(show(expected)).received(show(&received)))
             }

@@ -84,7 +84,7 @@ pub fn cannot_have_port_80(trial: &Trial, options: [&str; 2]) -> Verdict {
 
 pub const ADDRESS_NOT_HERE: Check = Check {
     name: "address-of-another-machine",
-    title: "The server explains that its address is not of this machine and ends with exit status 1",
+    title: "The server explains that its address belongs to another machine and ends with exit status 1",
     why: "a server that cannot listen where it should must not listen elsewhere or end silently",
     needs: &[Need::Option("--host")],
     body: address_not_here,
@@ -172,7 +172,7 @@ fn expect_log(program: &Running, wanted: &str) -> Verdict {
     if log.contains(wanted) {
         return Ok(());
     }
-    let failure = Failure::behaviour(format!("its output on stderr does not contain `{wanted}`"));
+    let failure = Failure::behaviour(format!("stderr does not contain `{wanted}`"));
     Err(failure.received(log.trim_end()))
 }
 

@@ -52,7 +52,7 @@ fn answered(client: &Running, answer: &str) -> Verdict<Vec<usize>> {
         match (number, parts) {
             (Some(number), Some((_, text))) if is_answer(text, answer) => numbers.push(number),
             _ => {
-                let what = "a line of the output is not one whole line of one client";
+                let what = "a line of the output is not one complete line of one client";
                 let failure = Failure::new(Outcome::WrongData, what);
                 return Err(failure
                     .expected(show(

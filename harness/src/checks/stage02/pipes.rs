@@ -148,8 +148,8 @@ impl Late {
 pub const ANSWERS_IN_BULK: Check = Check {
     name: "answers-in-bulk",
     title: "The client receives answers while it cannot send lines",
-    why: "a server that sends many answers in one go reads nothing meanwhile: if the client blocks \
-          in `send`, both wait forever",
+    why: "a server that sends many answers reads nothing meanwhile: if the client blocks in `send`, \
+          both wait forever",
     hint: "call `send` with MSG_DONTWAIT, so that it never blocks",
     points: 3,
     timeout: Duration::from_secs(60),
@@ -262,8 +262,8 @@ pub const IDLE: Check = Check {
     name: "idle",
     title: "A client that waits uses no CPU time",
     why: "stdin at its end is always ready, so a client that still polls it never sleeps",
-    hint: "pass only what you would read now to `poll`: not stdin at its end, nor while the socket \
-           is full",
+    hint: "pass to `poll` only what you would read now: not stdin when it is at its end, or while \
+           the socket is full",
     points: 2,
     body: idle,
     ..CLIENT

@@ -92,7 +92,10 @@ fn control_bytes(trial: &Trial) -> Verdict {
     match text.chars().find(|&character| raw(character)) {
         None => Ok(()),
         Some(character) => {
-            let what = format!("the client printed a raw {}", character.escape_unicode());
+            let what = format!(
+                "the client printed an unescaped {}",
+                character.escape_unicode()
+            );
             Err(Failure::new(Outcome::WrongData, what)
                 .expected("control characters escaped, as in `\\x1b[2J`")
                 .received(show(&screen)))

@@ -373,7 +373,10 @@ fn ipv6(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["--host", "::1"]).start()?;
     let here = server.address().ip() == Ipv6Addr::LOCALHOST;
     ensure(here, Outcome::Behaviour, || {
-        format!("with `--host ::1` the server is on {}", server.address())
+        format!(
+            "with `--host ::1` the server listens on {}",
+            server.address()
+        )
     })?;
     let client = server.datagram("the client")?;
     client.ask(b"hello\n", b"olleh\n", ANSWER)

@@ -93,7 +93,7 @@ pub const GIVES_UP: Check = Check {
     name: "udp-client-gives-up",
     title: "udp-client reports a line without an answer, goes on, and ends with exit status 1",
     why: "a server that is gone never answers, and a client that waits forever never reports it",
-    hint: "count the calls of `send`, go on with the next line, and remember it for the exit status",
+    hint: "count the tries; after the last one `send` the next line, and at the end exit with status 1",
     body: gives_up,
     ..UDP_CLIENT
 };
