@@ -24,7 +24,7 @@ pub const CHECKS: &[Check] = &[
 
 const AT_THE_LIMIT: Check = Check {
     name: "at-the-limit-in-every-role",
-    title: "The server at its descriptor limit serves its connected clients in every role, lets the others wait, and uses no CPU time",
+    title: "The server at its descriptor limit serves its clients in every role and uses no CPU time",
     why: "a file and a connection to an upstream each need one more descriptor, and this may be the one that is missing",
     hint: "keep one descriptor in reserve for what an accepted client needs; without it stop accepting for a second, or until a client leaves",
     needs: &[Need::Option("--public")],

@@ -78,14 +78,14 @@ const STAGE_11: Check = Check {
 
 const STAGE_12: Check = Check {
     name: "preset-12",
-    title: "`--stage 12` also sends a file on port 8002, and refuses a file outside the public folder on port 8003",
+    title: "`--stage 12` also sends a file on port 8002, and refuses one outside the folder on port 8003",
     body: |trial| preset(trial, 12, [Proxy, File, Refuse, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_13: Check = Check {
     name: "preset-13",
-    title: "The finished server runs a proxy on port 8001, sends a file on 8002, reverses lines on 8003 and echoes on 8004",
+    title: "The finished server is a proxy on port 8001, sends a file on 8002, reverses on 8003, echoes on 8004",
     tier: Tier::Core,
     points: 4,
     needs: &[Need::OwnNetwork],

@@ -107,7 +107,7 @@ const PRIVILEGED_PORT: Check = Check {
 
 const ALL_OR_NOTHING: Check = Check {
     name: "all-listeners-or-none",
-    title: "The server serves no port when it cannot get one of several, and names this one in its error message",
+    title: "The server serves no port when it cannot get one of several, and names this one",
     why: "a server that runs on half of its ports is harder to notice than a server that does not run",
     hint: "bind all listeners first, and then begin to serve",
     body: all_or_nothing,
@@ -240,7 +240,7 @@ fn says_what_it_serves(trial: &Trial) -> Verdict {
 
 const LEVELS: Check = Check {
     name: "log-levels",
-    title: "The command line decides how much is logged; without it XPS_DEBUG=1 does, and without both RUST_LOG does",
+    title: "The command line sets the log level, otherwise XPS_DEBUG=1 does, otherwise RUST_LOG",
     why: "an option is typed for one run, so it must win over what is set in the environment",
     hint: "let -q and -v win over the environment; take XPS_DEBUG=1 for the level debug",
     needs: &[Need::Option("--verbose")],
@@ -320,7 +320,7 @@ fn quiet(trial: &Trial) -> Verdict {
 
 const IDLE_TIMEOUT: Check = Check {
     name: "idle-timeout",
-    title: "The server with `--idle-timeout` cuts off a silent client in time, and does not cut off an active one",
+    title: "The server with `--idle-timeout` cuts off a silent client in time, but not an active one",
     why: "a client that has lost its network never closes its connection",
     hint: "use one timer for each session; when it expires, check whether any byte has moved meanwhile",
     needs: &[Need::Option("--idle-timeout")],

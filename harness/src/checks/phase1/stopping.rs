@@ -199,7 +199,7 @@ fn pair_lives_on(trial: &Trial) -> Verdict {
 
 const CONNECTING: Check = Check {
     name: "sigterm-while-connecting",
-    title: "A client whose upstream does not answer delays the end of the server by `--drain-timeout` at most",
+    title: "A client whose upstream does not answer delays the end by `--drain-timeout` at most",
     why: "a server that does not end in time is killed, and then all its clients lose their connections",
     hint: "use one drain timer for all clients; when it expires, cut off those that are left",
     body: connecting,
@@ -222,7 +222,7 @@ fn connecting(trial: &Trial) -> Verdict {
 
 const CUT_OFF: Check = Check {
     name: "sigterm-and-a-client-that-never-reads",
-    title: "A client that does not read what it is owed is cut off after `--drain-timeout`, and counted in the log",
+    title: "A client that does not read what it is owed is cut off after `--drain-timeout`, and counted",
     why: "the server must end at some point, and an operator must know how many clients were cut off",
     hint: "when the timer expires, count the clients that are still owed something, log their number, and exit with status 0",
     body: cut_off,
@@ -254,7 +254,7 @@ fn cut_off(trial: &Trial) -> Verdict {
 
 const SECOND_SIGNAL: Check = Check {
     name: "second-signal",
-    title: "A second signal ends the server immediately, with exit status 1, and resets clients that are still owed something",
+    title: "A second signal ends the server immediately with exit status 1, and resets waiting clients",
     why: "a user who presses Ctrl-C twice does not want to wait for any client",
     hint: "during the drain, let the same signal close everything and end the loop",
     body: second_signal,
@@ -312,7 +312,7 @@ fn in_the_queue(trial: &Trial) -> Verdict {
 
 const UNDER_LOAD: Check = Check {
     name: "sigterm-in-every-role-under-load",
-    title: "SIGTERM ends a busy server normally, and all bytes that clients have received until then are right",
+    title: "SIGTERM ends a busy server normally, and all bytes that clients got until then are right",
     why: "a server must react to SIGTERM even when it has much to do",
     hint: "read the signal from a `signalfd` in the same epoll, as one more event of the loop",
     body: under_load,

@@ -37,7 +37,7 @@ fn one_after_the_other(trial: &Trial) -> Verdict {
 
 pub const FIFTY_AT_ONCE: Check = Check {
     name: "fifty-answered-in-reverse-order",
-    title: "50 clients that wait at the same time are answered in reverse order, and cost no CPU time when idle",
+    title: "50 waiting clients are answered in reverse order, and cost no CPU time when idle",
     why: "a slow answer to one client must not delay the other clients",
     hint: "do not use a table of fixed size; find the other side of a pair by the data in the event (`epoll_data`)",
     tier: Tier::Robust,
@@ -55,7 +55,7 @@ fn fifty_at_once(trial: &Trial) -> Verdict {
 
 pub const THOUSANDS_AT_ONCE: Check = Check {
     name: "thousands-at-once",
-    title: "Hundreds of clients at the same time (2,000 in the full test) each get their own bytes, and no others",
+    title: "Each of hundreds of clients at the same time gets its own bytes, and no others",
     why: "with many connections every table grows, and a mistake in it mixes up two clients",
     hint: "raise the limit of descriptors; do not give the number of a pair to another pair while events for the old one may still come",
     tier: Tier::Robust,

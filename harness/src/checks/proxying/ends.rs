@@ -35,7 +35,7 @@ fn upstream_ends(trial: &Trial) -> Verdict {
 
 pub const CLIENT_ENDS: Check = Check {
     name: "end-of-the-client",
-    title: "The upstream gets the end of the stream when its client closes, and the proxy closes both sockets",
+    title: "The upstream gets the end of the stream when its client closes, and both sockets are closed",
     why: "otherwise the upstream keeps a connection open for each client that has left",
     hint: "when `recv` from the client returns 0, pass the end on; when both sides have ended, close both sockets",
     body: client_ends,

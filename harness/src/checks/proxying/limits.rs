@@ -14,7 +14,7 @@ use crate::trial::Trial;
 
 pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
     name: "at-the-descriptor-limit",
-    title: "The proxy at its descriptor limit serves its connected clients, uses no CPU time, and later accepts again",
+    title: "The proxy at its descriptor limit serves its clients, uses no CPU time, and later accepts again",
     why: "a client that cannot be accepted keeps the listener ready: a loop that retries immediately uses a whole CPU, and a proxy that gives up never accepts a client again",
     hint: "when `accept` or `socket` fails with EMFILE, remove the listener from epoll until descriptors are free again, and log the shortage once",
     tier: Tier::Robust,
@@ -26,7 +26,7 @@ pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
 
 pub const AT_A_HIGHER_LIMIT: Check = Check {
     name: "at-a-higher-descriptor-limit",
-    title: "The proxy with 64 descriptors and 200 clients serves its connected clients and later accepts again",
+    title: "The proxy with 64 descriptors and 200 clients serves those that fit, and later accepts again",
     body: |trial| at_the_descriptor_limit(trial, 64, 200, 22),
     ..AT_THE_DESCRIPTOR_LIMIT
 };

@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 
 pub const COME_AND_GO: Check = Check {
     name: "upstream-down-for-thousands",
-    title: "Hundreds of clients (2,000 in the full test) are closed while the upstream is down, and served when it is back",
+    title: "Hundreds of clients are closed while the upstream is down, and served when it is back",
     why: "when a server is restarted, all its clients come back in the same second",
     hint: "try to connect again for each client; close the clients whose `connect` fails, and remember nothing about them",
     tier: Tier::Robust,
@@ -44,7 +44,7 @@ fn come_and_go(trial: &Trial) -> Verdict {
 
 pub const CLOSED_AT_ONCE: Check = Check {
     name: "upstream-closes-on-thousands",
-    title: "An upstream that closes or resets hundreds of connections at the same time does not disturb other clients",
+    title: "An upstream that closes or resets hundreds of connections disturbs no other client",
     why: "an overloaded server does this to every client",
     hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
     body: |trial| {
@@ -133,7 +133,7 @@ pub const ANSWERED_EARLY: Check = Check {
 
 pub const NEVER_READ: Check = Check {
     name: "upstream-never-reads-thousands",
-    title: "An upstream that reads none of hundreds of requests does not delay another client, and gets them all later",
+    title: "An upstream that does not read hundreds of requests delays no other client, and gets them later",
     why: "a server that hangs stops reading from all its clients",
     hint: "while bytes wait for one side, do not read from the other; go on when there is room",
     // A heap gives back only its upper end: if a few bytes there are in use, the freed memory below

@@ -160,7 +160,7 @@ fn full_queue(trial: &Trial) -> Verdict {
 
 pub const ANSWERS_AND_RESETS: Check = Check {
     name: "upstream-answers-and-resets",
-    title: "The client gets the answer of an upstream that accepts, answers and resets before the proxy notices it",
+    title: "The answer of an upstream arrives even if it resets before the proxy notices the connection",
     why: "a proxy that takes this for a refused connection loses the answer and connects to the next address",
     hint: "SO_ERROR is ECONNRESET, not ECONNREFUSED: the connection was made, so get the bytes with `recv`",
     body: answers_and_resets,
@@ -191,7 +191,7 @@ fn answers_and_resets(trial: &Trial) -> Verdict {
 
 pub const CONNECT_TIMEOUT: Check = Check {
     name: "connect-timeout",
-    title: "The proxy with `--connect-timeout 1` closes a client after one second if its upstream does not answer",
+    title: "The proxy with `--connect-timeout 1` closes a client whose upstream does not answer in time",
     why: "without a timeout the kernel tries for more than two minutes (tcp(7), tcp_syn_retries)",
     hint: "keep a deadline for each connect, and let `epoll_wait` wait only until the earliest deadline",
     needs: &[Need::Option("--connect-timeout")],
@@ -284,7 +284,7 @@ fn name_with_several_addresses(trial: &Trial) -> Verdict {
 
 pub const CLOSES_AT_ONCE: Check = Check {
     name: "upstream-accepts-and-closes",
-    title: "An upstream that accepts a connection and immediately closes or resets it disturbs no other client",
+    title: "An upstream that accepts and immediately closes or resets disturbs no other client",
     why: "an overloaded server does this to every client",
     hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
     body: closes_at_once,
@@ -314,7 +314,7 @@ fn closes_at_once(trial: &Trial) -> Verdict {
 
 pub const ANSWERS_EARLY: Check = Check {
     name: "upstream-answers-early",
-    title: "An answer that comes before the end of the request is passed on, and so is the rest of the request",
+    title: "An early answer is passed on to the client, and so is the rest of the request to the upstream",
     why: "a server may answer \"too large\" or \"continue\" while the upload still runs",
     hint: "read from both sides whenever they have bytes; do not make the two sides take turns",
     body: answers_early,

@@ -14,7 +14,7 @@ pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     stage: Stage::Stage04,
     role: "",
     name: "clients-at-the-same-time",
-    title: "Ten clients are served at the same time, whichever of them sends first",
+    title: "Ten clients are served at the same time, in whatever order",
     why: "this is what epoll is for: one thread waits for all clients at the same time",
     hint: "block only in `epoll_wait`; call `accept` and `recv` only on sockets that it reports",
     chapter: "docs/src/phase0/stage04.md",
@@ -38,7 +38,7 @@ fn clients_at_the_same_time(trial: &Trial) -> Verdict {
 
 pub const SILENT_CLIENT: Check = Check {
     name: "silent-client",
-    title: "A client that connects and sends nothing does not delay the others",
+    title: "A client that connects and sends nothing does not delay others",
     why: "most clients are silent most of the time, and anyone can open a connection and send nothing",
     body: silent_client,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -57,7 +57,7 @@ fn silent_client(trial: &Trial) -> Verdict {
 
 pub const OUTLIVES_ITS_CLIENTS: Check = Check {
     name: "outlives-its-clients",
-    title: "The server still serves the others, and accepts new clients, after a client has left",
+    title: "The server serves the others, and new clients, when one leaves",
     why: "clients come and go, but a server keeps running",
     hint: "when `recv` returns 0, only this client has ended: remove it from epoll, close its socket, and go on with the loop",
     body: outlives_its_clients,

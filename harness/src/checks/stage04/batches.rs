@@ -10,7 +10,7 @@ use crate::trial::Trial;
 
 pub const MORE_THAN_ONE_READ: Check = Check {
     name: "more-than-one-read",
-    title: "A client whose 30,000 bytes arrive together with the end of its stream gets all its answers and the end",
+    title: "A client whose 30,000 bytes arrive together with their end gets all answers, then the end",
     why: "edge-triggered epoll reports new bytes only once: bytes that you leave unread cause no further event",
     hint: "with edge-triggered epoll, call `recv` until EAGAIN; level-triggered epoll reports the socket again",
     tier: Tier::Robust,

@@ -190,7 +190,7 @@ fn death_shows_as_a_reset(trial: &Trial) -> Verdict {
 
 pub const KILLED_CLIENT: Check = Check {
     name: "killed-file-client",
-    title: "A file-server whose client is killed during a transfer keeps the old file and reports the failure",
+    title: "A file-server whose client is killed during a transfer keeps the old file and says so",
     why: "the two programs must agree on how a failed transfer looks",
     points: 3,
     body: killed_client,
@@ -342,7 +342,7 @@ fn servers_death_shows_as_a_reset(trial: &Trial) -> Verdict {
 
 pub const CLIENT_CANNOT_READ: Check = Check {
     name: "file-client-cannot-read",
-    title: "A file-client whose file is missing, a folder or not readable explains it and ends with exit status 1",
+    title: "A file-client whose file is missing, a folder or unreadable says so and ends with exit status 1",
     why: "a wrong name is the most common mistake, so the message must be easy to understand",
     hint: "open the file before you connect, and name it in the error message",
     points: 1,
@@ -398,7 +398,7 @@ fn client_without_a_server(trial: &Trial) -> Verdict {
 
 pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
     name: "file-server-gone-in-the-middle",
-    title: "A file-client ends with exit status 1 when the server resets the connection during or after the transfer",
+    title: "A file-client ends with exit status 1 when the server resets during or after the transfer",
     why: "exit status 0 must mean that the server has the file, because scripts rely on it",
     hint: "bytes that `send` took may still be on their way: after `shutdown`, wait until `recv` returns 0",
     points: 2,
