@@ -1,5 +1,5 @@
-//! One client: the line that it has not finished, the answers that it has not
-//! taken, and what epoll shall watch its socket for.
+//! One client: its unfinished line, the answers that it has not taken yet, and which events
+//! epoll should report for its socket.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -12,8 +12,8 @@ use crate::given::lines::Lines;
 use crate::given::messages::Messages;
 use crate::given::reverse::reverse;
 
-/// While more answers than this wait for a client, in bytes, nothing is read from
-/// it, and TCP makes it wait in turn: backpressure. One read may overshoot it.
+/// While more bytes of answers than this wait for a client, nothing is read from it. TCP then
+/// makes the client wait as well (backpressure). The answers to one read may go beyond it.
 const MAX_OWED: usize = 64 * 1024;
 /// Memory up to this size is kept for the next answers, in bytes.
 const KEPT_CAPACITY: usize = 4096;
@@ -23,7 +23,7 @@ pub struct Client {
     lines: Lines,
     /// Answers that the socket has not taken yet.
     owed: Vec<u8>,
-    /// The client sends no more. It may still read: a half-closed connection.
+    /// The client sends no more. It may still read: then the connection is half-closed.
     ended: bool,
     /// What epoll watches the socket for at present, see [`Client::interest`].
     pub watched: EpollFlags,
@@ -40,8 +40,8 @@ impl Client {
         }
     }
 
-    /// What to wait for. Readiness is level-triggered: a state that we watch and do
-    /// not act on would wake us again at once, for ever. So each watched state has
+    /// Which events to wait for. epoll is level-triggered: if we watched for a state and did
+    /// not act on it, epoll would wake us again and again. So each state that is watched has
     /// its step in [`Client::serve`].
     ///
     /// | answers owed     | still sending  | has ended   |
@@ -50,10 +50,10 @@ impl Client {
     /// | up to `MAX_OWED` | `IN` and `OUT` | `OUT`       |
     /// | more             | `OUT`          | `OUT`       |
     ///
-    /// `RDHUP` is never watched: it would stay on while the answers wait, and the
-    /// `recv` that returns 0 says the same in its turn, after the last byte. `ERR`
-    /// and `HUP` come unasked. `HUP` says that both directions are shut; we never
-    /// shut ours, so here it means a reset.
+    /// `RDHUP` is never watched. It would be reported for as long as the answers wait, and we
+    /// do not need it: after the last byte `recv` returns 0. The kernel always reports `ERR`
+    /// and `HUP`, asked for or not. `HUP` means that both directions are shut down. We never
+    /// shut down ours, so here it means a reset.
     pub fn interest(&self) -> EpollFlags {
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, self.wants_input());
@@ -65,17 +65,16 @@ impl Client {
         !self.ended && self.owed.len() <= MAX_OWED
     }
 
-    /// At most one `recv` and one `send`: what is left over makes epoll report the
-    /// client again, after the others have had their turn.
+    /// At most one `recv` and one `send`, so that a busy client does not starve the others. If
+    /// there is more to do, epoll reports the client again in the next turn.
     ///
-    /// A dead connection is no special case. Its bytes are read to the last, then
-    /// `recv` fails or returns 0; a `send` fails and cancels the answers.
+    /// A dead connection needs no code of its own. Its last bytes are read, and then `recv`
+    /// fails or returns 0. If a `send` fails, the answers are dropped.
     pub fn serve(&mut self, ready: EpollFlags, chunk: &mut [u8], messages: &mut Messages) {
         if self.wants_input() && ready != EpollFlags::EPOLLOUT {
             self.receive(chunk, messages);
         }
-        // The answers are tried at once: nearly always the socket takes them, and
-        // epoll need not be asked.
+        // The socket nearly always has room. So we try to send before we ask epoll.
         if !self.owed.is_empty() {
             self.send_owed();
         }
@@ -84,7 +83,7 @@ impl Client {
     fn receive(&mut self, chunk: &mut [u8], messages: &mut Messages) {
         let count = match recv(self.socket.as_raw_fd(), chunk, MsgFlags::empty()) {
             Ok(count) => count,
-            Err(Errno::EAGAIN | Errno::EINTR) => return, // epoll will tell again
+            Err(Errno::EAGAIN | Errno::EINTR) => return, // epoll reports it again
             Err(errno) => {
                 debug!("Lost a client: {}", errno.desc());
                 self.owed.clear();
@@ -109,8 +108,8 @@ impl Client {
     }
 
     fn send_owed(&mut self) {
-        // NOSIGNAL: a client that is gone is an error, and not also a SIGPIPE, which would
-        // end a C program. Rust's start-up code ignores that signal.
+        // If the client is gone, `send` fails. Without NOSIGNAL the kernel would also send
+        // us SIGPIPE, which ends a C program. Rust's start-up code ignores that signal.
         match send(self.socket.as_raw_fd(), &self.owed, MsgFlags::MSG_NOSIGNAL) {
             Ok(count) => drop(self.owed.drain(..count)),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -120,7 +119,7 @@ impl Client {
             }
         }
         if self.owed.is_empty() && self.owed.capacity() > KEPT_CAPACITY {
-            self.owed = Vec::new(); // an idle client keeps no memory of a burst
+            self.owed = Vec::new(); // give back the memory that a burst needed
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Stage 4: a TCP server for many clients on one thread.
 //!
-//! Nothing here waits for one client. All sockets are non-blocking, the thread
-//! sleeps in one place (`epoll_wait`), and there the kernel says which sockets are
-//! ready. The work of one wake-up is in proportion to those, not to all clients.
+//! All sockets are non-blocking, so no call waits for one client. The thread sleeps in one
+//! place only, in `epoll_wait`, and there the kernel says which sockets are ready. The work
+//! of one turn depends on those, not on how many clients there are.
+//!
+//! `server.rs` is the event loop, `client.rs` one client. You may skip the folder `given`:
+//! this stage needs it, but does not teach it.
 
 mod client;
 mod given;

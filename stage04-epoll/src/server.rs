@@ -1,4 +1,4 @@
-//! The event loop. Only this file talks to epoll.
+//! The event loop. No other file uses epoll.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -15,34 +15,35 @@ use crate::client::Client;
 use crate::given::messages::Messages;
 use crate::signals::caught;
 
-/// A token comes back with each event and says whose it is. A client's token is
-/// the number of its descriptor; these three are no descriptors.
+/// Each event brings back the token with which its descriptor was registered. A client's
+/// token is the number of its descriptor. These three are larger than any descriptor.
 const LISTENER: u64 = u64::MAX;
 const SIGNALS: u64 = u64::MAX - 1;
 const STDOUT: u64 = u64::MAX - 2;
 
-/// Clients accepted in one turn, so that a rush of new ones does not make the
-/// others wait. Those left in the queue make the listener ready again.
+/// At most this many clients are accepted per turn, so that connected ones do not starve. The
+/// clients left in the queue make the listener ready again.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How long no one is accepted after descriptors ran out, unless a client leaves.
+/// How long to stop accepting after running out of descriptors. A client that leaves ends the
+/// pause early.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct Server {
     epoll: Epoll,
     listener: OwnedFd,
     signals: SignalFd,
-    /// By descriptor. `epoll_wait` reports a descriptor once per call and a client
-    /// is removed only while its own event is handled: so no later event of the
-    /// batch is meant for it, even when a new client gets the same number.
+    /// By descriptor. `epoll_wait` reports a descriptor once per call, and a client is removed
+    /// only while its own event is handled. So no later event of the batch is for that client,
+    /// and a new client may get the same number.
     clients: HashMap<RawFd, Client>,
-    /// One buffer for all: between two events nothing is in it.
+    /// One buffer for all clients, because it is empty between two events.
     chunk: Vec<u8>,
     messages: Messages,
     /// stdout is in the epoll set, see [`Server::watch_stdout`].
     stdout_watched: bool,
     /// Set while the listener is not watched, see [`Server::pause_accepting`].
     accept_again: Option<Instant>,
-    /// The log has it that clients cannot be accepted: once is enough.
+    /// The shortage has been logged; do not log it again.
     warned: bool,
 }
 
@@ -64,8 +65,8 @@ impl Server {
         })
     }
 
-    /// The event loop: sleeps until something is ready, deals with it, until a
-    /// signal ends it.
+    /// The event loop: sleeps until something is ready, and deals with it. A signal ends the
+    /// loop.
     pub fn run(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty(); 256];
         let mut stopping = false;
@@ -94,17 +95,17 @@ impl Server {
     }
 
     /// How long to sleep when nothing happens: until the pause in accepting is over, or
-    /// for ever.
+    /// without limit.
     fn timeout(&self) -> EpollTimeout {
         let Some(until) = self.accept_again else {
             return EpollTimeout::NONE;
         };
-        // Whole milliseconds, rounded up: otherwise the last part of one would be a spin.
+        // Rounded up to whole milliseconds: rounded down, the loop would spin in the last one.
         let wait = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
-    /// stdout is a descriptor like any other: it is watched only while messages wait for it.
+    /// stdout is a descriptor like any other. It is watched only while messages wait for it.
     fn watch_stdout(&mut self) {
         let full = self.messages.is_full();
         if full && !self.stdout_watched {
@@ -112,7 +113,7 @@ impl Server {
             // A file cannot be watched (EPERM), but it is never full.
             self.stdout_watched = self.epoll.add(&self.messages, event).is_ok();
         } else if !full && self.stdout_watched {
-            let _ = self.epoll.delete(&self.messages); // it is there: cannot fail
+            let _ = self.epoll.delete(&self.messages); // it is in the set: cannot fail
             self.stdout_watched = false;
         }
     }
@@ -122,7 +123,7 @@ impl Server {
             match self.accept_client() {
                 Ok(()) => info!("Client connected to server"),
                 Err(Errno::EAGAIN) => {
-                    self.warned = false; // there is room again, and nobody waits
+                    self.warned = false; // no client waits: the shortage is over
                     return;
                 }
                 Err(errno) if is_passing(errno) => {
@@ -134,10 +135,10 @@ impl Server {
     }
 
     fn accept_client(&mut self) -> nix::Result<()> {
-        // A socket does not inherit NONBLOCK from its listener: ask for it.
+        // On Linux a socket does not inherit NONBLOCK from its listener.
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = accept4(self.listener.as_raw_fd(), flags)?;
-        // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+        // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
         #[allow(unsafe_code)]
         let client = Client::new(unsafe { OwnedFd::from_raw_fd(fd) });
         let event = EpollEvent::new(client.watched, fd as u64);
@@ -146,9 +147,9 @@ impl Server {
         Ok(())
     }
 
-    /// Descriptors ran out, or memory. The clients in the queue keep the listener
-    /// ready, so it would wake us again and again for nothing: stop watching it, for
-    /// a second or until a client leaves.
+    /// Descriptors ran out, or memory. The clients in the queue keep the listener ready, so
+    /// epoll would report it again and again. Stop watching it, for a second or until a client
+    /// leaves.
     fn pause_accepting(&mut self, errno: Errno) {
         if !self.warned {
             let connected = self.clients.len();
@@ -168,20 +169,22 @@ impl Server {
 
     fn watch_listener(&self, interest: EpollFlags) {
         let mut event = EpollEvent::new(interest, LISTENER);
-        let _ = self.epoll.modify(&self.listener, &mut event); // it is there: cannot fail
+        let _ = self.epoll.modify(&self.listener, &mut event); // it is in the set: cannot fail
     }
 
     fn signalled(&mut self) -> bool {
         let Some(signal) = caught(&self.signals) else {
             return false;
         };
-        self.messages.resume(); // the last ones, as far as stdout takes them
-        info!("Server ends on {signal}, clients: {}", self.clients.len());
+        self.messages.resume(); // the last ones, if stdout takes them
+        let count = self.clients.len();
+        let s = if count == 1 { "" } else { "s" };
+        info!("Stopping on {signal} ({count} client{s} connected)");
         true
     }
 
-    /// Lets the client act, then waits for what it needs next. As a rule that is what
-    /// it was before: a message costs one `recv` and one `send`, no `epoll_ctl`.
+    /// Lets the client act, then watches for what it needs next. Usually that has not changed,
+    /// so a message costs one `recv` and one `send`, and no `epoll_ctl`.
     fn serve(&mut self, fd: RawFd, ready: EpollFlags) {
         let Some(client) = self.clients.get_mut(&fd) else {
             return;
@@ -190,20 +193,20 @@ impl Server {
 
         let interest = client.interest();
         if interest.is_empty() {
-            self.clients.remove(&fd); // closes it, and epoll forgets it (epoll(7))
-            self.messages.flush(); // its last words come first
+            self.clients.remove(&fd); // closes it, which takes it out of epoll (epoll(7))
+            self.messages.flush(); // the client's last messages come before the log line
             info!("Client disconnected");
             self.resume_accepting();
         } else if interest != client.watched {
             let mut event = EpollEvent::new(interest, fd as u64);
-            let _ = self.epoll.modify(&*client, &mut event); // it is there: cannot fail
+            let _ = self.epoll.modify(&*client, &mut event); // it is in the set: cannot fail
             client.watched = interest;
         }
     }
 }
 
-/// The trouble of one client that waited, or of its network: the next one may do
-/// (accept(2), "Error handling").
+/// Whether only the client at the head of the queue is affected, or its network. Then the
+/// next client may be accepted (accept(2), "Error handling").
 fn is_passing(errno: Errno) -> bool {
     matches!(
         errno,

@@ -1,4 +1,4 @@
-//! What is given to the three programs of stage 5. The proxy begins in `main.rs`; the practice
-//! problem, two programs that transfer a file, has a folder of its own: `file_transfer/`.
+//! What the three programs of stage 5 share. The proxy begins in `main.rs`. The practice
+//! problem, two programs that transfer a file, is in `file_transfer/`.
 
 pub mod given;

@@ -1,11 +1,10 @@
-//! A client and its connection to the upstream: two sockets, and a flow of bytes
-//! from each to the other.
+//! A client and its connection to the upstream: two sockets, and a flow of bytes from each to
+//! the other.
 //!
-//! A flow ends by itself: when its source has ended and all bytes are sent, the end
-//! is passed on with `shutdown`; or when its sink breaks. The pair is over when both
-//! flows are. So a half-close goes through, and after a reset on one side the other
-//! still gets what had been read before (unless it is sending itself: to close a socket
-//! with unread bytes is to reset it).
+//! The two flows end independently. When the source of a flow has ended and all its bytes are
+//! sent, `shutdown` passes the end on to the sink. When the sink breaks, the flow is over, too.
+//! The pair is over when both flows are. So a half-close goes through the proxy. And when one
+//! side resets its connection, the other side still gets what had arrived before.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -19,7 +18,7 @@ use crate::given::messages::Messages;
 use crate::given::request::request_line;
 use crate::upstream::connect_result;
 
-/// How much of a stream is moved before the other clients get their turn.
+/// How many chunks of one stream are moved in a turn, so that the other pairs do not starve.
 const MAX_CHUNKS: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +40,11 @@ pub struct Pair {
     sockets: [OwnedFd; 2],
     /// The flow that comes from this side and goes to the other.
     flows: [Flow; 2],
-    /// What epoll watches the socket for; `None` while it is not in the set.
+    /// What epoll watches the socket for. `None` while it is not in the epoll set.
     watched: [Option<EpollFlags>; 2],
-    /// HUP or ERR came from this side when nothing was wanted from it.
+    /// epoll reported HUP or ERR for this side when we wanted nothing from it.
     hung_up: [bool; 2],
-    /// The upstream address that is being tried, until the pair is connected.
+    /// The index of the upstream address that is being tried, until the pair is connected.
     pub connecting: Option<usize>,
     /// A request of this client has been shown.
     request_shown: bool,
@@ -63,7 +62,7 @@ impl Pair {
         }
     }
 
-    /// The upstream's socket has become writable, or failed: is it connected?
+    /// epoll has reported the upstream's socket. Finds out whether it is connected.
     pub fn finish_connect(&mut self) -> nix::Result<()> {
         connect_result(&self.sockets[Side::Upstream as usize])?;
         self.connecting = None;
@@ -85,7 +84,7 @@ impl Pair {
         messages: &mut Messages,
     ) {
         let interest = self.interest(side).unwrap_or(EpollFlags::empty());
-        // After HUP or ERR there may still be bytes to read: recv and send will tell.
+        // After HUP or ERR there may still be bytes to read. recv and send find out.
         let failed = events.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
         let ready = if failed { interest } else { interest & events };
 
@@ -103,9 +102,8 @@ impl Pair {
         }
     }
 
-    /// Moves bytes from this side to the other. A chunk that came full says that there
-    /// is more, and to go on at once saves many turns of the loop; but not for ever,
-    /// for the others wait.
+    /// Moves bytes from this side to the other. If a chunk came full, there are probably more
+    /// bytes. To move them now saves turns of the loop.
     fn transfer(&mut self, side: Side, chunk: &mut [u8], messages: &mut Messages) {
         for _ in 0..MAX_CHUNKS {
             let count = self.receive(side, chunk);
@@ -131,7 +129,7 @@ impl Pair {
                 flow.push(&chunk[..count], &self.sockets[side.other() as usize]);
                 return count;
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => {} // it will be reported again
+            Err(Errno::EAGAIN | Errno::EINTR) => {} // epoll reports it again
             Err(errno) => {
                 debug!("{side:?} lost: {}", errno.desc());
                 flow.source_ended = true;
@@ -141,8 +139,8 @@ impl Pair {
         0
     }
 
-    /// Nothing was wanted from this side, but it is gone. If it had not ended before,
-    /// it may still have bytes for us: they are read when the other side has room.
+    /// This side is gone while we want nothing from it. If its stream has not ended, its last
+    /// bytes are still in our socket. They are read when the other side has room.
     fn hang_up(&mut self, side: Side) {
         self.hung_up[side as usize] = true;
         if self.flows[side as usize].source_ended {
@@ -157,25 +155,25 @@ impl Pair {
         }
         flow.sink_closed = true;
         if !self.is_over() || self.awaits_client() {
-            // Fails only for a socket that is gone, and epoll tells of that.
+            // Fails only if the socket is gone, and epoll reports that.
             let sink = self.sockets[side.other() as usize].as_raw_fd();
             let _ = shutdown(sink, Shutdown::Write);
-        } // else both sockets are closed now, which says it too
+        } // otherwise both sockets are closed now, which ends the stream as well
     }
 
     pub fn is_over(&self) -> bool {
         self.flows.iter().all(|flow| flow.sink_closed)
     }
 
-    /// Over, but the client has not ended its side, and may not have read all of its answer
-    /// yet. A socket that is closed while bytes are unread, or that bytes come for later,
-    /// resets the connection, and a reset destroys what is still on its way to the client.
+    /// The pair is over, but the client has not ended its side and may still be reading its
+    /// answer. If we closed its socket while bytes are unread, or if more bytes came later, the
+    /// kernel would send a reset. A reset destroys what is on its way to the client.
     pub fn awaits_client(&self) -> bool {
         let [request, answer] = &self.flows;
         self.is_over() && !request.source_ended && answer.total > 0
     }
 
-    /// Adds the message for a connection that is over, if none of its requests was shown.
+    /// Adds the message about a pair that is over, if no request of its client was shown.
     pub fn show_totals(&self, messages: &mut Messages) {
         if !self.request_shown {
             let [client, upstream] = self.flows.each_ref().map(|flow| flow.total);
@@ -184,8 +182,8 @@ impl Pair {
         }
     }
 
-    /// Tells epoll what is wanted now, if that has changed: with bytes that just pass
-    /// through it never does, and a message costs no `epoll_ctl`.
+    /// Tells epoll what to watch for now, if that has changed. While bytes pass through without
+    /// waiting it never changes, so a message costs no `epoll_ctl`.
     pub fn watch(&mut self, epoll: &Epoll, tokens: [u64; 2]) -> nix::Result<()> {
         for side in Side::BOTH {
             let (socket, wanted) = (&self.sockets[side as usize], self.interest(side));
@@ -201,18 +199,18 @@ impl Pair {
         Ok(())
     }
 
-    /// What this side is to be watched for; `None`: it is to be left out of the set.
+    /// What to watch this side for. `None` takes it out of the epoll set.
     fn interest(&self, side: Side) -> Option<EpollFlags> {
         if self.connecting.is_some() {
-            // Meanwhile the client's bytes wait in its socket.
+            // Until then the client's bytes wait in its socket.
             return (side == Side::Upstream).then_some(EpollFlags::EPOLLOUT);
         }
         let (outgoing, incoming) = (side as usize, side.other() as usize);
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, self.flows[outgoing].wants_bytes());
         interest.set(EpollFlags::EPOLLOUT, self.flows[incoming].wants_room());
-        // HUP and ERR are reported whether asked for or not, and they stay: a socket
-        // that has hung up and from which nothing is wanted would wake us for ever.
+        // epoll reports HUP and ERR asked for or not, and in every turn. A socket that is gone
+        // and from which we want nothing must leave the set: it would wake us again and again.
         (!interest.is_empty() || !self.hung_up[side as usize]).then_some(interest)
     }
 }

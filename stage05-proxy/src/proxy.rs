@@ -1,5 +1,5 @@
-//! The event loop: one thread and one epoll set for all pairs. It is level-triggered, as in
-//! stage 4: what is not done in one turn is reported again in the next.
+//! The event loop: one thread and one epoll set for all pairs. epoll is level-triggered, as in
+//! stage 4: it reports again in the next turn what was not done in this one.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -19,9 +19,9 @@ use crate::given::signals::caught;
 use crate::pair::{Pair, Side};
 use crate::upstream::Upstream;
 
-/// A token comes back with each event. A pair has two: its number doubled, plus the side.
-/// Numbers are never given twice. So an event for a pair that ended earlier in the same batch
-/// finds nothing, and never another pair.
+/// Each event brings back a token. A pair has two tokens: twice its number, plus the side. No
+/// number is used twice. So an event for a pair that ended earlier in the same batch finds no
+/// pair, and in particular no wrong one.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const STDOUT: u64 = u64::MAX;
@@ -32,7 +32,7 @@ fn tokens(number: u64) -> [u64; 2] {
 
 /// At most this many clients are accepted per turn, so that connected ones do not starve.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How long a client may take to end its side when all else of its pair is over.
+/// How long a client may take to end its side when the rest of its pair is over.
 const LINGER: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
@@ -40,20 +40,20 @@ pub struct Proxy {
     listener: Listener,
     signals: SignalFd,
     upstream: Upstream,
-    /// By number: one is found in the same time, however many there are.
+    /// By number. To find one takes the same time however many there are.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
     /// When to give up a connect, and for which pair. All get the same time, so the earliest
     /// deadline is at the front.
     connect_deadlines: VecDeque<(Instant, u64)>,
-    /// The same for clients that do not end their side.
+    /// When to stop waiting for a client to end its side.
     linger_deadlines: VecDeque<(Instant, u64)>,
-    /// While the upstream is down, each client would be a line in the log.
+    /// While the upstream is down, each client would add a line to the log.
     unreachable: Repeated,
     messages: Messages,
     /// stdout is in the epoll set, see [`Proxy::watch_stdout`].
     stdout_watched: bool,
-    /// What one `recv` brings. One for all pairs, because it is passed on before the next.
+    /// One buffer for all pairs: what one `recv` brings is passed on before the next.
     chunk: Vec<u8>,
 }
 
@@ -82,7 +82,8 @@ impl Proxy {
         })
     }
 
-    /// Sleeps until something is ready and deals with it, until a signal ends it.
+    /// The event loop: sleeps until something is ready, and deals with it. A signal ends the
+    /// loop.
     pub fn run(&mut self) -> Result<()> {
         let mut events = [EpollEvent::empty(); 256];
         let mut stopping = false;
@@ -110,12 +111,14 @@ impl Proxy {
         let Some(signal) = caught(&self.signals) else {
             return false;
         };
-        self.messages.resume(); // the last ones, as far as stdout takes them
-        info!("Server ends on {signal}, clients: {}", self.pairs.len());
+        self.messages.resume(); // the last ones, if stdout takes them
+        let count = self.pairs.len();
+        let s = if count == 1 { "" } else { "s" };
+        info!("Stopping on {signal} ({count} client{s} connected)");
         true
     }
 
-    /// How long to sleep when nothing happens: until the next thing is due, or for ever.
+    /// How long to sleep when nothing happens: until the next thing is due, or without limit.
     fn timeout(&self) -> EpollTimeout {
         let front = |queue: &VecDeque<(Instant, u64)>| queue.front().map(|&(due, _)| due);
         let due = [
@@ -127,7 +130,7 @@ impl Proxy {
         let Some(next) = due.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
         };
-        // Whole milliseconds, rounded up: otherwise the last part of one would be a spin.
+        // Rounded up to whole milliseconds: rounded down, the loop would spin in the last one.
         let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
@@ -145,12 +148,12 @@ impl Proxy {
         }
     }
 
-    /// Begins to connect a client to the upstream: to its address number `from`, or to a later
-    /// one. `failure` is why the address before was given up.
+    /// Begins to connect a client to the upstream: to the address with index `from`, or to a
+    /// later one. `failure` says why the address before did not work.
     fn connect(&mut self, client: OwnedFd, from: usize, failure: Errno) {
         match self.upstream.begin(from, failure) {
             Ok((socket, address)) => {
-                // EPOLLOUT will tell how it went. If that does not come, the deadline does.
+                // Either epoll reports how it went, or the deadline passes.
                 self.last_number += 1;
                 let number = self.last_number;
                 let deadline = Instant::now() + self.upstream.patience;
@@ -160,7 +163,7 @@ impl Proxy {
                 self.settle(number);
             }
             Err(errno) => {
-                drop(client); // closed
+                drop(client); // closes it
                 info!("Client disconnected");
                 if is_exhaustion(errno) {
                     self.listener.pause(&self.epoll, errno, self.pairs.len());
@@ -193,7 +196,7 @@ impl Proxy {
         self.settle(number);
     }
 
-    /// The address that was tried does not work: goes on to the next, as a new pair.
+    /// The address that was tried does not work. Tries the next one, as a new pair.
     fn connect_failed(&mut self, number: u64, failure: Errno) {
         if let Some(pair) = self.pairs.remove(&number) {
             let next = pair.connecting.map_or(0, |address| address + 1);
@@ -201,8 +204,8 @@ impl Proxy {
         }
     }
 
-    /// After something was done for a pair: closes it if it is over. Otherwise epoll is told
-    /// what it waits for next.
+    /// To be called after something was done for a pair: closes it if it is over, otherwise
+    /// watches for what it needs next.
     fn settle(&mut self, number: u64) {
         let Some(pair) = self.pairs.get_mut(&number) else {
             return;
@@ -225,7 +228,7 @@ impl Proxy {
         }
     }
 
-    /// What no event announces, once per turn.
+    /// What no event announces. It is done once per turn.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
         self.close_late_clients();
@@ -259,7 +262,7 @@ impl Proxy {
         }
     }
 
-    /// stdout is a descriptor like any other: it is watched only while messages wait for it.
+    /// stdout is a descriptor like any other. It is watched only while messages wait for it.
     fn watch_stdout(&mut self) {
         let full = self.messages.is_full();
         if full && !self.stdout_watched {
@@ -267,7 +270,7 @@ impl Proxy {
             // A file cannot be watched (EPERM), but it is never full.
             self.stdout_watched = self.epoll.add(&self.messages, event).is_ok();
         } else if !full && self.stdout_watched {
-            let _ = self.epoll.delete(&self.messages); // it is there: cannot fail
+            let _ = self.epoll.delete(&self.messages); // it is in the set: cannot fail
             self.stdout_watched = false;
         }
     }

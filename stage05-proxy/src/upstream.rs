@@ -1,5 +1,4 @@
-//! The server behind the proxy: its addresses, and connections to it that are begun without
-//! waiting for them.
+//! The server behind the proxy: its addresses, and how to connect to it without waiting.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,12 +18,12 @@ pub struct Upstream {
     /// `HOST:PORT`, as it was given.
     name: String,
     addresses: Vec<SocketAddr>,
-    /// How long one address may take to answer: its share of `--connect-timeout`.
+    /// How long to wait for one address: its share of `--connect-timeout`.
     pub patience: Duration,
 }
 
 impl Upstream {
-    /// Looks the name up, once. A resolver may take seconds, and all clients would wait.
+    /// Looks the name up once, before there are clients: it may take seconds.
     pub fn resolve(name: &str, connect_timeout: Duration) -> Result<Upstream> {
         let hint = "HOST:PORT, as in localhost:3000";
         let addresses: Vec<SocketAddr> = name
@@ -39,16 +38,16 @@ impl Upstream {
         })
     }
 
-    /// Whether the upstream is this very listener. The proxy would connect each client to
-    /// itself, and that one again, until all descriptors are used up.
+    /// Whether the upstream is our own listener. Then each connection to the upstream would be a
+    /// new client of ours, which needs a connection to the upstream, and so on.
     pub fn is_at(&self, listener: &OwnedFd) -> bool {
         let own = getsockname::<SockaddrStorage>(listener.as_raw_fd());
         own.is_ok_and(|own| self.addresses.iter().any(|&to| own == to.into()))
     }
 
-    /// Begins to connect to the first address from `from` on that lets it begin: the socket, and
-    /// the index of the address. If none is left, fails with `failure`, the reason of the one
-    /// before.
+    /// Begins to connect to the first address, from index `from` on, for which that is possible.
+    /// Returns the socket and the index of the address. If no address is left, fails with
+    /// `failure`, which says why the one before did not work.
     pub fn begin(&self, from: usize, mut failure: Errno) -> nix::Result<(OwnedFd, usize)> {
         for (address, &target) in self.addresses.iter().enumerate().skip(from) {
             match begin_connect(target) {
@@ -73,20 +72,20 @@ impl Upstream {
 fn begin_connect(target: SocketAddr) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family(target), SockType::Stream, flags, None)?;
-    setsockopt(&socket, TcpNoDelay, &true)?; // see given/listen.rs
+    setsockopt(&socket, TcpNoDelay, &true)?; // no Nagle's algorithm, see given/listen.rs
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
-        // On its way: the socket becomes writable when there is a result.
+        // The socket becomes writable when the connect has succeeded or failed.
         Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => Ok(socket),
         Err(errno) => Err(errno),
     }
 }
 
-/// How the connect has ended. A socket becomes writable after a failure, too: only SO_ERROR
-/// tells which it was (connect(2)).
+/// How the connect has ended. The socket becomes writable in either case. Only SO_ERROR says
+/// which it is (connect(2)).
 pub fn connect_result(socket: &OwnedFd) -> nix::Result<()> {
     match getsockopt(socket, SocketError)? {
         0 => Ok(()),
-        // It was connected, and reset since. An answer may have come before that.
+        // It was connected, and then reset. An answer may have come before the reset.
         libc::ECONNRESET | libc::EPIPE => Ok(()),
         errno => Err(Errno::from_raw(errno)),
     }

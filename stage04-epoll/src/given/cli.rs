@@ -2,10 +2,9 @@
 
 use clap::{ArgAction, Parser};
 
-/// A TCP server for many clients on one thread: answers each line with the line
-/// reversed.
+/// A TCP server for many clients on one thread: answers each line with the line reversed.
 ///
-/// Talk to it from other terminals with `nc 127.0.0.1 8080`. Ctrl-C ends it.
+/// Talk to it from other terminals with `nc 127.0.0.1 8080`. Ctrl-C stops it.
 #[derive(Parser)]
 pub struct Args {
     /// Address to listen on: an IPv4 or IPv6 address, or a name

@@ -1,4 +1,4 @@
-//! The socket that clients connect to, opened as in stages 1 and 4.
+//! The socket that clients connect to, opened as in stage 1.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -12,8 +12,8 @@ use nix::sys::socket::{
     setsockopt, socket,
 };
 
-/// Opens a socket that clients can connect to, on the first address of `host`
-/// that can be had (a name may have several).
+/// Opens a socket that clients can connect to. A name may have several addresses: the first
+/// one that works is taken.
 pub fn open_listener(host: &str, port: u16, backlog: i32, flags: SockFlag) -> Result<OwnedFd> {
     let addresses = (host, port)
         .to_socket_addrs()
@@ -30,11 +30,11 @@ pub fn open_listener(host: &str, port: u16, backlog: i32, flags: SockFlag) -> Re
 
 fn listen_on(address: SocketAddr, backlog: i32, flags: SockFlag) -> nix::Result<OwnedFd> {
     let listener = socket(family(address), SockType::Stream, flags, None)?;
-    // Else, ended while a client is connected, the port stays taken for a minute:
-    // who closes first keeps the connection in TIME_WAIT (ip(7)).
+    // Without this, a server that is stopped while a client is connected cannot be
+    // restarted for a minute: the side that closes first stays in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
-    // Bytes go on as soon as they are here, not when a full segment is together.
-    // Set once: accepted sockets inherit it from the listener.
+    // Turns off Nagle's algorithm, which holds back a second answer until the first one is
+    // acknowledged. With a delayed ACK that takes 40 ms. Accepted sockets inherit the option.
     setsockopt(&listener, TcpNoDelay, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;

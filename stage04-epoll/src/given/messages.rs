@@ -1,5 +1,5 @@
-//! The `[CLIENT MESSAGE]` lines for stdout. They are kept in memory until stdout takes them: a
-//! plain write would stop the event loop while nobody reads, and `println!` panics once the
+//! The `[CLIENT MESSAGE]` lines for stdout, kept in memory until stdout takes them. A plain
+//! write would stop the event loop while nobody reads stdout, and `println!` panics when the
 //! reader is gone.
 
 use std::io::{IsTerminal, Stdout, stdout};
@@ -14,18 +14,19 @@ use nix::unistd::dup2_stdout;
 use super::logger::write_ready;
 use super::show::show_message;
 
-/// The most that is kept while stdout takes nothing, in bytes. The last line may go beyond it.
+/// How much is kept while stdout takes nothing, in bytes. The last line may go beyond it.
 const MAX_KEPT: usize = 1024 * 1024;
-/// When this much has come, it is written before the turn ends, in bytes. Memory for twice as
-/// much stays, more is given back.
+/// When this many bytes are kept, they are written before the turn ends. Twice this much memory
+/// stays reserved, and what is more is given back.
 const BURST: usize = 64 * 1024;
 
-/// The lines for stdout, written once per turn of the event loop. (Tests use another output.)
+/// The lines for stdout, which are written once per turn of the event loop. Tests use another
+/// output.
 pub struct Messages<Output = Stdout> {
     output: Output,
     quiet: bool,
     kept: String,
-    /// `kept[..written]` is out.
+    /// `kept[..written]` has been written.
     written: usize,
     /// How many lines were not kept.
     dropped: usize,
@@ -41,7 +42,7 @@ impl Messages {
     }
 }
 
-/// As for stderr in `logger.rs`: a terminal that is opened again can be made non-blocking.
+/// Does what `logger.rs` does for stderr: a terminal that we open again can be non-blocking.
 fn unblock_terminal() {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     if stdout().is_terminal()
@@ -63,7 +64,7 @@ impl<Output: AsFd> Messages<Output> {
         }
     }
 
-    /// Adds the message for one line of a client. When too much is kept, it only counts it.
+    /// Adds the message for one line of a client. If too much is kept, only counts it.
     pub fn add(&mut self, line: &[u8]) {
         if self.quiet {
             return;
@@ -78,8 +79,8 @@ impl<Output: AsFd> Messages<Output> {
         }
     }
 
-    /// Writes what the output takes without waiting. It makes no system call when nothing is
-    /// kept, or while the output is full.
+    /// Writes as much as the output takes without waiting. Makes no system call if nothing is
+    /// kept, or if the output was full and has not been reported to have room.
     pub fn flush(&mut self) {
         while !self.full && self.written < self.kept.len() {
             match write_ready(self.output.as_fd(), &self.kept.as_bytes()[self.written..]) {
@@ -102,13 +103,13 @@ impl<Output: AsFd> Messages<Output> {
         }
     }
 
-    /// Whether messages wait for room. Then watch for `EPOLLOUT`, and call
-    /// [`Messages::resume`] when it comes.
+    /// Whether messages wait for room. If so, watch for `EPOLLOUT`, and call
+    /// [`Messages::resume`] when epoll reports it.
     pub fn is_full(&self) -> bool {
         self.full
     }
 
-    /// There is room again, or the reader is gone: writes on.
+    /// Call this when epoll reports room, or that the reader is gone: goes on writing.
     pub fn resume(&mut self) {
         self.full = false;
         self.flush();
@@ -147,7 +148,7 @@ mod tests {
     fn a_full_output_is_not_asked_again_for_each_line() {
         let (reader, mut messages) = overflowing();
         let written = messages.written;
-        // Now there is room. Whatever looks for it before epoll tells would find it.
+        // Now there is room. Nothing may look for it before epoll reports it.
         read(&reader, &mut [0; 32 * 1024]).unwrap();
         for _ in 0..10 {
             messages.add(LINE);

@@ -1,6 +1,7 @@
-//! Practice problem: sends a file over TCP. The stream itself says where the file
-//! ends, so the two ways in which a connection ends must mean different things:
-//! orderly (a FIN) is a whole file, a reset is one that was cut off.
+//! The practice problem, second program: sends a file over TCP.
+//!
+//! The end of the stream is the end of the file. So the two ways in which a connection ends must
+//! mean different things: in order (a FIN) means a whole file, a reset one that was cut off.
 
 mod common;
 mod progress;
@@ -28,7 +29,7 @@ use progress::Progress;
 
 /// Sends a file to file-server.
 ///
-/// Exit status 0 means that the server has the whole file, 1 that it has not.
+/// Exit status 0 means that the server has the whole file, 1 that it does not.
 #[derive(Parser)]
 struct Args {
     /// The file to send
@@ -74,7 +75,7 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     let file = File::open(path).map_err(cannot)?;
     let about = file.metadata().map_err(cannot)?;
     if about.is_dir() {
-        return Err(cannot(Errno::EISDIR.into())); // open alone would not tell
+        return Err(cannot(Errno::EISDIR.into())); // a folder can be opened, but not read
     }
     Ok((file, about.len()))
 }
@@ -103,20 +104,20 @@ fn connect_to(host: &str, port: u16) -> Result<OwnedFd> {
 fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let server = socket(family(address), SockType::Stream, flags, None)?;
-    // From the first moment on closing the socket, or dying, resets the connection: the
-    // server will not take a part for the whole.
+    // From now on closing the socket resets the connection, also when this program dies. So the
+    // server does not take a part for the whole.
     reset_on_close(&server, true)?;
     connect(server.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(server)
 }
 
-/// Sends the file up to its end: how many bytes that were.
+/// Sends the file up to its end. Returns how many bytes that were.
 fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut progress = Progress::new(size);
     let mut sent = 0;
     loop {
-        // Never the whole file: it may be larger than the memory.
+        // The file may be larger than the memory, so we read it in chunks.
         let count = match file.read(&mut chunk) {
             Ok(0) => return Ok(sent),
             Ok(count) => count,
@@ -129,12 +130,12 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
     }
 }
 
-/// Sends all of `bytes`: one `send` may take only a part of them. Where it would wait,
-/// we listen as well: another server might answer, and wait in its turn until somebody
-/// reads its answers, for ever.
+/// Sends all of `bytes`. One `send` may take only a part of them. While we wait for room, we also
+/// receive: if this is a server of another kind, it may answer, and not read on before its answers
+/// are read. Then both would wait for ever.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
-    // NOSIGNAL: a server that is gone is an error, and not also a SIGPIPE, which would
-    // end a C program. Rust's start-up code ignores that signal.
+    // If the server is gone, `send` fails. Without NOSIGNAL the kernel would also send us SIGPIPE,
+    // which ends a C program. Rust's start-up code ignores that signal.
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     while !bytes.is_empty() {
         match send(server.as_raw_fd(), bytes, flags) {
@@ -151,7 +152,8 @@ fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the server takes more, or says something: true then.
+/// Waits until the server takes more, or sends something. True if it has sent something, or has
+/// ended its side.
 fn server_speaks(server: &OwnedFd) -> Result<bool> {
     let mut asked = [PollFd::new(
         server.as_fd(),
@@ -166,19 +168,19 @@ fn server_speaks(server: &OwnedFd) -> Result<bool> {
     }
 }
 
-/// Says that the file is complete, and waits for the server to say so too: bytes that
-/// `send` took may still be on their way, and the server's disk may be full.
+/// Ends the stream, and waits until the server ends its side. Before that, bytes that `send` took
+/// may still be on their way, and the server's disk may be full.
 fn finish(server: &OwnedFd) -> Result<()> {
     shutdown(server.as_raw_fd(), Shutdown::Write).map_err(lost)?;
     while !has_ended(server)? {}
     Ok(())
 }
 
-/// Receives. The end of the stream is all that a file-server ever says.
+/// Receives. A file-server sends nothing but the end of the stream.
 fn has_ended(server: &OwnedFd) -> Result<bool> {
     match recv(server.as_raw_fd(), &mut [0], MsgFlags::empty()) {
         Ok(0) => Ok(true),
-        Ok(_) => bail!("the server answers, as file-server never does: it is something else"),
+        Ok(_) => bail!("the server answers, which file-server never does: it is something else"),
         Err(Errno::EINTR) => Ok(false),
         Err(errno) => Err(lost(errno)),
     }
@@ -199,13 +201,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_answers_instead_of_reading_is_not_waited_for() {
+    fn a_server_that_answers_instead_of_reading_does_not_block_us() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let server = connect_one(listener.local_addr().unwrap()).unwrap();
         let (mut another, _) = listener.accept().unwrap();
         another.write_all(b"reven\n").unwrap();
         let (tell, told) = mpsc::channel();
-        // More than the two kernels take.
+        // More than both kernels can hold.
         thread::spawn(move || tell.send(send_all(&server, &vec![0; 64 << 20])));
         let sent = told.recv_timeout(Duration::from_secs(60));
         let error = sent.expect("it still waits").unwrap_err();

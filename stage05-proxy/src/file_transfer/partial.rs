@@ -9,8 +9,8 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::common::words;
 
-/// The temporary file, in the folder of the real one: a rename cannot go from one
-/// file system to another. Removed when it is dropped before it is complete.
+/// The temporary file. It is in the folder of the real one, because a file cannot be renamed from
+/// one file system to another. If it is dropped before it is complete, it is removed.
 pub struct Partial {
     path: PathBuf,
     file: File,
@@ -19,7 +19,7 @@ pub struct Partial {
 
 impl Partial {
     pub fn create(out: &Path) -> Result<Partial> {
-        // The rename would replace a device or a pipe, not write to it.
+        // If this were a device or a pipe, the rename would replace it.
         if out.exists() && !out.is_file() {
             bail!("cannot replace {}: not a regular file", out.display());
         }
@@ -40,7 +40,7 @@ impl Partial {
                         complete,
                     });
                 }
-                // Left by one that was killed: in a container each may be process 1.
+                // A server that was killed left it. In a container, each may be process 1.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     number = number.wrapping_add(1);
                 }
@@ -55,9 +55,8 @@ impl Partial {
             .map_err(|error| anyhow!("cannot write {}: {}", self.path.display(), words(&error)))
     }
 
-    /// Gives the file its name, and the permissions of the old one. On the disk before
-    /// that: after a power cut the name stands for the old file or for the new one,
-    /// never for an empty one.
+    /// Gives the file its name, and the permissions of the old file. Before that, the bytes must be
+    /// on the disk: otherwise the file might be empty after a power cut.
     pub fn put_in_place(mut self, out: &Path) -> Result<()> {
         if let Ok(old) = fs::metadata(out) {
             let _ = self.file.set_permissions(old.permissions()); // not every file system has them
@@ -74,7 +73,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.complete {
-            let _ = fs::remove_file(&self.path); // there is nobody to tell
+            let _ = fs::remove_file(&self.path); // if it fails, we cannot help it
         }
     }
 }
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_server_left_is_in_nobodys_way() {
+    fn the_file_that_a_killed_server_left_is_no_obstacle() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("t2.txt");
         let left = Partial::create(&out).unwrap();
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_read_the_old_file_may_read_the_new_one() {
+    fn the_new_file_has_the_permissions_of_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("t2.txt");
         fs::write(&out, b"old").unwrap();

@@ -1,9 +1,9 @@
-//! What a person sees while a file is sent.
+//! What is shown on the terminal while a file is sent.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-/// One line on the terminal, written over itself a few times a second.
+/// One line on the terminal, which is overwritten a few times a second.
 pub struct Progress {
     size: u64,
     next: Instant,
@@ -30,7 +30,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.on {
-            let _ = write!(stderr(), "\r\x1b[K"); // an empty line for what comes next
+            let _ = write!(stderr(), "\r\x1b[K"); // clears the line
         }
     }
 }

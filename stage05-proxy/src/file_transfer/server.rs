@@ -1,6 +1,7 @@
-//! Practice problem: receives a file over TCP. What arrives goes into a temporary
-//! file, which takes the name of the real one when it is complete: nobody ever sees
-//! half a file, and a transfer that fails leaves the old one as it was.
+//! The practice problem, first program: receives a file over TCP.
+//!
+//! The bytes go into a temporary file, which takes the name of the real one when it is complete.
+//! So no other program ever sees half a file, and a failed transfer leaves the old file as it was.
 
 mod common;
 mod partial;
@@ -25,8 +26,8 @@ use partial::Partial;
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
 ///
-/// A connection that ends orderly has brought a whole file; after a reset the old file
-/// stays. A `nc` that is killed ends orderly, so what it has sent counts as the file.
+/// When a connection ends in order, the file is complete. After a reset the old file stays. If `nc`
+/// is killed, its connection ends in order as well, and what it has sent is taken for the file.
 #[derive(Parser)]
 struct Args {
     /// Address to listen on: an IPv4 or IPv6 address, or a name
@@ -35,10 +36,10 @@ struct Args {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The file to write; an old one is replaced
+    /// The file to write. It replaces an old one
     #[arg(long, default_value = "t2.txt")]
     out: PathBuf,
-    /// Serve one client after the other instead of ending after the first
+    /// Serve one client after the other, instead of ending after the first one
     #[arg(long)]
     keep: bool,
     /// Log more: -v debug, -vv trace
@@ -62,15 +63,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    // A signal must not end us before the temporary file is removed.
+    // We must remove the temporary file before a signal ends us.
     let signals = catch_signals()?;
-    // Made and removed: better to learn now that it cannot be than from a client.
+    // Create and remove one now: if that fails, better before a client comes than after.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = open_listener(&args.host, args.port, 5, flags)?;
     loop {
         let Some(client) = accept_client(&listener, &signals)? else {
-            return Ok(()); // a signal, and no transfer was under way
+            return Ok(()); // a signal came, and there was no transfer
         };
         info!("Client connected to server");
         match receive_file(&client, &signals, &args.out) {
@@ -89,10 +90,10 @@ fn run(args: &Args) -> Result<()> {
 fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedFd>> {
     while wait_for(listener, signals)? {
         match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
-            // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+            // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
             #[allow(unsafe_code)]
             Ok(client) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(client) })),
-            // The client left while it was waiting: so to the next one (accept(2)).
+            // A signal came, or the client gave up while it was in the queue (accept(2)).
             Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => continue,
             Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
         }
@@ -100,11 +101,11 @@ fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedF
     Ok(None)
 }
 
-/// Receives until the client ends the stream: how many bytes came. `None` when a
-/// signal came first.
+/// Receives until the client ends the stream. Returns how many bytes came; `None` when a signal
+/// came first.
 fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Option<u64>> {
-    // The end of our side is the receipt. Until it is earned, closing the socket, or
-    // dying, resets the connection.
+    // For the client, the end of our side is the receipt. Until the file is in place, closing the
+    // socket must reset the connection, also when this program dies.
     reset_on_close(client, true)?;
     let mut part = Partial::create(out)?;
     let mut chunk = vec![0; CHUNK];

@@ -1,5 +1,5 @@
-//! The listener in the event loop, as in stage 4. When descriptors run out, it is not watched
-//! for a while: a listener that cannot accept stays readable, and would wake us for ever.
+//! The listener in the event loop, as in stage 4. When descriptors run out, it is not watched for
+//! a while: the clients in its queue keep it ready, so epoll would report it again and again.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -42,11 +42,11 @@ impl Listener {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         loop {
             match accept4(self.socket.as_raw_fd(), flags) {
-                // SAFETY: accept4 has just opened this descriptor, nobody else has it.
+                // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
                 #[allow(unsafe_code)]
                 Ok(client) => return Ok(unsafe { OwnedFd::from_raw_fd(client) }),
                 Err(Errno::EAGAIN) => {
-                    self.warned = false; // there is room again, and nobody waits
+                    self.warned = false; // no client waits: the shortage is over
                     return Err(Errno::EAGAIN);
                 }
                 Err(errno) if is_passing(errno) => {
@@ -57,7 +57,7 @@ impl Listener {
         }
     }
 
-    /// Descriptors ran out, or memory: accept nobody for a while.
+    /// Descriptors ran out, or memory: accepts no client for a while.
     pub fn pause(&mut self, epoll: &Epoll, errno: Errno, connected: usize) {
         if !self.warned {
             let why = errno.desc();
@@ -91,11 +91,11 @@ impl Listener {
 
     fn watch(&self, epoll: &Epoll, interest: EpollFlags) {
         let mut event = EpollEvent::new(interest, self.token);
-        let _ = epoll.modify(&self.socket, &mut event); // it is there: cannot fail
+        let _ = epoll.modify(&self.socket, &mut event); // it is in the set: cannot fail
     }
 }
 
-/// There is nothing left of something that all clients share (accept(2), socket(2)).
+/// Whether descriptors or memory ran out, which all clients share (accept(2), socket(2)).
 pub fn is_exhaustion(errno: Errno) -> bool {
     matches!(
         errno,
@@ -103,8 +103,8 @@ pub fn is_exhaustion(errno: Errno) -> bool {
     )
 }
 
-/// One client that waited has a problem, or its network has. The next one may have none
-/// (accept(2), "Error handling").
+/// Whether only the client at the head of the queue is affected, or its network. Then the
+/// next client may be accepted (accept(2), "Error handling").
 fn is_passing(errno: Errno) -> bool {
     matches!(
         errno,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::{ArgAction, Parser};
 
-/// A TCP proxy: connects each of its clients to the upstream server and passes the
-/// bytes on, both ways and unchanged.
+/// A TCP proxy: connects each client to the upstream server and passes the bytes on in both
+/// directions, unchanged.
 ///
 /// Start an upstream with `python3 -m http.server 3000 --bind 127.0.0.1`, then the proxy, then open
-/// http://127.0.0.1:8080 in a browser. Ctrl-C ends the proxy.
+/// http://127.0.0.1:8080 in a browser. Ctrl-C stops the proxy.
 #[derive(Parser)]
 pub struct Args {
     /// Address to listen on: an IPv4 or IPv6 address, or a name
@@ -20,8 +20,8 @@ pub struct Args {
     /// The server behind the proxy, an address or a name with its port
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
     pub upstream: String,
-    /// How many seconds a connection to the upstream may take, all of its addresses
-    /// together; then the client is closed
+    /// How many seconds connecting to the upstream may take, for all its addresses together.
+    /// After that the client's connection is closed
     #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
     /// How many clients may wait in the kernel's queue to be accepted
@@ -40,6 +40,6 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
         Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
-        _ => Err("a number of seconds from 0.001 to 86400 is expected".to_owned()),
+        _ => Err("expected a number of seconds from 0.001 to 86400".to_owned()),
     }
 }

@@ -1,18 +1,19 @@
-//! What this stage needs and does not teach. You may skip it: each file keeps one promise.
+//! What this stage needs but does not teach. You may skip this folder: each file keeps one
+//! promise.
 //!
-//! | file        | its promise                                            |
-//! |-------------|--------------------------------------------------------|
-//! | `accepting` | the listener of stage 4, with its pause                |
-//! | `cli`       | the command line as `Args`                             |
-//! | `escape`    | bytes of others as text that cannot control a terminal |
-//! | `limit`     | as many descriptors as the system allows               |
-//! | `listen`    | a listening socket (stage 1)                           |
-//! | `logger`    | log lines go to stderr, and never end the program      |
-//! | `messages`  | the lines for stdout, kept while stdout takes none     |
-//! | `repeated`  | a warning that repeats is logged once a second         |
-//! | `request`   | what looks like an HTTP request                        |
-//! | `show`      | the `[CLIENT MESSAGE]` line for one message            |
-//! | `signals`   | SIGINT and SIGTERM as a descriptor (stage 4)           |
+//! | file        | its promise                                           |
+//! |-------------|-------------------------------------------------------|
+//! | `accepting` | the listener of stage 4, with its pause               |
+//! | `cli`       | the command line as `Args`                            |
+//! | `escape`    | the bytes of a peer as text that is safe to print     |
+//! | `limit`     | as many descriptors as the system allows              |
+//! | `listen`    | a listening socket (stage 1)                          |
+//! | `logger`    | log lines go to stderr, and never end the program     |
+//! | `messages`  | the lines for stdout, kept until stdout takes them    |
+//! | `repeated`  | a warning that repeats is logged once a second        |
+//! | `request`   | the first line of what looks like an HTTP request     |
+//! | `show`      | the `[CLIENT MESSAGE]` line for one message           |
+//! | `signals`   | SIGINT and SIGTERM as a descriptor (stage 4)          |
 
 pub mod accepting;
 pub mod cli;

@@ -1,8 +1,9 @@
-//! What looks like an HTTP request. The proxy passes on any bytes; this is only for what it shows.
+//! Finds HTTP requests among the bytes of a client, to show them. The proxy itself passes on any
+//! bytes.
 
 /// The first line of `bytes` if it reads like `GET / HTTP/1.1`.
 pub fn request_line(bytes: &[u8]) -> Option<&[u8]> {
-    // Most bytes are no request, and this is found out after a few of them.
+    // Most chunks are not a request. That must show quickly, after a few bytes.
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     if bytes.get(method.count().max(1)) != Some(&b' ') {
         return None;
