@@ -7,7 +7,7 @@ use crate::failure::Verdict;
 use crate::stage::Stage;
 use crate::trial::Trial;
 
-/// How much a check asks.
+/// How demanding a check is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// What the course asks of the stage.
@@ -25,7 +25,7 @@ impl fmt::Display for Tier {
     }
 }
 
-/// What a check cannot do without. Where it is missing the check is ignored.
+/// What a check needs. If it is missing, the check is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A program on the PATH (`nc.openbsd`, `curl`).
@@ -36,7 +36,7 @@ pub enum Need {
     Option(&'static str),
     /// An IPv6 loopback address.
     Ipv6,
-    /// To be root, so that a program can be run as somebody else.
+    /// Root, to run a program as another user.
     Root,
     /// A network namespace of its own, where every port is free: [`crate::own_network`].
     OwnNetwork,
@@ -57,7 +57,7 @@ impl fmt::Display for Need {
 #[derive(Clone, Copy)]
 pub struct Check {
     pub stage: Stage,
-    /// What the program is asked to be, where a stage has several roles: `proxy-`.
+    /// The role of the program, in a stage with several roles: `proxy-`.
     pub role: &'static str,
     /// The behaviour: `half-close`.
     pub name: &'static str,
@@ -71,7 +71,7 @@ pub struct Check {
     pub chapter: &'static str,
     pub tier: Tier,
     pub points: u32,
-    /// After this long the check has failed, whatever it is waiting for.
+    /// The check fails after this time, whatever it is waiting for.
     pub timeout: Duration,
     pub needs: &'static [Need],
     pub body: fn(&Trial) -> Verdict,

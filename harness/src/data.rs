@@ -5,16 +5,29 @@ use std::sync::OnceLock;
 /// The longest piece of data shown in a step or a failure, in bytes.
 const SHOWN: usize = 60;
 
-/// `bytes` for a reader: escaped, shortened, with their number when it matters.
+/// Shows `bytes` to a reader: escaped, and if they are many, shortened and with their number.
 pub fn show(bytes: &[u8]) -> String {
     if bytes.len() <= SHOWN {
-        format!("`{}`", escape(bytes))
+        quote(bytes)
     } else {
         format!("`{}…` ({} bytes)", escape(&bytes[..SHOWN]), bytes.len())
     }
 }
 
-/// Text as it is, everything else as `\n`, `\x1b`, `\u{85}`, `\xff`.
+/// Items for a reader, separated by commas.
+pub fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn quote(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "nothing".to_owned(),
+        bytes => format!("`{}`", escape(bytes)),
+    }
+}
+
+/// Shows text as it is, and everything else as `\n`, `\x1b`, `\u{85}`, `\xff`.
 fn escape(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -29,8 +42,7 @@ fn escape(bytes: &[u8]) -> String {
     shown
 }
 
-/// The first byte at which `received` is not what was `expected`, with what is
-/// around it, for a failure.
+/// Says at which byte `received` first differs from `expected`, and shows what is around it.
 pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
     let at = expected
         .iter()
@@ -40,7 +52,7 @@ pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
     let around = |bytes: &[u8]| {
         let from = at.saturating_sub(10);
         let to = bytes.len().min(at + 30);
-        format!("`{}`", escape(&bytes[from.min(to)..to]))
+        quote(&bytes[from.min(to)..to])
     };
     format!(
         "the first difference is at byte {at}: {} instead of {}",
@@ -50,13 +62,13 @@ pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
 }
 
 /// A repeatable stream of bytes of any length, known at every offset, so that a
-/// transfer of gigabytes can be compared without being kept.
+/// transfer of gigabytes can be compared without being kept in memory.
 #[derive(Clone, Copy)]
 pub struct Pattern {
     shift: usize,
 }
 
-/// The period of a pattern: a prime, so that a lost or doubled buffer shows.
+/// The period of a pattern: a prime, so that a lost or repeated buffer is noticed.
 const PERIOD: usize = 65_521;
 
 impl Pattern {
@@ -67,7 +79,7 @@ impl Pattern {
         }
     }
 
-    /// The stream from `offset` on, as far as it is at hand: never empty.
+    /// A piece of the stream that begins at `offset`. It is never empty.
     pub fn at(&self, offset: u64) -> &'static [u8] {
         static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
         let table = TABLE.get_or_init(|| {
@@ -78,7 +90,7 @@ impl Pattern {
         &table[start..]
     }
 
-    /// What the stream repeats.
+    /// One period: the bytes that the stream repeats.
     pub fn period(&self) -> &'static [u8] {
         &self.at(0)[..PERIOD]
     }

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::data::{show, show_difference};
+use crate::data;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::patience::patience;
 use crate::sockets::{Table, rows};
@@ -46,7 +46,7 @@ impl DatagramPeer {
 
     pub fn send(&self, bytes: &[u8]) -> Verdict {
         self.trace
-            .step(format!("{} sends a datagram {}", self.name, show(bytes)));
+            .step(format!("{} sends {}", self.name, show(bytes)));
         let result = self.socket.send(bytes);
         result.map(drop).map_err(|error| {
             Failure::behaviour(format!("{} cannot send a datagram: {error}", self.name))
@@ -77,17 +77,12 @@ impl DatagramPeer {
         match self.receive(patience)? {
             Some(received) if received == expected => {
                 self.trace
-                    .step(format!("{} received {}", self.name, show(expected)));
+                    .step(format!("{} receives {}", self.name, show(expected)));
                 Ok(())
             }
             Some(received) => {
-                let difference = show_difference(expected, &received);
-                let what = format!(
-                    "{} received {} bytes, {} were expected: {difference}",
-                    self.name,
-                    received.len(),
-                    expected.len()
-                );
+                let difference = data::show_difference(expected, &received);
+                let what = format!("{} received something else: {difference}", self.name);
                 let failure = Failure::new(Outcome::WrongData, what);
                 Err(failure.expected(show(expected)).received(show(&received)))
             }
@@ -104,7 +99,7 @@ impl DatagramPeer {
     }
 }
 
-/// A UDP server that a check plays before a client under test.
+/// A UDP server inside a check, for a client under test.
 pub struct DatagramServer {
     socket: UdpSocket,
     trace: Trace,
@@ -132,12 +127,12 @@ impl DatagramServer {
         address.map_err(|error| Failure::grader("getsockname", error))
     }
 
-    /// From now on nobody can reach it: the kernel answers that there is no such port.
+    /// From now on the kernel answers every datagram with "port unreachable".
     pub fn refuse_all(&self) -> Verdict {
-        // Connected to itself, it is the port of no other sender.
+        // A connected UDP socket receives from one address only. This one is its own.
         let result = self.socket.connect(self.address()?);
         result.map_err(|error| Failure::grader("connect a UDP socket", error))?;
-        self.trace.step("nobody receives there");
+        self.trace.step("the check makes this port unreachable");
         Ok(())
     }
 
@@ -166,18 +161,18 @@ impl DatagramServer {
         }
     }
 
-    /// The next datagram is this one; says who sent it.
+    /// Expects this datagram next, and returns its sender.
     pub fn expect(&self, expected: &[u8]) -> Verdict<SocketAddr> {
         match self.receive(patience())? {
             Some((received, sender)) if received == expected => Ok(sender),
             Some((received, _)) => {
-                let difference = show_difference(expected, &received);
-                let what = format!("the datagram is wrong: {difference}");
+                let difference = data::show_difference(expected, &received);
+                let what = format!("the check received something else: {difference}");
                 let failure = Failure::new(Outcome::WrongData, what);
                 Err(failure.expected(show(expected)).received(show(&received)))
             }
             None => {
-                let what = format!("no datagram came within {:?}", patience());
+                let what = format!("the check received no datagram within {:?}", patience());
                 Err(Failure::new(Outcome::Timeout, what).expected(show(expected)))
             }
         }
@@ -187,12 +182,19 @@ impl DatagramServer {
         let port = receiver.port();
         self.trace
             .step(format!("the check sends {} to port {port}", show(bytes)));
-        // The receiver may be gone: an answer that nobody waits for is a recipe, too.
+        // The receiver may have ended already. The check notices that elsewhere.
         let _ = self.socket.send_to(bytes, receiver);
     }
 }
 
-/// The bytes that wait in the receiving queue of the UDP socket at `address`.
+fn show(datagram: &[u8]) -> String {
+    match datagram {
+        [] => "an empty datagram".to_owned(),
+        bytes => data::show(bytes),
+    }
+}
+
+/// The bytes that wait in the receive queue of the UDP socket at `address`.
 pub fn unread(address: SocketAddr) -> u64 {
     let table = match address {
         SocketAddr::V4(_) => Table::Udp,

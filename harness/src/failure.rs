@@ -4,24 +4,24 @@ use std::fmt;
 
 pub type Verdict<T = ()> = Result<T, Failure>;
 
-/// What kind of thing went wrong. A crash is never just "connection closed".
+/// What kind of failure it is. A crash is never reported as just "connection closed".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     WrongData,
     ShortData,
     Timeout,
     Reset,
-    /// The program ended, with this status, when it should have gone on.
+    /// The program ended with this status, although it should have gone on.
     Exited(i32),
-    /// The program was ended by this signal.
+    /// This signal ended the program.
     Killed(String),
     /// It did not start, or not in the way it should.
     NotStarted,
     /// It used more than it may (memory, descriptors, CPU time, log).
     Resources,
-    /// It did something else than it should.
+    /// It did something other than it should.
     Behaviour,
-    /// The check itself could not be carried out: not the program's fault.
+    /// The check itself could not be carried out, which is not the program's fault.
     Grader,
 }
 
@@ -29,14 +29,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Outcome::WrongData => write!(f, "wrong data"),
-            Outcome::ShortData => write!(f, "data missing"),
-            Outcome::Timeout => write!(f, "no answer in time"),
+            Outcome::ShortData => write!(f, "missing data"),
+            Outcome::Timeout => write!(f, "timed out"),
             Outcome::Reset => write!(f, "connection reset"),
             Outcome::Exited(101) => write!(f, "the program panicked (exit status 101)"),
             Outcome::Exited(status) => write!(f, "the program ended with exit status {status}"),
             Outcome::Killed(signal) => write!(f, "the program was killed by {signal}"),
             Outcome::NotStarted => write!(f, "the program did not start"),
-            Outcome::Resources => write!(f, "too much used"),
+            Outcome::Resources => write!(f, "too many resources used"),
             Outcome::Behaviour => write!(f, "unexpected behaviour"),
             Outcome::Grader => write!(f, "the check could not be carried out"),
         }

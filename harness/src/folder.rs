@@ -1,4 +1,4 @@
-//! Folders: copied, given away, and removed, whatever a program has made of them.
+//! Copies folders, gives them to a user, and removes them, whatever a program has done to them.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes this user the owner of `path` and of all that is in it, and lets everybody
+/// Makes this user the owner of `path` and of all that is in it, and lets every user
 /// read it.
 pub fn give(path: &Path, user: u32) -> io::Result<()> {
     lchown(path, Some(user), Some(user))?;
@@ -43,14 +43,14 @@ pub fn give(path: &Path, user: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether everybody may go through this folder to what is in it, by this name.
+/// Whether every user can reach what is in this folder by this name.
 pub fn is_open_to_all(folder: &Path) -> bool {
     let open = |folder: &Path| folder.metadata().is_ok_and(|it| it.mode() & 0o001 != 0);
     let real = fs::canonicalize(folder);
     folder.ancestors().all(open) && real.is_ok_and(|real| real.ancestors().all(open))
 }
 
-/// Removes a folder, also one whose folders a program has closed to us (mode 000).
+/// Removes a folder, even if a program has set folders in it to mode 000.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     if fs::remove_dir_all(path).is_ok() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP for a tool that has to end what it has started: the signal is
-//! noted, and whoever works or waits looks at the note.
+//! Ctrl-C, SIGTERM and SIGHUP for a tool that has to end the programs that it started. A thread
+//! records the signal, and long work and long waits look for it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// What [`check`] and [`sleep`] return once there was a signal.
+/// What [`check`] and [`sleep`] return after a signal.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -22,8 +22,8 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// From now on these signals are noted; `again` is called for each after the first. To be
-/// called before there are threads: each inherits the mask in which the signals are blocked.
+/// From now on these signals are recorded, and `again` is called for each after the first. Call
+/// this before there are other threads, because only later threads inherit the blocked signals.
 pub fn catch(again: fn()) -> std::io::Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
         .into_iter()
@@ -43,7 +43,7 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// An error once there was a signal.
+/// Fails after a signal.
 pub fn check() -> Result<(), Interrupted> {
     if is_interrupted() {
         return Err(Interrupted);

@@ -9,13 +9,13 @@
 //! | [`run`]         | one check against one program, and why it failed                   |
 //! | [`checks`]      | the checks themselves, stage by stage                              |
 //! | [`check`]       | what a check is: its data and its function                         |
-//! | [`trial`]       | one run of one check: what it starts, its deadline, its story      |
-//! | [`upstream`]    | a server that a check plays, behind a proxy or before a client     |
+//! | [`trial`]       | one run of one check: what it starts, its deadline, its steps      |
+//! | [`upstream`]    | a server inside a check, for a proxy or a client under test        |
 //! | [`peer`]        | one end of a TCP connection that a check drives, with deadlines    |
 //! | [`datagram`]    | the same for UDP                                                   |
 //! | [`pipe`]        | the ends of a program's stdin and stdout that a check holds        |
 //! | [`process`]     | a running program: its output, its figures from `/proc`, its end   |
-//! | [`queues`]      | the bytes of a connection that nobody has read yet                 |
+//! | [`queues`]      | the bytes of a connection that have not been read yet              |
 //! | [`sockets`]     | the kernel's tables of sockets                                     |
 //! | [`program`]     | a program under test: how it is started, where it listens          |
 //! | [`folder`]      | folders, copied and removed                                        |
@@ -23,10 +23,10 @@
 //! | [`data`]        | the bytes that are sent, and how they are shown in a failure       |
 //! | [`failure`]     | the verdict of a check: success, or a failure that explains itself |
 //! | [`stage`]       | the stages: whose contract a check belongs to                      |
-//! | [`patience`]    | how long a check waits, and how often it looks                     |
+//! | [`patience`]    | how long a check waits, and at what interval it looks              |
 //! | [`interrupt`]   | Ctrl-C for the tools                                               |
 //! | [`host`]        | what the machine offers: its tools, its descriptors                |
-//! | [`lock`]        | a mutex, whoever has held it before                                |
+//! | [`lock`]        | a mutex that a thread may have held when it panicked               |
 //!
 //! A check starts a program ([`trial::Trial::start`]), talks to it through
 //! [`peer::Peer`]s, and returns the first [`failure::Failure`]. Nothing here knows

@@ -1,6 +1,6 @@
 //! A network of its own for a test that needs fixed ports: a network namespace in which
-//! nothing listens yet (`network_namespaces(7)`). The test binary runs itself again in
-//! there, for that one test.
+//! no program listens yet (`network_namespaces(7)`). The test binary starts itself again
+//! inside the namespace, for that one test.
 
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -10,11 +10,11 @@ use libtest_mimic::Failed;
 use crate::check::{Check, Need};
 use crate::program::{Ports, Program};
 
-/// Set for a program that runs inside.
+/// This variable is set for the test binary inside the namespace.
 pub const INSIDE: &str = "EXPSERVER_OWN_NETWORK";
 
-/// A command in a new network namespace. Nobody but root may make one, and everybody is
-/// root in a user namespace of his own (`user_namespaces(7)`).
+/// Runs a command in a new network namespace. Only root may make one, but in a new user
+/// namespace every user is root (`user_namespaces(7)`).
 const UNSHARE: [&str; 6] = [
     "--user",
     "--map-root-user",
@@ -24,7 +24,7 @@ const UNSHARE: [&str; 6] = [
     "ip link set lo up && exec \"$0\" \"$@\"",
 ];
 
-/// Whether namespaces can be made here, and their loopback brought up.
+/// Whether we can make a namespace here and bring up its loopback interface.
 pub fn is_possible() -> bool {
     static POSSIBLE: OnceLock<bool> = OnceLock::new();
     *POSSIBLE.get_or_init(|| {
@@ -40,14 +40,14 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Whether `check` has to be run by [`run_again`]. One who grades a program with fixed
-/// ports has seen to that already.
+/// Whether `check` has to be run by [`run_again`]. For a program with fixed ports the
+/// grader has already made a namespace.
 pub fn is_needed(check: &Check, program: &Program) -> bool {
     let wanted = check.needs.contains(&Need::OwnNetwork);
     wanted && program.ports == Ports::Announced && !is_inside()
 }
 
-/// Runs the test with this name in this binary once more, inside.
+/// Runs the test with this name once more, inside a namespace.
 pub fn run_again(name: &str) -> Result<(), Failed> {
     let this = std::env::current_exe()?;
     let mut inside = Command::new("unshare");
@@ -63,5 +63,5 @@ pub fn run_again(name: &str) -> Result<(), Failed> {
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);
-    Err(format!("in a network of its own:\n{text}{errors}").into())
+    Err(format!("in a network namespace:\n{text}{errors}").into())
 }

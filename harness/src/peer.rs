@@ -1,4 +1,4 @@
-//! One end of a TCP connection that a check drives. Every wait has an end, and EOF,
+//! One end of a TCP connection that a check drives. Every wait has a time limit, and EOF,
 //! reset, timeout and missing data are four different failures.
 
 use std::io::{ErrorKind, Read, Write};
@@ -16,16 +16,17 @@ use crate::patience::{LOOK, patience};
 use crate::queues::queues;
 use crate::trace::Trace;
 
-/// Without a byte of progress for this long, a peer counts as not reading.
+/// A program that takes no byte for this long counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// So many bytes may wait for the program before we send more, see [`Peer::stay_near`], and after
-/// so many it is looked at.
+/// We send more only while at most this many bytes wait for the program ([`Peer::stay_near`]).
 const AHEAD: u64 = 4 << 20;
+
+/// After this many bytes we look at how many wait.
 const LOOK_AFTER: u64 = 1 << 20;
 
-/// Bytes that one end has written and the other has not read. One that was received
-/// and not yet acknowledged may be counted twice, none is missed.
+/// Bytes that one end has written and the other has not read. A byte that was received
+/// but not yet acknowledged may be counted twice. No byte is missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnTheWay {
     pub to_the_program: u64,
@@ -38,7 +39,7 @@ pub struct Peer {
     trace: Trace,
     deadline: Instant,
     patience: Duration,
-    /// Written since it was looked at how many wait.
+    /// Bytes written since we last looked at how many wait.
     unseen: AtomicU64,
 }
 
@@ -56,7 +57,7 @@ impl Peer {
                 Failure::new(Outcome::Behaviour, what)
             })?;
         let peer = Self::new(name, stream, trace, deadline)?;
-        peer.step(format_args!("connected to {address}"));
+        peer.step(format_args!("connects to {address}"));
         Ok(peer)
     }
 
@@ -76,7 +77,7 @@ impl Peer {
         })
     }
 
-    /// The same with more or less patience for each step.
+    /// Changes how long each step may take.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -143,13 +144,14 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits while much of what was sent is unread: no sender may run away from its reader.
+    /// Waits while more than [`AHEAD`] of the bytes that were sent are unread. Without this, a
+    /// fault of newer kernels (seen: Linux 6.18) could stop a connection for good.
     ///
-    /// Newer kernels (seen: Linux 6.18) may drop a segment that there was room for when the
-    /// receive buffer is full and can grow no more (`tcp_rmem`, 32 MiB), and close the window in
-    /// front of it. From then on they refuse whatever comes from beyond, acknowledgements too
-    /// (`TcpExtBeyondWindow`). So the program's answers count as lost, and a program that reads
-    /// only as fast as its answers are taken never reads again. It cannot help that.
+    /// When the receive buffer is full and cannot grow any more (`tcp_rmem`, 32 MiB), such a
+    /// kernel may drop a segment for which there was room, and close the window in front of it.
+    /// From then on it refuses every segment beyond the window, acknowledgements included
+    /// (`TcpExtBeyondWindow`). The program's answers then count as lost, and a program that reads
+    /// only as fast as it can send its answers never reads again. That is not its fault.
     fn stay_near(&self) -> Verdict {
         let (mut before, mut since) = (u64::MAX, Instant::now());
         loop {
@@ -168,11 +170,11 @@ impl Peer {
     }
 
     fn nothing_taken(&self) -> Failure {
-        let what = format_args!("cannot send: nothing was taken for {:?}", self.patience);
+        let what = format_args!("cannot send: no byte was read for {:?}", self.patience);
         self.failure(Outcome::Timeout, what)
     }
 
-    /// One write; 0 when nothing was taken in time.
+    /// One write. Returns 0 if no byte could be written in time.
     fn write(&self, bytes: &[u8], patience: Duration) -> Verdict<usize> {
         self.set_timeout(patience, TcpStream::set_write_timeout)?;
         match (&self.stream).write(bytes) {
@@ -183,11 +185,11 @@ impl Peer {
         }
     }
 
-    /// Sends `piece` over and over, never reading, until nothing more is taken or
-    /// `limit` bytes have gone. Says how many went.
+    /// Sends `piece` again and again without reading, until no more bytes can be sent or
+    /// `limit` bytes are sent. Returns how many were sent.
     pub fn send_until_stuck(&self, piece: &[u8], limit: u64) -> Verdict<u64> {
         self.step(format_args!(
-            "sends up to {limit} bytes of {} and reads nothing",
+            "sends {} again and again, up to {limit} bytes, and reads nothing",
             show(piece)
         ));
         let mut sent = 0;
@@ -202,7 +204,7 @@ impl Peer {
         Ok(sent)
     }
 
-    /// Ends the sending side (`shutdown(2)`); the other one goes on.
+    /// Ends the sending direction (`shutdown(2)`). The other direction stays open.
     pub fn half_close(&self) -> Verdict {
         self.step(format_args!("half-closes: it has nothing more to send"));
         let result = self.stream.shutdown(Shutdown::Write);
@@ -211,7 +213,7 @@ impl Peer {
         })
     }
 
-    /// Ends the connection at once with a reset.
+    /// Ends the connection immediately, with a reset.
     pub fn reset(self) -> Verdict {
         self.step(format_args!("resets its connection"));
         self.reset_when_dropped()
@@ -227,7 +229,7 @@ impl Peer {
     }
 
     /// Waits until the program has read everything that was sent, so that the next
-    /// bytes reach it in a read of their own.
+    /// bytes reach it in a separate read.
     pub fn until_all_is_read(&self) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + self.patience);
         while Instant::now() < deadline {
@@ -236,11 +238,14 @@ impl Peer {
             }
             thread::sleep(LOOK);
         }
-        let what = format_args!("was not read: the program has left bytes in its socket");
+        let what = format_args!(
+            "waited for {:.1?}, but the program has not read all that was sent",
+            self.patience
+        );
         Err(self.failure(Outcome::Timeout, what))
     }
 
-    /// What the kernel holds of this connection at the moment.
+    /// The bytes of this connection that the kernel holds at the moment.
     pub fn on_the_way(&self) -> Option<OnTheWay> {
         let ours = self.stream.local_addr().ok()?;
         let theirs = self.stream.peer_addr().ok()?;
@@ -253,7 +258,7 @@ impl Peer {
 
     // --- receiving ---
 
-    /// Receives exactly `expected`, and not yet anything else.
+    /// Receives exactly `expected`, and reads no further.
     pub fn expect(&self, expected: &[u8]) -> Verdict {
         let mut received = vec![0; expected.len()];
         let mut count = 0;
@@ -279,7 +284,7 @@ impl Peer {
             }
             count = end;
         }
-        self.step(format_args!("received {}", show(expected)));
+        self.step(format_args!("receives {}", show(expected)));
         Ok(())
     }
 
@@ -313,7 +318,7 @@ impl Peer {
             }
             done += count as u64;
         }
-        self.step(format_args!("received {length} bytes as expected"));
+        self.step(format_args!("receives {length} bytes as expected"));
         Ok(())
     }
 
@@ -328,16 +333,16 @@ impl Peer {
         self.expect(answer)
     }
 
-    /// The end of the stream is next, in order (no reset).
+    /// Expects the orderly end of the stream next: no reset, and no more bytes.
     pub fn expect_end(&self) -> Verdict {
         let mut chunk = [0; 1024];
         match self.receive(&mut chunk)? {
             0 => {
-                self.step(format_args!("got the end of the stream"));
+                self.step(format_args!("gets the end of the stream"));
                 Ok(())
             }
             count => {
-                let what = format_args!("received bytes where the stream should end");
+                let what = format_args!("received bytes instead of the end of the stream");
                 let failure = self.failure(Outcome::WrongData, what);
                 Err(failure
                     .expected("the end of the stream")
@@ -346,8 +351,7 @@ impl Peer {
         }
     }
 
-    /// Whatever still comes is passed over until the connection ends, in order or by
-    /// a reset.
+    /// Discards what still comes until the connection ends, whether in order or by a reset.
     pub fn expect_gone(&self) -> Verdict {
         let mut chunk = vec![0; 64 * 1024];
         loop {
@@ -362,15 +366,16 @@ impl Peer {
         Ok(())
     }
 
-    /// Whatever still comes is passed over until a reset. An end in order would look as if
-    /// nothing were missing.
+    /// Discards what still comes until a reset. An orderly end would look as if nothing were
+    /// missing.
     pub fn expect_reset(&self) -> Verdict {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             match self.receive(&mut chunk) {
                 Ok(0) => {
-                    let what = "sees an end in order, although something is missing";
-                    return Err(self.failure(Outcome::ShortData, format_args!("{what}")));
+                    let what = "got an orderly end of the stream, although bytes are missing";
+                    let failure = self.failure(Outcome::ShortData, format_args!("{what}"));
+                    return Err(failure.expected("a connection reset"));
                 }
                 Ok(_) => {}
                 Err(failure) if failure.outcome == Outcome::Reset => break,
@@ -381,19 +386,19 @@ impl Peer {
         Ok(())
     }
 
-    /// Everything up to the end of the stream, at most `limit` bytes.
+    /// Receives everything up to the end of the stream, at most `limit` bytes.
     pub fn receive_to_end(&self, limit: usize) -> Verdict<Vec<u8>> {
         let (mut bytes, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
         while bytes.len() <= limit {
             match self.receive(&mut chunk)? {
                 0 => {
-                    self.step(format_args!("received {} to the end", show(&bytes)));
+                    self.step(format_args!("receives {} and then the end", show(&bytes)));
                     return Ok(bytes);
                 }
                 count => bytes.extend_from_slice(&chunk[..count]),
             }
         }
-        let what = format_args!("received more than {limit} bytes and no end");
+        let what = format_args!("received more than {limit} bytes, and the stream has not ended");
         Err(self.failure(Outcome::WrongData, what))
     }
 
@@ -404,7 +409,7 @@ impl Peer {
             Ok(count) => Ok(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => self.receive(chunk),
             Err(error) if is_timeout(&error) => {
-                let what = format_args!("waited for {:.1?} and nothing came", self.patience);
+                let what = format_args!("waited for {:.1?}, but no more bytes came", self.patience);
                 Err(self.failure(Outcome::Timeout, what))
             }
             Err(error) => {
@@ -421,7 +426,7 @@ impl Peer {
     ) -> Verdict {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            let what = format_args!("ran out of the time of the whole check");
+            let what = format_args!("has no time left: the time limit of the check is over");
             return Err(self.failure(Outcome::Timeout, what));
         }
         let result = set(&self.stream, Some(patience.min(left)));
@@ -429,7 +434,7 @@ impl Peer {
     }
 }
 
-/// Whether closing this socket resets the connection, whatever is still on its way
+/// Sets whether closing this socket resets the connection and discards what was not sent
 /// (`SO_LINGER` 0, `socket(7)`).
 pub fn reset_on_close(socket: &impl AsFd, on: bool) -> nix::Result<()> {
     let at_once = nix::libc::linger {
@@ -443,8 +448,8 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Does two things at once; the first failure counts. A failure of the second is
-/// reported first: what was received explains more than what could not be sent.
+/// Does two things at the same time. If both fail, the failure of the second is reported,
+/// because what was received explains more than what could not be sent.
 pub fn both(first: impl FnOnce() -> Verdict + Send, second: impl FnOnce() -> Verdict) -> Verdict {
     thread::scope(|scope| {
         let first = scope.spawn(first);
@@ -469,7 +474,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let patience = Duration::from_secs(40);
             stream.set_read_timeout(Some(patience)).unwrap();
-            // A buffer grows with what is read.
+            // Reading makes the receive buffer grow.
             stream.read_exact(&mut vec![0; 200 << 20]).unwrap();
             stream
         });

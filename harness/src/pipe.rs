@@ -13,8 +13,10 @@ use crate::failure::{Failure, Outcome, Verdict};
 use crate::patience::patience;
 use crate::trace::Trace;
 
-/// What a program reads. Dropping it ends a pipe; on a terminal Ctrl-D does.
+/// The writing end of a program's stdin. Dropping it ends the input through a pipe. On a
+/// terminal [`CTRL_D`] ends it.
 pub struct Stdin {
+    program: String,
     file: File,
     trace: Trace,
 }
@@ -23,55 +25,67 @@ pub struct Stdin {
 pub const CTRL_D: &[u8] = b"\x04";
 
 impl Stdin {
-    pub(crate) fn new(file: File, trace: &Trace) -> Self {
-        let trace = trace.clone();
-        Self { file, trace }
+    pub(crate) fn new(program: &str, file: File, trace: &Trace) -> Self {
+        Self {
+            program: program.to_owned(),
+            file,
+            trace: trace.clone(),
+        }
     }
 
-    /// For a few lines: more than a pipe holds (64 KiB) would wait for its reader.
+    /// Only for a few lines: with more than a pipe holds (64 KiB) it would wait until the
+    /// program reads.
     pub fn send(&self, bytes: &[u8]) -> Verdict {
-        self.trace.step(format!("its stdin gets {}", show(bytes)));
+        let (program, shown) = (&self.program, show(bytes));
+        self.trace.step(format!(
+            "the check writes {shown} to the stdin of `{program}`"
+        ));
         let result = (&self.file).write_all(bytes);
-        result.map_err(|error| Failure::behaviour(format!("it does not read its stdin: {error}")))
+        result.map_err(|error| {
+            Failure::behaviour(format!("`{program}` does not read its stdin: {error}"))
+        })
     }
 
     pub fn close(self) {
-        self.trace.step("its stdin is at the end");
+        let step = format!("the check closes the stdin of `{}`", self.program);
+        self.trace.step(step);
     }
 }
 
-/// What a program prints, in a pipe that nobody reads unless the check does.
+/// The reading end of a program's stdout, which only the check reads.
 pub struct Stdout {
+    program: String,
     file: File,
     trace: Trace,
     deadline: Instant,
 }
 
 impl Stdout {
-    pub(crate) fn new(file: File, trace: &Trace, deadline: Instant) -> Self {
-        let trace = trace.clone();
+    pub(crate) fn new(program: &str, file: File, trace: &Trace, deadline: Instant) -> Self {
         Self {
+            program: program.to_owned(),
             file,
-            trace,
+            trace: trace.clone(),
             deadline,
         }
     }
 
     pub fn close(self) {
-        self.trace.step("nobody reads its stdout any more");
+        let step = format!(
+            "the check closes the reading end of `{}`'s stdout",
+            self.program
+        );
+        self.trace.step(step);
     }
 
-    /// It prints exactly `expected`, then the end.
+    /// Expects exactly `expected`, then the end of the output.
     pub fn expect_all(&self, expected: &[u8]) -> Verdict {
         let mut chunk = vec![0; 64 * 1024];
         let mut count = 0;
         loop {
-            let more = self.receive(&mut chunk).map_err(|failure| Failure {
-                what: format!("after {count} bytes, {}", failure.what),
-                ..failure
-            })?;
+            let more = self.receive(&mut chunk, count)?;
             if !expected[count..].starts_with(&chunk[..more]) {
-                return Err(wrong(expected, count, &chunk[..more]));
+                return Err(self.wrong(expected, count, &chunk[..more]));
             }
             count += more;
             if more == 0 {
@@ -79,11 +93,12 @@ impl Stdout {
             }
         }
         if count < expected.len() {
-            let what = format!("its output ends after {count} of {} bytes", expected.len());
+            let (program, all) = (&self.program, expected.len());
+            let what = format!("the output of `{program}` ends after {count} of {all} bytes");
             return Err(Failure::new(Outcome::ShortData, what));
         }
-        self.trace
-            .step(format!("it has printed {}", show(expected)));
+        let (program, shown) = (&self.program, show(expected));
+        self.trace.step(format!("`{program}` has printed {shown}"));
         Ok(())
     }
 
@@ -92,7 +107,7 @@ impl Stdout {
         let (mut printed, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
         let moment = Duration::from_millis(50);
         while self.has_more(moment)? {
-            match self.receive(&mut chunk)? {
+            match self.receive(&mut chunk, printed.len())? {
                 0 => break,
                 count => printed.extend_from_slice(&chunk[..count]),
             }
@@ -100,12 +115,14 @@ impl Stdout {
         Ok(printed)
     }
 
-    /// One read: 0 at the end.
-    fn receive(&self, chunk: &mut [u8]) -> Verdict<usize> {
+    /// One read, after the first `count` bytes. Returns 0 at the end.
+    fn receive(&self, chunk: &mut [u8], count: usize) -> Verdict<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let patience = patience().min(left);
         if !self.has_more(patience)? {
-            let what = format!("nothing was printed for {patience:.1?}");
+            let program = &self.program;
+            let what =
+                format!("`{program}` has printed {count} bytes, then none for {patience:.1?}");
             return Err(Failure::new(Outcome::Timeout, what));
         }
         let result = (&self.file).read(chunk);
@@ -122,18 +139,19 @@ impl Stdout {
             Err(errno) => Err(Failure::grader("poll its stdout", errno)),
         }
     }
-}
 
-/// `chunk` came after the first `count` bytes, and is not what was `expected` there.
-fn wrong(expected: &[u8], count: usize, chunk: &[u8]) -> Failure {
-    let right = expected[count..].iter().zip(chunk);
-    let right = right.take_while(|(a, b)| a == b).count();
-    let from = count + right;
-    let to = expected.len().min(from + 30);
-    let rest = &chunk[right..chunk.len().min(right + 30)];
-    let what = format!("its output is wrong after the first {from} bytes");
-    let failure = Failure::new(Outcome::WrongData, what);
-    failure
-        .expected(show(&expected[from..to]))
-        .received(show(rest))
+    /// `chunk` came after the first `count` bytes, and is not what was `expected` there.
+    fn wrong(&self, expected: &[u8], count: usize, chunk: &[u8]) -> Failure {
+        let right = expected[count..].iter().zip(chunk);
+        let right = right.take_while(|(a, b)| a == b).count();
+        let from = count + right;
+        let to = expected.len().min(from + 30);
+        let rest = &chunk[right..chunk.len().min(right + 30)];
+        let program = &self.program;
+        let what = format!("the output of `{program}` is wrong after the first {from} bytes");
+        let failure = Failure::new(Outcome::WrongData, what);
+        failure
+            .expected(show(&expected[from..to]))
+            .received(show(rest))
+    }
 }

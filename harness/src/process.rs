@@ -23,17 +23,17 @@ use crate::lock::lock;
 use crate::patience::LOOK;
 use crate::sockets::{Row, Table, listeners};
 
-/// Output kept of one stream, in bytes; beyond it the oldest half goes.
+/// How many bytes of one output stream are kept. Beyond that, the older half is dropped.
 const KEPT: usize = 8 * 1024 * 1024;
 
-/// What happens to what a program prints.
+/// What happens to a program's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sink {
     #[default]
     Captured,
-    /// A pipe that nobody reads once the program has said where it listens.
+    /// A pipe that is not read any more once the program has logged where it listens.
     Unread,
-    /// A pipe whose reading end is closed once the program has said where it listens.
+    /// A pipe whose reading end is closed once the program has logged where it listens.
     Closed,
     /// A pipe that the check itself reads ([`Process::take_stdout`]); stdout only.
     Handed,
@@ -69,7 +69,7 @@ pub struct Setup {
     pub directory: PathBuf,
 }
 
-/// One stream of a program, read by a thread of its own.
+/// One output stream of a program. A thread reads it.
 #[derive(Default)]
 struct Capture {
     state: Mutex<Captured>,
@@ -90,14 +90,14 @@ impl Capture {
         lock(&self.state)
     }
 
-    /// Of a stream that somebody else reads.
+    /// For a stream that the check itself reads.
     fn of_nothing() -> Self {
         let capture = Self::default();
         capture.lock().ended = true;
         capture
     }
 
-    /// Starts to read `pipe`. `enough` ends it early for the sinks that are not read.
+    /// Starts to read `pipe`. For a sink that is not captured, `enough` ends the reading.
     fn start(pipe: File, sink: Sink, enough: fn(&[u8]) -> bool) -> Arc<Self> {
         let capture = Arc::new(Self::default());
         let shared = Arc::clone(&capture);
@@ -128,7 +128,8 @@ impl Capture {
         self.changed.notify_all();
     }
 
-    /// Waits until `wanted` is true of what was printed; false when it never will be.
+    /// Waits until `wanted` is true of the output. Returns false if the deadline or the end of
+    /// the output comes first.
     fn wait(&self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
         let mut state = self.lock();
         loop {
@@ -150,8 +151,8 @@ impl Capture {
 pub struct Figures {
     /// User and system time of all its threads since it was started.
     pub cpu: Duration,
-    /// The time in which its threads could have run, and others did; zero where the
-    /// kernel does not count it.
+    /// How long its threads were ready to run and had to wait for a CPU. Zero if the kernel
+    /// does not count it.
     pub queued: Duration,
     /// Resident memory in bytes.
     pub rss: u64,
@@ -172,8 +173,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`. `announced` tells from stderr that it is ready, which is
-    /// when a sink that is not captured stops being read.
+    /// Starts `command`. `announced` says, from its stderr, whether it is ready. From then on a
+    /// sink that is not captured is not read any more.
     pub fn start(
         command: &[impl AsRef<OsStr>],
         setup: Setup,
@@ -226,7 +227,7 @@ impl Process {
         if let Input::Bytes(bytes) = setup.input
             && let Some(mut pipe) = stdin.take()
         {
-            // A program may end before it has read all: that is its own affair.
+            // The program may end before it has read everything, which is not a failure.
             thread::spawn(move || std::io::Write::write_all(&mut pipe, &bytes));
         }
         let (stdout, handed) = match setup.stdout {
@@ -248,8 +249,13 @@ impl Process {
         self.pid.as_raw() as u32
     }
 
+    /// The first word of its command, for steps that a reader can follow: `tcp_server`.
+    pub fn short_name(&self) -> &str {
+        self.name.split(' ').next().unwrap_or(&self.name)
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let _ = kill(self.pid, signal); // gone: then the check sees that
+        let _ = kill(self.pid, signal); // it may have ended, which the check notices
     }
 
     /// The writing end of [`Input::Pipe`], the keyboard of [`Input::Terminal`].
@@ -274,7 +280,7 @@ impl Process {
         String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
     }
 
-    /// How many bytes it has printed to stderr, those no longer kept included.
+    /// How many bytes it has printed to stderr, including those that are not kept any more.
     pub fn log_size(&self) -> u64 {
         self.stderr.lock().total
     }
@@ -315,8 +321,7 @@ impl Process {
     /// Ends it, and the whole group.
     pub fn end(&self) {
         let mut child = lock(&self.child);
-        // The group first: while the child is not waited for, its number cannot be
-        // given to anybody else.
+        // The group first: until `wait`, the kernel cannot give this pid to another process.
         let _ = killpg(self.pid, Signal::SIGKILL);
         let _ = child.wait();
     }
@@ -345,14 +350,14 @@ impl Process {
         targets.filter(|name| name.starts_with("socket:")).collect()
     }
 
-    /// What it does: `R`uns, `S`leeps, is s`T`opped (`proc(5)`, /proc/pid/stat).
+    /// Its state: `R` running, `S` sleeping, `T` stopped (`proc(5)`, /proc/pid/stat).
     pub fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         stat.rsplit_once(')')?.1.trim_start().chars().next()
     }
 
-    /// How often its threads have fallen asleep (`proc_pid_status(5)`): who wakes up and finds
-    /// nothing to do falls asleep once more.
+    /// How many times its threads have gone to sleep (`proc_pid_status(5)`). A thread that wakes
+    /// up and finds nothing to do goes to sleep once more.
     pub fn sleeps(&self) -> u64 {
         let of = |status: &str| {
             let line = status
@@ -371,7 +376,7 @@ impl Process {
 
     pub fn figures(&self) -> Verdict<Figures> {
         read_figures(self.pid()).ok_or_else(|| {
-            // A process that is just ending has none, and no status yet.
+            // A process that is just ending has no figures any more, and no status yet.
             match self.wait(Instant::now() + Duration::from_secs(1)) {
                 Some(status) => ended(&self.name, status),
                 None => Failure::grader("read /proc of the program", "no figures"),
@@ -392,16 +397,16 @@ fn pipe() -> std::io::Result<(File, OwnedFd)> {
     Ok((File::from(OwnedFd::from(reader)), writer.into()))
 }
 
-/// A pseudo-terminal (`pty(7)`): what is written to `keyboard` was typed, what is read
-/// from it is on the screen.
+/// A pseudo-terminal (`pty(7)`): what we write to `keyboard` counts as typed, and what we
+/// read from it is what the screen shows.
 struct Terminal {
     keyboard: File,
     program_side: OwnedFd,
 }
 
 impl Terminal {
-    /// By hand, for openpty(3) would leave both ends open in every program that
-    /// another thread is just starting.
+    /// Does not use openpty(3), which does not set O_CLOEXEC: a program that another thread
+    /// starts at this moment would inherit both ends.
     fn open() -> std::io::Result<Self> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = posix_openpt(flags)?;
@@ -420,7 +425,7 @@ impl Terminal {
     }
 }
 
-/// The failure of a program that has ended when it should not.
+/// The failure of a program that has ended although it should not have.
 pub fn ended(name: &str, status: ExitStatus) -> Failure {
     let outcome = match (status.code(), status.signal()) {
         (Some(code), _) => Outcome::Exited(code),
@@ -436,7 +441,7 @@ fn signal_name(number: i32) -> String {
     }
 }
 
-/// A command for people: its words, without the folder of the first.
+/// A command as a reader sees it: its words, without the folder of the first.
 pub fn display(command: &[impl AsRef<OsStr>]) -> String {
     let words = command.iter().enumerate().map(|(index, word)| {
         let path = std::path::Path::new(word.as_ref());
@@ -449,13 +454,13 @@ pub fn display(command: &[impl AsRef<OsStr>]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The program gets its limits, and dies with the thread that started it: a test
-/// run that is interrupted leaves no servers behind. In a session of its own it is a
-/// process group of its own, and one that takes all the CPU time it can get has one
-/// share of it (`sched(7)`, autogroups).
+/// Gives the program its limits, and lets it die with the thread that started it, so that an
+/// interrupted test run leaves no servers behind. Its new session makes it a process group. The
+/// session also gets one share of the CPU time, however much the program wants (`sched(7)`,
+/// autogroups).
 ///
-/// It hears Ctrl-C, even if the tests run as a job in the background, which a shell starts with
-/// SIGINT ignored; programs inherit that.
+/// SIGINT gets its default action again. A shell starts a background job with SIGINT ignored, and
+/// the program would inherit that from the tests.
 fn limit_and_tie_to_us(
     command: &mut Command,
     limits: Vec<(Resource, u64, u64)>,
@@ -497,7 +502,7 @@ fn read_figures(pid: u32) -> Option<Figures> {
     let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().ok()?;
     let (ran, queued) = schedstat(pid);
     Some(Figures {
-        // In ticks, but of all threads; to the nanosecond, but only of those that live.
+        // Ticks are coarse, but count all threads. `ran` is exact, but counts living threads only.
         cpu: ran.max(Duration::from_secs_f64(
             ticks as f64 / ticks_per_second as f64,
         )),
@@ -508,8 +513,8 @@ fn read_figures(pid: u32) -> Option<Figures> {
     })
 }
 
-/// How long the threads have run, and how long they have waited for a CPU: zero where the
-/// kernel does not count it.
+/// How long the threads have run, and how long they have waited for a CPU. Zero if the kernel
+/// does not count it.
 pub fn schedstat(pid: u32) -> (Duration, Duration) {
     let threads = fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()

@@ -1,4 +1,4 @@
-//! A program under test: what is run, and how it says where it listens.
+//! A program under test: what is run, and how we learn where it listens.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,26 +9,26 @@ use nix::sys::resource::Resource;
 
 use crate::stage::Stage;
 
-/// How a program comes to its ports.
+/// How a program gets its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ports {
     /// It takes `--port 0` and logs the address that it got: programs of this workspace.
     Announced,
-    /// It has fixed ports, and says nothing that we rely on.
+    /// It has fixed ports, and need not log them.
     Fixed,
 }
 
-/// Set this to run long checks at their full size.
+/// Set this variable to run long checks at their full size.
 pub const FULL: &str = "EXPSERVER_FULL_TESTS";
 
-/// Set this to a number of seconds for soaks of that length: by hand, for it is no test
-/// that anybody would wait for.
+/// Set this variable to a number of seconds to run soaks of that length by hand. They are too
+/// long for a normal test.
 pub const SOAK: &str = "EXPSERVER_SOAK_SECONDS";
 
-/// Set this to the seed of a soak that failed, so that it plays the same operations.
+/// Set this variable to the seed of a soak that failed, to repeat its operations.
 pub const SEED: &str = "EXPSERVER_SOAK_SEED";
 
-/// How long a soak lasts, where somebody has said so.
+/// How long a soak lasts, if [`SOAK`] is set.
 pub fn soak_by_hand() -> Option<Duration> {
     let seconds = std::env::var(SOAK).ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
@@ -43,11 +43,11 @@ pub struct Program {
     pub full_size: bool,
     /// The other binaries of the stage, by name: each with its own first arguments.
     pub companions: Vec<(String, Vec<OsString>)>,
-    /// The ports of a program whose ports are fixed, where they are not the course's.
+    /// The ports of a program with fixed ports, if they differ from the course's.
     pub fixed_ports: Option<FixedPorts>,
     /// What the program may use, soft and hard (`setrlimit(2)`).
     pub limits: Vec<(Resource, u64, u64)>,
-    /// Each run has a copy of this folder as its working directory, else an empty one.
+    /// Each run gets a copy of this folder as its working directory. Without it, an empty one.
     pub folder: Option<PathBuf>,
 }
 

@@ -1,6 +1,6 @@
-//! How many bytes of a connection the kernel holds, asked of the kernel itself
-//! (`sock_diag(7)`). `/proc/net/tcp` says the same, but lists every socket of the
-//! machine, which takes long after checks with thousands of them.
+//! How many bytes of a connection the kernel holds. We ask the kernel for one socket
+//! (`sock_diag(7)`). `/proc/net/tcp` has the same numbers, but lists every socket of the
+//! machine, which takes long after a check with thousands of them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -21,7 +21,7 @@ pub struct Queues {
     pub receiving: u64,
 }
 
-/// The queues of the socket at `local`; nothing when there is no such socket.
+/// The queues of the socket at `local`, or `None` if there is no such socket.
 pub fn queues(local: SocketAddr, remote: SocketAddr) -> Option<Queues> {
     match ask_the_kernel(local, remote) {
         Ok(found) => found,
@@ -56,7 +56,7 @@ fn ask_the_kernel(local: SocketAddr, remote: SocketAddr) -> nix::Result<Option<Q
         u32::from_ne_bytes(bytes)
     };
     let kind = u16::from_ne_bytes([answer[4], answer[5]]);
-    // Where a connection is gone, the kernel finds the listener of its port.
+    // If the connection is gone, the kernel answers with the listener of its port.
     let remote_port = u16::from_be_bytes([answer[REMOTE_PORT_AT], answer[REMOTE_PORT_AT + 1]]);
     if kind == SOCK_DIAG_BY_FAMILY && remote_port != remote.port() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Runs a check against a program, and tells why it failed.
+//! Runs a check against a program, and explains why it failed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::process::{Process, ended};
 use crate::program::Program;
 use crate::trial::Trial;
 
-/// Set this to read the steps of checks that pass, with what they have measured.
+/// Set this variable to print the steps of checks that pass, with what they measured.
 pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
 
-/// What a failed check has to say: the failure, and the story up to it.
+/// What a failed check reports: the failure, the steps up to it, and the last log lines.
 pub struct Report {
     pub failure: Failure,
     pub story: String,
@@ -41,7 +41,7 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         (Err(failure), None) => failure,
         (Err(failure), Some(crash)) if failure.outcome == crash.outcome => failure,
         (Err(failure), Some(crash)) => {
-            let what = format!("{}; seen from outside: {failure}", crash.what);
+            let what = format!("{}; the check saw: {failure}", crash.what);
             Failure { what, ..crash }
         }
     };
@@ -49,7 +49,7 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
     Err(Report { failure, story })
 }
 
-/// A program that crashed is the reason for whatever was seen after it.
+/// If a program has crashed, the crash explains what the check saw.
 fn crash(trial: &Trial) -> Option<Failure> {
     trial
         .processes()
@@ -57,8 +57,8 @@ fn crash(trial: &Trial) -> Option<Failure> {
         .find_map(|process| crash_of(process).or_else(|| panic_of(process)))
 }
 
-/// The sockets of a program that crashes are closed a moment before it has ended:
-/// then what was seen of them waits for its reason.
+/// The kernel closes the sockets of a crashing program a moment before the program has ended.
+/// So a failure that a crash may have caused waits a moment for it.
 fn crash_behind(trial: &Trial, failure: &Failure) -> Option<Failure> {
     let may_be_a_crash = matches!(
         failure.outcome,
@@ -75,7 +75,7 @@ fn crash_behind(trial: &Trial, failure: &Failure) -> Option<Failure> {
     }
 }
 
-/// A connection that broke off because the program has ended in its own way.
+/// The end of a program that did not crash, if it explains why a connection broke off.
 fn end_behind(trial: &Trial, failure: &Failure) -> Option<Failure> {
     if !matches!(failure.outcome, Outcome::Reset | Outcome::ShortData) {
         return None;
@@ -91,7 +91,7 @@ fn logs(trial: &Trial) -> String {
     let mut text = String::new();
     for process in trial.processes() {
         if process.status().is_some() {
-            process.wait(Instant::now()); // for its last words
+            process.wait(Instant::now()); // for the last of its output
         }
         let log = process.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -121,7 +121,7 @@ fn crash_of(process: &Process) -> Option<Failure> {
     crashed.then_some(failure)
 }
 
-/// A thread that panics ends alone: the program lives on, with one thread less.
+/// A panic ends only its thread: the program goes on with one thread less.
 fn panic_of(process: &Process) -> Option<Failure> {
     let is_panic = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
     let panicked = process.log().lines().any(is_panic);

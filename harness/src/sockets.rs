@@ -32,7 +32,7 @@ pub struct Row {
 pub const LISTENING: u8 = 0x0a;
 pub const CLOSED: u8 = 0x07;
 
-/// The rows of `table`; none where the kernel has no such table.
+/// The rows of `table`, or none if the kernel has no such table.
 pub fn rows(table: Table) -> impl Iterator<Item = Row> {
     let name = match table {
         Table::Tcp => "tcp",
@@ -48,8 +48,8 @@ pub fn rows(table: Table) -> impl Iterator<Item = Row> {
     lines.filter_map(|line| row(&line))
 }
 
-/// The TCP listeners. The kernel lists them first; to read the whole table takes seconds
-/// beside thousands of connections.
+/// The TCP listeners. The kernel lists them first, so we stop after them: the whole table takes
+/// seconds when there are thousands of connections.
 pub fn listeners(table: Table) -> impl Iterator<Item = Row> {
     rows(table).take_while(|row| row.state == LISTENING)
 }

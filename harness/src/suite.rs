@@ -1,5 +1,5 @@
 //! Checks as tests: each stage's `tests/checks.rs` runs its stage's checks against
-//! its own binary, one test a check.
+//! its own binary, with one test for each check.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::stage::Stage;
 /// Runs the checks of `stage` against `program` as a test binary's `main`.
 pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     raise_descriptor_limit();
-    // A virtual machine may be stopped for many seconds: these programs are known to be alive.
+    // These programs are known to work, but a virtual machine may stand still for many seconds.
     set_patience(Duration::from_secs(30));
     let program = Arc::new(program);
     let tests = checks::of(stage).map(|check| {
@@ -30,7 +30,7 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
             .with_ignored_flag(missing.is_some())
     });
     let mut arguments = Arguments::from_args();
-    // Most of its time a check waits, so that two share a CPU.
+    // A check mostly waits, so two of them can share a CPU.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert(2 * cpus);
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
@@ -43,7 +43,7 @@ fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
     run(check, program).map_err(|report| explain(check, &report).into())
 }
 
-/// A failed check, as a tutor would put it.
+/// A failed check, explained as a tutor would do it.
 pub fn explain(check: &Check, report: &Report) -> String {
     format!(
         "{}\n{}\n\nwhy it matters: {}\n{}hint: {}\nread: {}\n",
@@ -51,7 +51,7 @@ pub fn explain(check: &Check, report: &Report) -> String {
     )
 }
 
-/// The first thing that the check needs and that is not here.
+/// The first need of the check that is missing here.
 pub fn missing(check: &Check, program: &Program) -> Option<Need> {
     let here = |need: &Need| match need {
         Need::Tool(name) => find_tool(name).is_some(),
@@ -59,7 +59,7 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::Option(_) => program.ports == Ports::Announced,
         Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
         Need::Root => Uid::effective().is_root(),
-        // One who grades a program with fixed ports has seen to it that they are free.
+        // The grader makes sure that the ports of a program with fixed ports are free.
         Need::OwnNetwork => program.ports == Ports::Fixed || own_network::is_possible(),
     };
     check.needs.iter().copied().find(|need| !here(need))

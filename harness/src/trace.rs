@@ -1,4 +1,4 @@
-//! The numbered steps of a check, so that a failure tells a story.
+//! The numbered steps of a check. A failure prints them, so that a reader can follow it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::lock::lock;
 
-/// Kept steps; a check of 10,000 connections fills neither the screen nor memory.
+/// How many steps are kept from the start and from the end, so that a check with 10,000
+/// connections fills neither the screen nor the memory.
 const FIRST: usize = 30;
 const LAST: usize = 15;
 

@@ -1,4 +1,4 @@
-//! A server that a check plays: behind a proxy under test, or before a client.
+//! A server inside a check, for a proxy or a client under test to connect to.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,7 +32,8 @@ impl Upstream {
     pub fn listen(address: SocketAddr, trace: &Trace, deadline: Instant) -> Verdict<Self> {
         let listen = || {
             let listener = TcpListener::bind(address)?;
-            // std asks for 128: thousands of clients that come at once would have to come again.
+            // std asks for a backlog of 128. With thousands of clients at the same time the kernel
+            // would drop SYNs, and a retransmission comes only after a second.
             listen(&listener, Backlog::new(4096)?)?;
             Ok(listener)
         };
@@ -44,7 +45,7 @@ impl Upstream {
         Self::new(listener, address, trace, deadline)
     }
 
-    /// Begins to listen where nobody listened, with a queue of this length.
+    /// Starts to listen, with this backlog, where connections were refused so far.
     pub fn appear(nobody: Nobody, backlog: i32, trace: &Trace, deadline: Instant) -> Verdict<Self> {
         Backlog::new(backlog)
             .and_then(|backlog| listen(&nobody.bound, backlog))
@@ -74,13 +75,13 @@ impl Upstream {
         })
     }
 
-    /// Stops to listen: whoever connects now is refused. The address stays ours, if it
-    /// was that of [`Nobody`] before (`shutdown(2)` of a listening socket).
+    /// Stops listening: from now on connections are refused. The address stays ours if it
+    /// came from [`Nobody`] (`shutdown(2)` of a listening socket).
     pub fn disappear(self) -> Verdict<Nobody> {
         shutdown(self.listener.as_raw_fd(), Shutdown::Read)
             .map_err(|errno| Failure::grader("stop listening", errno))?;
         self.trace
-            .step(format!("nobody listens on {} any more", self.address));
+            .step(format!("the check stops listening on {}", self.address));
         Ok(Nobody {
             bound: self.listener.into(),
             address: self.address,
@@ -91,8 +92,9 @@ impl Upstream {
         self.address
     }
 
-    /// Connections from now on take some 120 KB of one that never reads, instead of 4 MB: a
-    /// small window here, small segments, and by them a small buffer there (`tcp(7)`).
+    /// From now on a connection that we never read takes about 120 KB instead of 4 MB: our
+    /// receive window is small, and because the segments are small, so is the sender's buffer
+    /// (`tcp(7)`).
     pub fn takes_little(&self) -> Verdict {
         setsockopt(&self.listener, RcvBuf, &2304)
             .and_then(|()| setsockopt(&self.listener, TcpMaxSeg, &256))
@@ -108,21 +110,23 @@ impl Upstream {
                 return blocking(name, stream, &self.trace, self.deadline);
             }
             if Instant::now() >= deadline {
-                let what = format!("nobody connected to {} as {name}", self.address);
+                let (waited, address) = (patience(), self.address);
+                let what =
+                    format!("{name} waited for {waited:?}, but no connection came to {address}");
                 return Err(Failure::new(Outcome::Timeout, what));
             }
             self.wait_a_moment();
         }
     }
 
-    /// Until somebody connects, or it is time to look at the clock.
+    /// Waits for a connection, but for at most 20 ms.
     fn wait_a_moment(&self) {
         let mut asked = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut asked, 20u8); // interrupted: then earlier
+        let _ = poll(&mut asked, 20u8); // a signal may end it earlier
     }
 
-    /// From now on a thread accepts, and `handle` gets each connection, with its
-    /// number, in a thread of its own.
+    /// Starts a thread that accepts connections. For each, another thread calls `handle` with
+    /// the number of the connection.
     pub fn serve<F>(self, handle: F) -> Service
     where
         F: Fn(usize, &Peer) -> Verdict + Send + Sync + 'static,
@@ -139,9 +143,9 @@ impl Upstream {
                 };
                 let (handle, deadline) = (Arc::clone(&handle), self.deadline);
                 thread::spawn(move || {
-                    let trace = Trace::default(); // one of thousands: not in the story
+                    let trace = Trace::default(); // not printed: there may be thousands
                     let peer = blocking("upstream", stream, &trace, deadline)?;
-                    // Idle is no fault: whoever waits for too long is the check's to judge.
+                    // A connection may be idle: the check decides what takes too long.
                     let left = deadline.saturating_duration_since(Instant::now());
                     let peer = peer.with_patience(left);
                     handle(number, &peer)
@@ -158,8 +162,8 @@ impl Upstream {
     }
 }
 
-/// An address that is taken, so that nobody else comes to listen there, and where
-/// every connection is refused.
+/// An address on which every connection is refused: we have bound it, so that no other
+/// program can, but we do not listen.
 pub struct Nobody {
     bound: OwnedFd,
     address: SocketAddr,
@@ -171,8 +175,8 @@ impl Nobody {
         if address.port() != 0 {
             return Ok(found);
         }
-        // A port that the kernel has chosen is lost when the socket stops listening,
-        // one that was named stays: so this takes it a second time, by its number.
+        // When a socket stops listening, the kernel frees its port if the kernel chose it, but
+        // not if it was named. So we bind it a second time, by its number.
         take_address(found.address)
     }
 
@@ -181,7 +185,7 @@ impl Nobody {
     }
 }
 
-/// A listener whose queue is full: to connect to it takes until it is heard, or for ever.
+/// A listener whose queue is full: the kernel answers no SYN to it before [`Deaf::hear`].
 pub struct Deaf {
     listener: TcpListener,
     address: SocketAddr,
@@ -193,7 +197,7 @@ impl Deaf {
         let (listener, address) = listen_with_a_short_queue()
             .map_err(|error| Failure::grader("listen with a short queue", error))?;
         let mut queue = Vec::new();
-        // The kernel lets in one or two more than were asked for.
+        // The kernel accepts one or two more than the backlog.
         while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
             queue.push(stream);
             if queue.len() > 10 {
@@ -211,7 +215,7 @@ impl Deaf {
         self.address
     }
 
-    /// Now it accepts: those that filled the queue, then the one who has been knocking.
+    /// Accepts the connections that filled the queue, then the one that has been waiting.
     pub fn hear(self, name: &str, trace: &Trace, deadline: Instant) -> Verdict<Peer> {
         let upstream = Upstream {
             listener: self.listener,
@@ -220,7 +224,7 @@ impl Deaf {
             deadline,
         };
         for _ in &self.queue {
-            upstream.accept("one that filled its queue")?;
+            upstream.accept("the upstream with the full queue")?;
         }
         upstream.accept(name)
     }
@@ -251,10 +255,10 @@ fn take_address(address: SocketAddr) -> Verdict<Nobody> {
     };
     let bound = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     let bound = bound.map_err(cannot)?;
-    // Also while connections from before linger there.
+    // This must work even while earlier connections are in TIME_WAIT.
     setsockopt(&bound, ReuseAddr, &true).map_err(cannot)?;
     bind(bound.as_raw_fd(), &SockaddrStorage::from(address)).map_err(cannot)?;
-    // Bound, but never told to listen; std's names for an address need a listener's type.
+    // It is bound, but does not listen. The type `TcpListener` is only for `local_addr`.
     let socket = TcpListener::from(bound);
     let address = socket
         .local_addr()
@@ -271,7 +275,7 @@ fn blocking(name: &str, stream: TcpStream, trace: &Trace, deadline: Instant) -> 
     Peer::new(name, stream, trace, deadline)
 }
 
-/// An [`Upstream`] that serves by itself until it is dropped.
+/// An [`Upstream`] that threads serve until it is dropped.
 pub struct Service {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -283,7 +287,7 @@ impl Service {
         self.address
     }
 
-    /// See [`Upstream::disappear`]. Connections that were accepted go on.
+    /// See [`Upstream::disappear`]. Connections that were accepted stay open.
     pub fn disappear(mut self) -> Verdict<Nobody> {
         self.stop.store(true, Ordering::Relaxed);
         let upstream = self.accepting.take().map(thread::JoinHandle::join);

@@ -4,6 +4,10 @@
 //! server to stdout. A client that sends everything before it reads any answer can wait
 //! forever, because the server may be waiting until the client reads. So this client waits
 //! for both flows at the same time, with `poll(2)`.
+//!
+//! `connect.rs` opens the connection. The second program of this stage, `bin/multi-client.rs`,
+//! forks many clients. You may skip the folder `given`: this stage needs it, but does not teach
+//! it.
 
 use std::io::stdin;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

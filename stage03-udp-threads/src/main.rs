@@ -3,6 +3,9 @@
 //! UDP has no connections. After `socket` and `bind`, `recvfrom` brings one datagram and
 //! the address of its sender, and `sendto` sends the answer there. Several threads may wait
 //! in `recvfrom` on one socket: the kernel gives each datagram to one of them.
+//!
+//! The client of this stage is `bin/udp-client.rs`. You may skip the folder `given`: this stage
+//! needs it, but does not teach it.
 
 use std::collections::VecDeque;
 use std::io::{Write, stdout};

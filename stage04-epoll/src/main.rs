@@ -4,8 +4,9 @@
 //! place only, in `epoll_wait`, and there the kernel says which sockets are ready. The work
 //! of one turn depends on those, not on how many clients there are.
 //!
-//! `server.rs` is the event loop, `client.rs` one client. You may skip the folder `given`:
-//! this stage needs it, but does not teach it.
+//! `server.rs` is the event loop, `client.rs` one client, and `signals.rs` makes signals
+//! readable from a descriptor. You may skip the folder `given`: this stage needs it, but does
+//! not teach it.
 
 mod client;
 mod given;

@@ -138,7 +138,7 @@ pub enum Answer {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failed {
-    /// `no answer in time`
+    /// `timed out`
     pub outcome: String,
     /// The program crashed, or ended when it should not have.
     pub crashed: bool,

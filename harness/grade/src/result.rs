@@ -30,7 +30,7 @@ pub struct CheckResult {
     pub status: Status,
     pub score: u32,
     pub points: u32,
-    /// `no answer in time`
+    /// `timed out`
     pub outcome: Option<String>,
     /// What happened, in one line. For a skipped check: what it needs.
     pub what: Option<String>,

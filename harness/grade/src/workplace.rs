@@ -176,7 +176,7 @@ impl Worker {
         self.child.wait()?;
         if overdue {
             let what = format!("the check did not end within {} s", time.as_secs());
-            return Ok(Answer::failed("no answer in time", &what));
+            return Ok(Answer::failed("timed out", &what));
         }
         match serde_json::from_slice(&text) {
             Ok(answer) => Ok(answer),

@@ -1,9 +1,10 @@
-//! What clients do in many checks, whatever the server does with their bytes.
+//! Exchanges that many checks use.
 
 use crate::failure::Verdict;
 use crate::peer::Peer;
 
-/// A line that is the same in reverse: a server that reverses lines answers it as an echo does.
+/// A line that is the same in reverse, so that an echo and a server that reverses lines give
+/// the same answer.
 pub fn ping(client: &Peer) -> Verdict {
     client.ask(b"oxo\n", b"oxo\n")
 }

@@ -1,22 +1,22 @@
 //! The checks, stage by stage, and what several stages share. Each module imports only modules
 //! further down.
 //!
-//! | module        | whose checks                                                     |
+//! | module        | what its checks are about                                        |
 //! |---------------|------------------------------------------------------------------|
-//! | [`phase1`]    | the modular server's; those of its roles are taken over          |
-//! | [`stage05`]   | the proxy's and the file transfer's                              |
-//! | [`stage01`]   | of a server of one client                                        |
-//! | [`stage04`]   | of a server of many                                              |
-//! | [`stage03`]   | of the UDP server and its client                                 |
-//! | [`stage02`]   | of the TCP client                                                |
-//! | [`soak`]      | all that serve many clients, under a mixed load with faults      |
+//! | [`phase1`]    | the modular server; most checks of its roles are taken over      |
+//! | [`stage05`]   | the proxy and the file transfer                                  |
+//! | [`stage01`]   | a server for one client                                          |
+//! | [`stage04`]   | a server for many clients                                        |
+//! | [`stage03`]   | the UDP server and its client                                    |
+//! | [`stage02`]   | the TCP client                                                   |
+//! | [`soak`]      | every server for many clients, under a mixed load with faults    |
 //! | [`stopping`]  | how a server with an event loop ends                             |
-//! | [`proxying`]  | of every proxy                                                   |
-//! | [`netcat`]    | of servers of the line protocol, by the tool that exercises use  |
-//! | [`terminal`]  | the same servers' output, options, errors                        |
+//! | [`proxying`]  | every proxy                                                      |
+//! | [`netcat`]    | servers of the line protocol, with the tool of the exercises     |
+//! | [`terminal`]  | the output, the options and the errors of the same servers       |
 //! | [`reversing`] | the line protocol itself                                         |
-//! | [`signals`]   | of programs that do nothing about signals                        |
-//! | [`clients`]   | what clients do in many checks                                   |
+//! | [`signals`]   | programs that do not handle signals                              |
+//! | [`clients`]   | no checks: exchanges that many checks use                        |
 
 use std::sync::LazyLock;
 
@@ -50,7 +50,7 @@ static ALL: LazyLock<Vec<Check>> = LazyLock::new(|| {
     stages.concat()
 });
 
-/// Every check there is.
+/// All checks.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     ALL.iter()
 }

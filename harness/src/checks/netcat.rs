@@ -1,5 +1,5 @@
-//! The same with the tool that the exercises use. The variants of `nc` differ in
-//! what they do at the end of their input, so each is told to half-close.
+//! The server with netcat, the tool of the exercises. The variants of `nc` differ in
+//! what they do at the end of their input, so each gets the options that let it half-close.
 //! Written for stage 4, taken over by stage 1.
 
 use std::time::Duration;
@@ -18,8 +18,8 @@ const NC_OPENBSD: Check = Check {
     role: "",
     name: "nc-openbsd",
     title: "`printf 'hello\\nworld' | nc -N` (openbsd) shows both answers and ends",
-    why: "it is how you try out a server by hand",
-    hint: "after the last answer to a client that has half-closed, close the connection",
+    why: "this is how you try out a server by hand",
+    hint: "when `recv` returns 0, send the last answer and then `close` the connection",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
     points: 1,
@@ -55,7 +55,8 @@ fn netcat(trial: &Trial, command: &[&str]) -> Verdict {
 
     let (shown, expected) = (tool.process.stdout(), b"olleh\ndlrow");
     if shown != expected {
-        let failure = Failure::new(Outcome::WrongData, "it showed something else");
+        let what = format!("`{}` shows something else", tool.process.name);
+        let failure = Failure::new(Outcome::WrongData, what);
         return Err(failure.expected(show(expected)).received(show(&shown)));
     }
     if !status.success() {

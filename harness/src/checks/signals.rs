@@ -1,4 +1,4 @@
-//! Signals and the programs that do nothing about them: the kernel's default must do.
+//! Programs that do not handle signals: the kernel's default action must end them.
 
 use nix::sys::signal::Signal;
 
@@ -11,9 +11,9 @@ pub const ENDS_ON_A_SIGNAL: Check = Check {
     stage: Stage::Stage01,
     role: "",
     name: "ends-on-a-signal",
-    title: "SIGTERM and SIGINT (Ctrl-C) end the server at once, and its port is free again",
-    why: "the default of these signals is to end the process: a blocking call does not hold it up",
-    hint: "block no signal that nobody reads; SO_REUSEADDR before `bind`",
+    title: "SIGTERM and SIGINT (Ctrl-C) end the server immediately, and its port is free again",
+    why: "the default action of these signals ends a process, even while it waits in a blocking call",
+    hint: "neither block nor handle these signals; set SO_REUSEADDR before `bind`",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
     points: 1,
@@ -37,7 +37,7 @@ fn ends_on_a_signal(trial: &Trial) -> Verdict {
     Ok(())
 }
 
-/// A client that has had an answer; over UDP nothing is left of it.
+/// A client that has received an answer. Over UDP there is no connection to keep.
 fn speak(trial: &Trial, server: &Server) -> Verdict<Option<crate::peer::Peer>> {
     if trial.stage() == Stage::Stage03 {
         let client = server.datagram("the client")?;
@@ -57,7 +57,7 @@ fn expect_end(trial: &Trial, server: &Server) -> Verdict {
         Some(_) => Ok(()),
         None => Err(Failure::new(
             Outcome::Timeout,
-            "it goes on as if nothing had been said",
+            "the server still runs after the signal",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Stage 1: one client, blocking, exit status 1 when it leaves.
+//! Stage 1: a blocking server for one client. It ends with exit status 1 when the client leaves.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const OWN: &[Check] = &[
     BACKLOG,
     signals::ENDS_ON_A_SIGNAL,
     Check {
-        why: "a call that SIGCONT interrupts may fail with EINTR, which is no fault (signal(7))",
+        why: "a call that SIGCONT interrupts may fail with EINTR, although nothing is wrong (signal(7))",
         hint: "when a call fails with EINTR, call it again",
         ..STOPPED_AND_CONTINUED.taken_over(Stage::Stage01)
     },
@@ -38,8 +38,8 @@ const ENDS_WITH_ITS_CLIENT: Check = Check {
     role: "",
     name: "ends-with-its-client",
     title: "The server ends with exit status 1 when its client leaves",
-    why: "a `recv` of 0 bytes is how a server learns that its client is gone",
-    hint: "`recv` returns 0 at the end of the stream: leave the loop and exit with status 1",
+    why: "`recv` returns 0 when the client has closed its connection: the server must notice that",
+    hint: "when `recv` returns 0, leave the loop and exit with status 1",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Core,
     points: 2,
@@ -58,9 +58,9 @@ fn ends_with_its_client(trial: &Trial) -> Verdict {
 
 const ENDS_AFTER_A_RESET: Check = Check {
     name: "ends-after-a-reset",
-    title: "The server ends with exit status 1 also when its client resets the connection",
-    why: "a client that crashes shows as an error of `recv`, not as the end of the stream",
-    hint: "`recv` returns -1 after a reset: that, too, is a client that has left",
+    title: "The server ends with exit status 1 when its client resets the connection",
+    why: "a client that crashes may reset its connection, and then `recv` fails instead of returning 0",
+    hint: "when `recv` returns -1 after a reset, treat it as a client that has left",
     tier: Tier::Robust,
     body: ends_after_a_reset,
     ..ENDS_WITH_ITS_CLIENT
@@ -76,9 +76,9 @@ fn ends_after_a_reset(trial: &Trial) -> Verdict {
 
 const ENDS_AFTER_A_RESET_WHILE_IT_SENDS: Check = Check {
     name: "ends-after-a-reset-while-it-sends",
-    title: "The server ends with exit status 1 when its client resets while it is sent to",
-    why: "to send to a connection that is gone raises SIGPIPE, whose default is to kill the process",
-    hint: "`send` with MSG_NOSIGNAL, and look at what it returns",
+    title: "The server ends with exit status 1 when its client resets during an answer",
+    why: "`send` on a connection that was reset raises SIGPIPE, which kills the process by default",
+    hint: "call `send` with MSG_NOSIGNAL, and check what it returns",
     body: ends_after_a_reset_while_it_sends,
     ..ENDS_AFTER_A_RESET
 };
@@ -90,7 +90,7 @@ fn ends_after_a_reset_while_it_sends(trial: &Trial) -> Verdict {
     client.reset()?;
     server.expect_exit(1)?;
 
-    // To one that has half-closed before, the very first `send` raises SIGPIPE.
+    // If the client has half-closed before its reset, even the first `send` raises SIGPIPE.
     let server = trial.start()?;
     let client = server.connect("the client that half-closes")?;
     half_close_while_answers_wait(&client)?;
@@ -100,8 +100,8 @@ fn ends_after_a_reset_while_it_sends(trial: &Trial) -> Verdict {
 
 const ITERATIVE: Check = Check {
     name: "iterative",
-    title: "With --iterative other clients wait and are served one after the other",
-    why: "a blocking server has one client at a time; the kernel keeps the others in its backlog",
+    title: "The server with --iterative serves its clients one after the other",
+    why: "a blocking server serves one client at a time, and the kernel lets the others wait in a queue",
     hint: "go back to `accept` when a client has left",
     needs: &[Need::Option("--iterative")],
     body: iterative,
@@ -128,9 +128,9 @@ fn iterative(trial: &Trial) -> Verdict {
 
 const ITERATIVE_SURVIVES_RESETS: Check = Check {
     name: "iterative-survives-resets",
-    title: "With --iterative a client that resets its connection does not end the server",
-    why: "the next client waits already, and has nothing to do with how the last one left",
-    hint: "an error on a client's socket ends that client only; SIGPIPE must not end the process",
+    title: "The server with --iterative goes on when a client resets its connection",
+    why: "the next client already waits, and the way in which the last one left must not affect it",
+    hint: "when `recv` or `send` fails, close that client's socket and go on; use MSG_NOSIGNAL",
     body: iterative_survives_resets,
     ..ITERATIVE
 };
@@ -156,9 +156,9 @@ fn iterative_survives_resets(trial: &Trial) -> Verdict {
 
 const BACKLOG: Check = Check {
     name: "backlog",
-    title: "--backlog says how many clients may wait",
-    why: "the kernel keeps a queue for each listener, and its length is the server's choice",
-    hint: "it is the second argument of `listen`",
+    title: "The option --backlog says how many clients may wait",
+    why: "the kernel keeps a queue of waiting clients, and the server decides how long it is",
+    hint: "pass the number as the second argument of `listen`",
     needs: &[Need::Option("--backlog")],
     body: backlog,
     ..ITERATIVE
@@ -173,13 +173,15 @@ fn backlog(trial: &Trial) -> Verdict {
         .iter()
         .map(|which| server.connect(&format!("{which} client that waits")))
         .collect::<Verdict<_>>()?;
-    // The queue is full, so the kernel does not answer: a wait that must be in vain.
+    // The queue is full, so the kernel does not answer: this attempt must time out.
     let patience = Duration::from_millis(400);
     if TcpStream::connect_timeout(&server.address(), patience).is_ok() {
-        let what = "with a backlog of 2, a fourth client is taken into the queue";
-        return Err(Failure::behaviour(what).expected("that its connection is not answered"));
+        let what = "with a backlog of 2, a fourth waiting client was connected";
+        return Err(Failure::behaviour(what).expected("no answer to the SYN of a fourth client"));
     }
-    trial.step(format!("a fourth one got no answer in {patience:?}"));
+    trial.step(format!(
+        "a fourth client that waits gets no answer for {patience:?}"
+    ));
     drop(waiting);
     client.ask(b"hello\n", b"olleh\n")
 }

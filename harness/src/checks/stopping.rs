@@ -18,8 +18,8 @@ pub const SIGTERM: Check = Check {
     role: "",
     name: "sigterm",
     title: "SIGTERM and SIGINT (Ctrl-C) end the server with exit status 0",
-    why: "that is how a service manager or a person asks a server to leave; it is no failure",
-    hint: "block the signals, read them from a `signalfd` in the same epoll, leave the loop",
+    why: "a service manager or a person stops a server this way, and that is not a failure",
+    hint: "block the signals, let epoll watch a `signalfd` for them, and leave the loop",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Robust,
     points: 3,
@@ -28,7 +28,7 @@ pub const SIGTERM: Check = Check {
     body: sigterm,
 };
 
-/// What stands behind a proxy.
+/// The server behind the proxy, for a stage that is a proxy.
 fn upstream(trial: &Trial) -> Verdict<Option<Service>> {
     match trial.stage() {
         Stage::Stage05 => Ok(Some(trial.upstream()?.serve(proxying::echo))),
@@ -62,9 +62,9 @@ fn sigterm(trial: &Trial) -> Verdict {
 
 pub const SIGTERM_UNDER_LOAD: Check = Check {
     name: "sigterm-under-load",
-    title: "SIGTERM ends the server also when it is busy, and when it comes twice",
-    why: "a server with much to do must still hear that it shall end",
-    hint: "the signal is one more event of the loop; a second one must not find it half-way",
+    title: "SIGTERM ends the server even when it is busy, and even when the signal comes twice",
+    why: "a server that does not notice the signal under load can only be killed",
+    hint: "handle the `signalfd` as one more event of the loop, and let a second signal do nothing",
     body: sigterm_under_load,
     ..SIGTERM
 };
@@ -78,7 +78,7 @@ fn sigterm_under_load(trial: &Trial) -> Verdict {
     ping(&busy)?;
     let text = lines(5, 1_000_000);
     std::thread::scope(|scope| {
-        // Both go on until the server is gone, and its end is theirs.
+        // Both go on until the server has ended, which ends their connection too.
         let sends = scope.spawn(|| while busy.send(&text).is_ok() {});
         let reads = scope.spawn(|| busy.expect_gone());
         server.signal(Signal::SIGTERM);
@@ -94,8 +94,8 @@ fn sigterm_under_load(trial: &Trial) -> Verdict {
 
 pub const PORT_IS_FREE_AT_ONCE: Check = Check {
     name: "port-is-free-at-once",
-    title: "A server that has ended can be started again on its port at once",
-    why: "closed connections keep a port busy for a minute (TIME_WAIT), unless the server says that it does not mind",
+    title: "A server that has ended can be restarted on its port immediately",
+    why: "connections in TIME_WAIT keep a port busy for a minute, unless SO_REUSEADDR is set",
     hint: "set SO_REUSEADDR before `bind` (socket(7))",
     needs: &[Need::Option("--port")],
     body: port_is_free_at_once,
@@ -107,7 +107,7 @@ fn port_is_free_at_once(trial: &Trial) -> Verdict {
     let server = launch(trial, &upstream).start()?;
     let clients = server.connect_many(3)?;
     clients.iter().try_for_each(ping)?;
-    // The server closes first: so the connections linger on its side.
+    // The server closes first, so the connections are in TIME_WAIT on its side.
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
     clients.iter().try_for_each(|client| client.expect_gone())?;
@@ -116,7 +116,7 @@ fn port_is_free_at_once(trial: &Trial) -> Verdict {
     let again = launch(trial, &upstream).port(server.address().port());
     let again = again.start().map_err(|failure| Failure {
         outcome: Outcome::Behaviour,
-        what: format!("it cannot be started again: {}", failure.what),
+        what: format!("the server cannot be restarted: {}", failure.what),
         ..failure
     })?;
     ping(&again.connect("a new client")?)?;

@@ -26,16 +26,16 @@ pub const CHECKS: &[Check] = &[
     USAGE_ERROR,
 ];
 
-/// Those that hold for any program that listens.
+/// The checks that hold for any program that listens.
 pub const LISTENING: &[Check] = &[PORT_IN_USE, PRIVILEGED_PORT, ADDRESS_NOT_HERE, USAGE_ERROR];
 
 const PROGRAM: Check = Check {
     stage: Stage::Stage04,
     role: "",
     name: "port-in-use",
-    title: "When the port is taken, the server says so and ends with exit status 1",
-    why: "the most common mistake is to start a server twice, and it must be easy to understand",
-    hint: "look at what `bind` returns: name the address and the system's reason",
+    title: "The server explains that its port is taken and ends with exit status 1",
+    why: "starting a server twice is the most common mistake, and its cause must be easy to see",
+    hint: "check what `bind` returns, and print the address and the system's reason to stderr",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
     points: 1,
@@ -57,8 +57,8 @@ fn port_in_use(trial: &Trial) -> Verdict {
 
 pub const PRIVILEGED_PORT: Check = Check {
     name: "privileged-port",
-    title: "When the port is for root only, the server says so and ends with exit status 1",
-    why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
+    title: "The server explains that its port is for root only and ends with exit status 1",
+    why: "many people try port 80 first, and `Permission denied` alone makes them think of files",
     needs: &[
         Need::OwnNetwork,
         Need::Tool("setpriv"),
@@ -72,8 +72,8 @@ fn privileged_port(trial: &Trial) -> Verdict {
     cannot_have_port_80(trial, ["--port", "80"])
 }
 
-/// Below `ip_unprivileged_port_start` (ip(7)), 1024 in a new network; a container's may
-/// begin at 0. Root without the capability is in the place of everybody else.
+/// Port 80 is below `ip_unprivileged_port_start` (ip(7)). That is 1024 in a new network, but
+/// may be 0 in a container. Root without the capability may do no more than another user.
 pub fn cannot_have_port_80(trial: &Trial, options: [&str; 2]) -> Verdict {
     let launch = trial.launch().without_capability("net_bind_service");
     let server = launch.options(options).run()?;
@@ -84,15 +84,15 @@ pub fn cannot_have_port_80(trial: &Trial, options: [&str; 2]) -> Verdict {
 
 pub const ADDRESS_NOT_HERE: Check = Check {
     name: "address-of-another-machine",
-    title: "When the address is none of this machine, the server says so and ends with exit status 1",
-    why: "a server that cannot listen where it was told must not go on elsewhere or in silence",
+    title: "The server explains that its address belongs to another machine and ends with exit status 1",
+    why: "a server that cannot listen where it should must not listen elsewhere or end silently",
     needs: &[Need::Option("--host")],
     body: address_not_here,
     ..PROGRAM
 };
 
 fn address_not_here(trial: &Trial) -> Verdict {
-    // Reserved for documentation: no machine has it.
+    // This address is reserved for documentation: no machine has it.
     let options = ["--host", "192.0.2.1", "--port", "0"];
     let server = trial.launch().options(options).run()?;
     server.expect_exit(1)?;
@@ -102,9 +102,9 @@ fn address_not_here(trial: &Trial) -> Verdict {
 
 pub const IPV6: Check = Check {
     name: "ipv6",
-    title: "With `--host ::1` the server is reached over IPv6",
+    title: "The server with `--host ::1` is reached over IPv6",
     why: "half of the clients of a public server come over IPv6",
-    hint: "the family of the socket comes from the address, not from a constant",
+    hint: "take the family for `socket` from the address, not from a constant",
     needs: &[Need::Option("--host"), Need::Ipv6],
     body: ipv6,
     ..PROGRAM
@@ -114,7 +114,8 @@ fn ipv6(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["--host", "::1"]).start()?;
     let expected = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()));
     if server.address() != expected {
-        let failure = Failure::behaviour("it does not listen where it was told");
+        let failure =
+            Failure::behaviour("the server listens on another address than `--host` says");
         let (expected, received) = (expected.to_string(), server.address().to_string());
         return Err(failure.expected(expected).received(received));
     }
@@ -123,9 +124,9 @@ fn ipv6(trial: &Trial) -> Verdict {
 
 pub const LOCALHOST: Check = Check {
     name: "host-by-name",
-    title: "`--host localhost` works as well as an address",
-    why: "people know names; a program looks up the address",
-    hint: "resolve the name, and take the first of its addresses that can be had",
+    title: "The server accepts a name instead of an address: `--host localhost`",
+    why: "people remember names, and a program can look up the address",
+    hint: "resolve the name with `getaddrinfo`, and use its first address on which `bind` succeeds",
     needs: &[Need::Option("--host")],
     body: localhost,
     ..PROGRAM
@@ -136,7 +137,7 @@ fn localhost(trial: &Trial) -> Verdict {
     let server = started.map_err(|failure| Failure {
         outcome: Outcome::Behaviour,
         what: format!(
-            "with `--host localhost` it does not start: {}",
+            "with `--host localhost` the server does not start: {}",
             failure.what
         ),
         ..failure
@@ -146,9 +147,9 @@ fn localhost(trial: &Trial) -> Verdict {
 
 pub const USAGE_ERROR: Check = Check {
     name: "usage-error",
-    title: "A wrong command line is explained, and ends the program with exit status 2",
-    why: "a script must be able to tell a typing error from a server that failed",
-    hint: "print what is wrong to stderr, and leave with status 2",
+    title: "The program explains a wrong command line and ends with exit status 2",
+    why: "a script must be able to distinguish a typing error from a server that failed",
+    hint: "print to stderr what is wrong, and call `exit` with status 2",
     body: usage_error,
     ..PROGRAM
 };
@@ -171,15 +172,15 @@ fn expect_log(program: &Running, wanted: &str) -> Verdict {
     if log.contains(wanted) {
         return Ok(());
     }
-    let failure = Failure::behaviour(format!("what it prints to stderr lacks `{wanted}`"));
+    let failure = Failure::behaviour(format!("stderr does not contain `{wanted}`"));
     Err(failure.received(log.trim_end()))
 }
 
 pub const MESSAGES: Check = Check {
     name: "shows-messages",
-    title: "Each line is shown on stdout as `[CLIENT MESSAGE] …`, fit for a terminal",
+    title: "The server prints each line to stdout as `[CLIENT MESSAGE] …`, escaped for a terminal",
     why: "a client that can send control characters to your terminal can rewrite what you see",
-    hint: "escape control characters and bytes that are not UTF-8, and cut what is very long",
+    hint: "escape control characters and bytes that are not UTF-8, and shorten very long lines",
     needs: &[],
     body: messages,
     ..PROGRAM
@@ -228,15 +229,15 @@ fn expect_stdout(server: &Server, expected: &str) -> Verdict {
     let same = expected.iter().zip(&printed).take_while(|(a, b)| a == b);
     let at = same.count();
     let line = |lines: &[Vec<u8>]| lines.get(at).map_or("nothing".to_owned(), |it| show(it));
-    let what = format!("line {} of stdout is something else", at + 1);
+    let what = format!("line {} of the server's stdout is wrong", at + 1);
     let failure = Failure::new(Outcome::WrongData, what);
     Err(failure.expected(line(&expected)).received(line(&printed)))
 }
 
 pub const LOG_LINES: Check = Check {
     name: "log-lines",
-    title: "The log says where the server listens, who comes and who goes",
-    why: "the log is what an operator sees of a server, and what the exercises refer to",
+    title: "The log says where the server listens, and when a client connects or disconnects",
+    why: "the log is what an operator sees of a server, and the exercises refer to it",
     hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
     needs: &[Need::Option("--verbose")],
     body: log_lines,
@@ -252,7 +253,7 @@ fn log_lines(trial: &Trial) -> Verdict {
     ensure(
         !server.process.log().contains("Client disconnected"),
         Outcome::Behaviour,
-        || "it logs `Client disconnected` while the client is still there".to_owned(),
+        || "the server logs `Client disconnected` although the client is connected".to_owned(),
     )?;
     client.close();
     await_log(&server, "Client disconnected")
@@ -266,7 +267,7 @@ pub fn await_log(server: &Server, wanted: &str) -> Verdict {
     {
         return Ok(());
     }
-    let failure = Failure::behaviour(format!("the log has no line with `{wanted}`"));
+    let failure = Failure::behaviour(format!("the server's log has no line with `{wanted}`"));
     Err(failure.received(server.process.log().trim_end()))
 }
 
@@ -288,9 +289,9 @@ pub fn expect_shown_again(screen: &Stdout, text: &str, says: impl Fn() -> Verdic
 
 pub const QUIET: Check = Check {
     name: "quiet",
-    title: "With `-q` the server prints nothing while all is well",
-    why: "under load, what is printed for each message is the dearest thing a server does",
-    hint: "`-q` turns the log down to warnings, and the messages on stdout off",
+    title: "The server with `-q` prints nothing unless something goes wrong",
+    why: "under load, printing each message costs a server more than everything else it does",
+    hint: "let `-q` limit the log to warnings, and turn off the messages on stdout",
     needs: &[Need::Option("--quiet")],
     body: quiet,
     ..PROGRAM
@@ -307,7 +308,7 @@ fn quiet(trial: &Trial) -> Verdict {
     ensure(
         server.process.stdout().is_empty() && server.process.log_size() == 0,
         Outcome::Behaviour,
-        || "with `-q` it still prints".to_owned(),
+        || "the server prints, although it was started with `-q`".to_owned(),
     )
     .map_err(|failure| {
         let stdout = server.process.stdout();
@@ -321,9 +322,9 @@ fn quiet(trial: &Trial) -> Verdict {
 
 pub const STDOUT_CLOSED: Check = Check {
     name: "stdout-closed",
-    title: "A stdout that nobody reads any more (`server | head -1`) ends no server",
-    why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
-    hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",
+    title: "The server goes on when the reader of its stdout has ended (`server | head -1`)",
+    why: "`write` to a pipe without a reader raises SIGPIPE, which by default kills the process",
+    hint: "ignore SIGPIPE and the error of `write`; in Rust do not use `println!`, which panics",
     needs: &[],
     body: stdout_closed,
     ..PROGRAM
@@ -332,7 +333,7 @@ pub const STDOUT_CLOSED: Check = Check {
 fn stdout_closed(trial: &Trial) -> Verdict {
     let server = trial.launch().stdout(Sink::Closed).start()?;
     let client = server.connect("the client")?;
-    // More than a C program keeps in its buffer before it writes.
+    // More than the stdout of a C program keeps in its buffer before it calls `write`.
     (0..200).try_for_each(|_| {
         let (line, answer) = (b"a line for a lost stdout\n", b"tuodts tsol a rof enil a\n");
         client.ask(line, answer)

@@ -1,4 +1,4 @@
-//! The descriptors of this process, which checks that run at the same time share.
+//! The descriptors of this process. Checks that run at the same time share them.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,11 +8,11 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::failure::{Failure, Verdict};
 use crate::lock::lock;
 
-/// Reserved by those that need thousands. Not those of the others, which have a few.
+/// How many are reserved, by checks that need thousands. Other checks reserve none.
 static RESERVED: Mutex<u64> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
-/// What is left to those others.
+/// How many are left to those other checks.
 const OTHERS: u64 = 1_000;
 
 /// Given back when it is dropped.
@@ -35,7 +35,7 @@ pub(super) fn reserve(count: u64, deadline: Instant) -> Verdict<Reserved> {
         .wait_timeout_while(reserved, patience, |reserved| *reserved + count > most)
         .unwrap_or_else(PoisonError::into_inner);
     if waited.timed_out() {
-        return Err(cannot("the checks beside this one have too many"));
+        return Err(cannot("checks that run at the same time use too many"));
     }
     *reserved += count;
     Ok(Reserved(count))

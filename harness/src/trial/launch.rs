@@ -53,7 +53,7 @@ pub struct Launch<'t> {
     command: Vec<OsString>,
     ports: Ports,
     roles: Vec<String>,
-    /// How many listeners the options ask for, where they do.
+    /// How many listeners the options ask for, if they ask for any.
     listeners: Option<usize>,
     port: u16,
     setup: Setup,
@@ -61,7 +61,7 @@ pub struct Launch<'t> {
 
 impl<'t> Launch<'t> {
     pub(super) fn new(trial: &'t Trial, mut command: Vec<OsString>, ports: Ports) -> Self {
-        // Of one that stands in the program's folder, the copy is run.
+        // A program that is named by its path in the folder is run from the copy.
         let in_folder = |word: &&mut OsString| word.to_string_lossy().contains('/');
         if trial.program.folder.is_some()
             && let Some(program) = command.first_mut().filter(in_folder)
@@ -84,7 +84,7 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// What belongs to the check, and is not what is checked, may use what it likes.
+    /// For a tool of the check: the limits are for the program under test.
     pub(super) fn without_limits(mut self) -> Self {
         self.setup.limits.clear();
         self
@@ -97,7 +97,7 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Tells a proxy or a client where its server is; one with fixed ports knows.
+    /// Passes a proxy or a client its server's address. One with fixed ports knows it already.
     pub fn towards(self, option: &str, upstream: impl Display) -> Self {
         match self.ports {
             Ports::Announced => self.options([option.to_owned(), upstream.to_string()]),
@@ -105,7 +105,7 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// Makes a client talk to this server; one with fixed ports knows.
+    /// Passes a client the address of this server. One with fixed ports knows it already.
     pub fn client_of(self, server: SocketAddr) -> Self {
         let (host, port) = (server.ip().to_string(), server.port().to_string());
         match self.ports {
@@ -133,13 +133,13 @@ impl<'t> Launch<'t> {
         }
     }
 
-    /// The options ask for so many listeners: [`Launch::start`] adds none.
+    /// Says how many listeners the options ask for. [`Launch::start`] then adds none.
     pub fn listeners(mut self, count: usize) -> Self {
         self.listeners = Some(count);
         self
     }
 
-    /// The working directory, where [`Trial::directory`] is not the right one.
+    /// Sets the working directory, instead of [`Trial::directory`].
     pub fn in_directory(mut self, directory: &Path) -> Self {
         self.setup.directory = directory.to_owned();
         self
@@ -171,24 +171,25 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// It inherits this signal as ignored, as from a shell after `trap '' CHLD`.
+    /// Starts it with this signal ignored, as a shell does after `trap '' CHLD`.
     pub fn ignoring(mut self, signal: Signal) -> Self {
         self.setup.ignored.push(signal);
         self
     }
 
-    /// The port to listen on, where [`Launch::start`] would take a free one.
+    /// Sets the port to listen on. Without it, [`Launch::start`] takes a free one.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Runs it as this user; only root may. The user gets a copy of the program, in a
-    /// folder that it may enter: it may have no way to where the program stands.
+    /// Runs it as this user, which only root may do. It runs a copy of the program, in a folder
+    /// that the user may enter, because the user may not be able to reach the original.
     pub fn user(mut self, id: u32) -> Verdict<Self> {
         let copy = self.trial.directory().join("program");
-        // By another process: a program that somebody still has open for writing cannot
-        // be run (ETXTBSY), and a child that another thread is just starting would have.
+        // Another process copies it, because a file that is open for writing cannot be run
+        // (ETXTBSY). If we wrote it, a child that another thread starts at this moment could
+        // inherit the open file.
         let copied = Command::new("cp").arg(&self.command[0]).arg(&copy).status();
         let copied = copied.map_err(|error| Failure::grader("cp", error))?;
         if !copied.success() {
@@ -202,8 +203,8 @@ impl<'t> Launch<'t> {
         Ok(self)
     }
 
-    /// Takes a privilege of root's from it, by its name in `capabilities(7)`; who lacks it
-    /// anyhow needs nothing taken. Wants the tool `setpriv`.
+    /// Takes one of root's privileges from it, named as in `capabilities(7)`. For a user who
+    /// does not have the privilege this changes nothing. Needs the tool `setpriv`.
     pub fn without_capability(mut self, name: &str) -> Self {
         let wrapper = ["setpriv".into(), format!("--bounding-set=-{name}").into()];
         self.command.splice(..0, wrapper);
@@ -217,8 +218,8 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Starts a server and waits until it accepts connections. Without a word about
-    /// roles the modular server reverses lines.
+    /// Starts a server and waits until it listens. If the check names no roles, the modular
+    /// server reverses lines.
     pub fn start(mut self) -> Verdict<Server> {
         let modular = self.trial.stage == Stage::Phase1;
         if modular && self.roles.is_empty() && self.listeners.is_none() {
@@ -231,7 +232,7 @@ impl<'t> Launch<'t> {
         }
         let listeners = self.listeners.unwrap_or(roles.len()).max(1);
         if ports == Ports::Fixed {
-            trial.end_server(); // the one before this one has the same ports
+            trial.end_server(); // the previous one has the same ports
         }
         let process = self.run()?.process;
         trial.keep_server(&process);
@@ -256,7 +257,7 @@ impl<'t> Launch<'t> {
         })
     }
 
-    /// Starts a program that is no server, or one that shall not come to be one.
+    /// Starts a program that is not a server, or a server that must fail to start.
     pub fn run(mut self) -> Verdict<Running> {
         if self.ports == Ports::Announced {
             for role in std::mem::take(&mut self.roles) {
@@ -268,7 +269,7 @@ impl<'t> Launch<'t> {
             |bytes: &[u8]| !announced_addresses(&String::from_utf8_lossy(bytes)).is_empty();
         let process = Arc::new(Process::start(&self.command, self.setup, announced)?);
         self.trial.step(format!(
-            "started `{}` (pid {})",
+            "the check starts `{}` (pid {})",
             process.name,
             process.pid()
         ));

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::state::Trial;
+use crate::data::list;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::patience::LOOK;
 use crate::patience::patience;
@@ -22,18 +23,21 @@ pub(super) fn wait_for_announcement(
     let enough = |log: &str| announced_addresses(log).len() >= listeners;
     if process.wait_for_log(deadline, enough) {
         let addresses = announced_addresses(&process.log());
-        trial.step(format!("it listens on {addresses:?}"));
+        trial.step(format!("the server listens on {}", list(&addresses)));
         return Ok(addresses);
     }
     let line = match trial.stage {
         Stage::Phase1 => "listening on tcp://127.0.0.1:8001 (echo)",
         _ => "Server listening on port 8080 (127.0.0.1:8080)",
     };
-    let what = format!("it did not log where it listens: `{line}`");
-    Err(Failure::new(Outcome::NotStarted, what).received(process.log()))
+    let what = format!("`{}` did not log where it listens", process.name);
+    let failure = Failure::new(Outcome::NotStarted, what);
+    Err(failure
+        .expected(format!("a log line such as `{line}`"))
+        .received(process.log().trim_end()))
 }
 
-/// Where the course's modular server, with these ports, has a listener of this role.
+/// Where the course's modular server, with these ports, listens in this role.
 pub(super) fn course_address(ports: &[u16], role: &str) -> SocketAddr {
     let port = match role.split(':').next() {
         Some("proxy") => ports[0],
@@ -44,9 +48,13 @@ pub(super) fn course_address(ports: &[u16], role: &str) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-/// Looks into the kernel's table: to connect would use up the only client of stage 1.
+/// Looks into the kernel's table: a connection would be the only client that stage 1 serves.
 pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Vec<SocketAddr>> {
     let ports = trial.fixed_ports().listeners;
+    let named = match ports.as_slice() {
+        [port] => format!("port {port}"),
+        ports => format!("the ports {}", list(ports)),
+    };
     let deadline = trial.deadline.min(Instant::now() + patience());
     loop {
         if let Some(status) = process.status() {
@@ -57,17 +65,17 @@ pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Ve
             break;
         }
         if Instant::now() >= deadline {
-            let what = format!("`{}` does not listen on {ports:?}", process.name);
+            let what = format!("`{}` does not listen on {named}", process.name);
             return Err(Failure::new(Outcome::NotStarted, what));
         }
         thread::sleep(LOOK);
     }
-    trial.step(format!("it listens on {ports:?}"));
+    trial.step(format!("the server listens on {named}"));
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Ok(ports.into_iter().map(address).collect())
 }
 
-/// The ports on which a server of this stage could be listening, of this network's.
+/// The open ports of this network, for the protocol of this stage.
 fn open_ports(stage: Stage) -> Vec<u16> {
     let port = |row: Row| row.local.port();
     if stage == Stage::Stage03 {

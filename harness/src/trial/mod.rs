@@ -1,12 +1,12 @@
 //! One run of one check. Each file imports only files further down.
 //!
-//! | file            | what it is for                                                 |
-//! |-----------------|----------------------------------------------------------------|
-//! | [`launch`]      | how a check starts a program, and waits until it listens       |
-//! | [`listening`]   | how a check learns that a server listens, and where            |
-//! | [`state`]       | what a check knows of its run: program, folder, deadline, story |
-//! | [`running`]     | a program that runs: what a check asks of it                   |
-//! | [`descriptors`] | room for checks that need thousands of sockets                 |
+//! | file            | what it is for                                                    |
+//! |-----------------|-------------------------------------------------------------------|
+//! | [`launch`]      | how a check starts a program, and waits until it listens          |
+//! | [`listening`]   | how a check learns that a server listens, and where               |
+//! | [`state`]       | what a check knows about its run: program, folder, deadline, steps |
+//! | [`running`]     | a running program: what a check expects of it                     |
+//! | [`descriptors`] | descriptors for checks that need thousands of sockets             |
 
 mod descriptors;
 mod launch;

@@ -1,4 +1,4 @@
-//! A program that runs: what a check asks of it, whatever it is, and of a server.
+//! A running program: what a check expects of any program, and of a server.
 
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::data::{show, show_difference};
+use crate::data::{list, show, show_difference};
 use crate::datagram::DatagramPeer;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::patience::LOOK;
@@ -18,13 +18,13 @@ use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Process, ended};
 use crate::trace::Trace;
 
-/// By how much a server may grow while it is put under strain, in bytes.
+/// How much the memory of a server may grow under load, in bytes.
 pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
 
 /// How many exchanges are measured at a time.
 const EXCHANGES: u32 = 100;
 
-/// A program that was started and is no server: a client, a tool.
+/// A running program that is not a server: a client, a tool.
 pub struct Running {
     pub process: Arc<Process>,
     pub(super) trace: Trace,
@@ -50,7 +50,7 @@ impl Running {
         expect_code(&self.process, self.wait()?, code)
     }
 
-    /// A server that does not say where it listens: the kernel knows.
+    /// Turns a program that does not log its address into a server: the kernel knows it.
     pub fn into_server_found_by_the_kernel(self) -> Verdict<Server> {
         let deadline = self.deadline.min(Instant::now() + patience());
         while Instant::now() < deadline {
@@ -59,7 +59,8 @@ impl Running {
             }
             let addresses = self.process.listening_addresses();
             if !addresses.is_empty() {
-                self.trace.step(format!("it listens on {addresses:?}"));
+                let step = format!("the server listens on {}", list(&addresses));
+                self.trace.step(step);
                 return Ok(Server {
                     process: self.process,
                     addresses,
@@ -73,47 +74,53 @@ impl Running {
         Err(Failure::new(Outcome::NotStarted, what))
     }
 
-    /// What the check writes to it: its pipe, or its keyboard on a terminal.
+    /// The writing end of its stdin: a pipe, or the keyboard of its terminal.
     pub fn stdin(&self) -> Verdict<Stdin> {
         let file = self.process.take_stdin();
         let file = file.ok_or_else(|| Failure::grader("its stdin", "not a pipe, or taken"))?;
-        Ok(Stdin::new(file, &self.trace))
+        Ok(Stdin::new(self.process.short_name(), file, &self.trace))
     }
 
-    /// What it prints, when [`Sink::Handed`] leaves the reading to the check.
+    /// The reading end of its stdout, if it was started with `Sink::Handed`.
     pub fn stdout(&self) -> Verdict<Stdout> {
         take_stdout(&self.process, &self.trace, self.deadline)
     }
 
-    /// Waits until what it has printed to stdout is as `wanted`.
+    /// Waits until its output on stdout is as `wanted`.
     pub fn expect_printed(&self, what: &str, wanted: impl Fn(&[u8]) -> bool) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
+        let name = self.process.short_name();
         if self.process.wait_for_stdout(deadline, wanted) {
-            self.trace.step(format!("it prints {what}"));
+            self.trace.step(format!("`{name}` prints {what}"));
             return Ok(());
         }
         let failure = match self.process.status() {
             Some(status) => ended(&self.process.name, status),
-            None => Failure::new(Outcome::Timeout, "it does not print what it should"),
+            None => {
+                let what = format!("`{name}` has not printed what was expected");
+                Failure::new(Outcome::Timeout, what)
+            }
         };
         let printed = show(&self.process.stdout());
         Err(failure.expected(what).received(printed))
     }
 
-    /// What it has printed to stdout up to its end is just this.
+    /// Expects that its output on stdout is exactly this.
     pub fn expect_stdout(&self, expected: &[u8]) -> Verdict {
         let printed = self.process.stdout();
+        let name = self.process.short_name();
         if printed == expected {
             self.trace
-                .step(format!("it has printed {}", show(expected)));
+                .step(format!("`{name}` has printed {}", show(expected)));
             return Ok(());
         }
-        let what = show_difference(expected, &printed);
-        let failure = Failure::new(Outcome::WrongData, format!("its output is wrong: {what}"));
+        let difference = show_difference(expected, &printed);
+        let what = format!("the output of `{name}` is wrong: {difference}");
+        let failure = Failure::new(Outcome::WrongData, what);
         Err(failure.expected(show(expected)).received(show(&printed)))
     }
 
-    /// Waits until it sleeps, and goes on sleeping: what it could do is done. No event tells when.
+    /// Waits until it sleeps and stays asleep, because it has done all that it can do.
     pub fn until_it_rests(&self) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
         until_it_rests(&self.process, &self.trace, deadline)
@@ -142,7 +149,7 @@ impl Server {
         self.connect_to(0, name)
     }
 
-    /// So many connections, all open at the same time.
+    /// Opens this many connections, all at the same time.
     pub fn connect_many(&self, count: usize) -> Verdict<Vec<Peer>> {
         let numbers = 1..=count;
         numbers
@@ -165,7 +172,7 @@ impl Server {
         DatagramPeer::connect(name, self.address(), &self.trace, self.deadline)
     }
 
-    /// When the server has ended, that is why nobody can connect.
+    /// If the server has ended, that is why the connection failed.
     fn explain(&self, failure: Failure) -> Failure {
         match self.process.status() {
             Some(status) => {
@@ -183,8 +190,8 @@ impl Server {
         self.process.figures()
     }
 
-    /// The CPU time that one exchange costs it. The mean of the cheapest of several tries: whatever
-    /// else goes on on the machine only adds to it.
+    /// The CPU time that one exchange costs the server. It is the mean of the cheapest of several
+    /// tries, because other work on the machine can only add to it.
     pub fn cost(&self, exchange: impl Fn() -> Verdict) -> Verdict<Duration> {
         let mut least = Duration::MAX;
         for _ in 0..5 {
@@ -193,32 +200,35 @@ impl Server {
             least = least.min(self.figures()?.cpu.saturating_sub(before));
         }
         let each = least / EXCHANGES;
-        self.trace
-            .step(format!("an answer costs {each:?} of CPU time"));
+        self.trace.step(format!(
+            "one exchange costs the server {each:.1?} of CPU time"
+        ));
         Ok(each)
     }
 
-    /// Its [`cost`](Self::cost) beside many idle clients is about what it was without: far from
-    /// what a good server needs, and far below what a scan of all of them costs (500 us and more in
-    /// our broken ones). To wake a peer that sleeps on another CPU may alone cost some 80.
+    /// Expects about the same [`cost`](Self::cost) with many idle clients as without them. The
+    /// limit is far above what a good server needs, and far below the cost of a scan of all clients
+    /// (500 us and more in our broken servers). Waking a peer that sleeps on another CPU can alone
+    /// cost about 80 us.
     pub fn expect_same_cost(&self, alone: Duration, among_many: Duration) -> Verdict {
         let most = alone * 4 + Duration::from_micros(150);
         if among_many <= most {
             return Ok(());
         }
         let what = format!(
-            "an answer to one client took {among_many:?} of CPU time beside many idle ones"
+            "with many idle clients, one exchange costs the server {among_many:.1?} of CPU time"
         );
-        let expected = format!("about {alone:?}, as without them; at most {most:?}");
+        let expected = format!("about {alone:.1?}, as without them; at most {most:.1?}");
         Err(Failure::new(Outcome::Resources, what).expected(expected))
     }
 
     pub fn signal(&self, signal: Signal) {
-        self.trace.step(format!("the server is sent {signal}"));
+        self.trace
+            .step(format!("the check sends {signal} to the server"));
         self.process.signal(signal);
     }
 
-    /// It has not ended.
+    /// Expects that it has not ended.
     pub fn expect_running(&self) -> Verdict {
         match self.process.status() {
             Some(status) => Err(ended(&self.process.name, status)),
@@ -236,62 +246,60 @@ impl Server {
         )
     }
 
-    /// Its descriptors come back to what they were, and it has not grown by more than
-    /// [`MOST_GROWTH`].
+    /// Expects that it closes its new descriptors, and that its memory has not grown by more
+    /// than [`MOST_GROWTH`].
     pub fn expect_no_leak(&self, before: &Figures) -> Verdict {
         self.expect_descriptors_back(before)?;
         self.expect_little_growth(before)
     }
 
-    /// Its descriptors come back to what they were.
+    /// Expects that it closes its new descriptors.
     pub fn expect_descriptors_back(&self, before: &Figures) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
         while self.figures()?.descriptors > before.descriptors {
             if Instant::now() >= deadline {
                 let open = self.figures()?.descriptors;
-                let what = format!("it has {open} descriptors open, and those that came are gone");
+                let what = format!("the server still has {open} descriptors open");
                 let failure = Failure::new(Outcome::Resources, what);
                 return Err(failure.expected(format!("{}, as before", before.descriptors)));
             }
             thread::sleep(LOOK);
         }
         self.trace
-            .step("its descriptors are back to what they were");
+            .step("the server has no more descriptors open than before");
         Ok(())
     }
 
-    /// Its memory has not grown by more than [`MOST_GROWTH`].
+    /// Expects that its memory has not grown by more than [`MOST_GROWTH`].
     pub fn expect_little_growth(&self, before: &Figures) -> Verdict {
         let growth = self.figures()?.rss.saturating_sub(before.rss);
-        self.trace
-            .step(format!("its memory has grown by {} KiB", growth / 1024));
-        ensure(growth < MOST_GROWTH, Outcome::Resources, || {
-            format!(
-                "its memory has grown by {} KiB; at most {} KiB are fine",
-                growth / 1024,
-                MOST_GROWTH / 1024
-            )
+        let (growth, most) = (growth / 1024, MOST_GROWTH / 1024);
+        let grown = format!("the memory of the server has grown by {growth} KiB");
+        self.trace.step(&*grown);
+        ensure(growth < most, Outcome::Resources, || {
+            format!("{grown}; at most {most} KiB are allowed")
         })
     }
 
-    /// Measures for `window` how much CPU time it uses: at most `share` of it.
+    /// Expects that it uses at most this share of the CPU time of `window`.
     pub fn expect_idle(&self, window: Duration, share: f64) -> Verdict {
         expect_idle(&self.process, &self.trace, window, share)
     }
 
-    /// Nothing at all wakes it for the time of `window`, no timer either.
+    /// Expects that nothing wakes it during `window`, not even a timer.
     pub fn expect_asleep(&self, window: Duration) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
         until_it_rests(&self.process, &self.trace, deadline)?;
         let before = self.process.sleeps();
         thread::sleep(window); // the measurement itself, not a wait for an event
         let (after, state) = (self.process.sleeps(), self.process.state());
-        let said = format!("{window:?} later it has slept {after} times, {before} before");
-        self.trace.step(said);
+        self.trace.step(format!(
+            "the server has gone to sleep {before} times; {window:?} later, {after} times"
+        ));
         ensure(
             state == Some('S') && after == before,
             Outcome::Resources,
-            || format!("it did something in {window:?} with nothing to do"),
+            || format!("the server woke up within {window:?}, although it had nothing to do"),
         )
     }
 }
@@ -299,18 +307,20 @@ impl Server {
 fn take_stdout(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<Stdout> {
     let file = process.take_stdout();
     let file = file.ok_or_else(|| Failure::grader("its stdout", "not handed, or taken"))?;
-    Ok(Stdout::new(file, trace, deadline))
+    Ok(Stdout::new(process.short_name(), file, trace, deadline))
 }
 
 fn until_it_rests(process: &Process, trace: &Trace, deadline: Instant) -> Verdict {
-    match comes_to_rest(process, deadline)? {
-        true => trace.step("it sleeps"),
-        false => return Err(Failure::new(Outcome::Timeout, "it does not come to rest")),
+    let name = process.short_name();
+    if comes_to_rest(process, deadline)? {
+        trace.step(format!("`{name}` sleeps"));
+        return Ok(());
     }
-    Ok(())
+    let what = format!("`{name}` does not go to sleep");
+    Err(Failure::new(Outcome::Timeout, what))
 }
 
-/// Whether it sleeps by then, and does so for a moment.
+/// Whether it goes to sleep before the deadline, and stays asleep for a moment.
 fn comes_to_rest(process: &Process, deadline: Instant) -> Verdict<bool> {
     let asleep = || match process.state() {
         Some('S') => process.figures().map(|figures| Some(figures.cpu)),
@@ -327,34 +337,33 @@ fn comes_to_rest(process: &Process, deadline: Instant) -> Verdict<bool> {
 }
 
 fn expect_idle(process: &Process, trace: &Trace, window: Duration, share: f64) -> Verdict {
-    // On a busy machine it may still be at what it was asked for before. One that never rests is
-    // measured as well.
+    // On a busy machine it may still be busy with earlier requests. A program that never sleeps is
+    // measured too.
     comes_to_rest(process, Instant::now() + Duration::from_secs(3))?;
     let before = process.figures()?;
     thread::sleep(window); // the measurement itself, not a wait for an event
     let after = process.figures()?;
     let used = after.cpu.saturating_sub(before.cpu);
     let queued = after.queued.saturating_sub(before.queued);
-    trace.step(format!(
-        "it used {used:?} of CPU time in {window:?}, and waited {queued:?} for it"
-    ));
-    // On a busy machine a program that spins gets little, but it always wants more. (One that woke
-    // up once may have waited as long, but has then used next to nothing.)
+    let name = process.short_name();
+    let figures =
+        format!("used {used:.1?} of CPU time in {window:?} and waited {queued:.1?} for a CPU");
+    trace.step(format!("`{name}` {figures}"));
+    // On a busy machine a program that spins gets little CPU time, but it is always ready to run.
+    // A program that woke up once may have waited as long, but it used almost no CPU time.
     let most = window.mul_f64(share);
     let spins = used + queued > window.mul_f64(share.max(0.5)) && used > window.mul_f64(0.005);
     if used <= most && !spins {
         return Ok(());
     }
-    let what = format!(
-        "it used {used:?} of CPU time in {window:?} with nothing to do, and waited {queued:?} for more"
-    );
-    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
+    let what = format!("`{name}` had nothing to do, but {figures}");
+    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:.1?}")))
 }
 
 fn wait_for_end(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<ExitStatus> {
     match process.wait(deadline) {
         Some(status) => {
-            trace.step(format!("`{}` ended: {status}", process.name));
+            trace.step(format!("`{}` ends ({status})", process.short_name()));
             Ok(status)
         }
         None => {

@@ -1,4 +1,4 @@
-//! What a check knows of its run: the program, the folder, the deadline, the story so far.
+//! What a check knows about its run: the program, the folder, the deadline, the steps so far.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -29,12 +29,12 @@ pub struct Trial<'p> {
     pub(super) deadline: Instant,
     directory: TempDir,
     pub(super) processes: Mutex<Vec<Arc<Process>>>,
-    /// The one of them that is a server, and the last.
+    /// The server that was started last.
     server: Mutex<Option<Arc<Process>>>,
 }
 
 impl<'p> Trial<'p> {
-    /// A run of a check of this stage, which may take so long, against `program`.
+    /// A run of a check of this stage against `program`, which may take this long.
     pub(crate) fn new(stage: Stage, timeout: Duration, program: &'p Program) -> Verdict<Self> {
         let directory =
             TempDir::new().map_err(|error| Failure::grader("a temporary folder", error))?;
@@ -42,7 +42,7 @@ impl<'p> Trial<'p> {
             copy_tree(folder, directory.path())
                 .map_err(|error| Failure::grader("copy the program's folder", error))?;
         }
-        // As long as the soak of the full test lasts.
+        // This is how long the soak of the full test lasts.
         let full = Duration::from_secs(if program.full_size { 60 } else { 0 });
         Ok(Self {
             program,
@@ -76,35 +76,35 @@ impl<'p> Trial<'p> {
         self.stage
     }
 
-    /// A folder for this run alone, where the programs run too.
+    /// A folder for this run only. The programs run in it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// `full` where long checks are asked for, else `short`.
+    /// `full` if long checks are wanted, otherwise `short`.
     pub fn size<T>(&self, short: T, full: T) -> T {
         if self.program.full_size { full } else { short }
     }
 
-    /// Waits until the checks beside this one leave room for so many sockets, should they
-    /// need thousands as well. Before the sockets, so that it is dropped after them.
+    /// Waits until other checks that need thousands of sockets leave room for this many. Call it
+    /// before you open the sockets, so that the result is dropped after them.
     pub fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
         descriptors::reserve(count as u64, self.deadline)
     }
 
-    /// A server of the check's own, where the program under test expects it.
+    /// A server inside the check, where the program under test expects one.
     pub fn upstream(&self) -> Verdict<Upstream> {
         Upstream::listen(self.upstream_address(), &self.trace, self.deadline)
     }
 
-    /// An address where the program expects a server, and where nobody listens.
+    /// The address where the program expects a server. Connections to it are refused.
     pub fn nobody(&self) -> Verdict<Nobody> {
         let nobody = Nobody::at(self.upstream_address())?;
-        self.step(format!("nobody listens on {}", nobody.address()));
+        self.step(format!("no program listens on {}", nobody.address()));
         Ok(nobody)
     }
 
-    /// A server of the check's own that appears where nobody was.
+    /// Starts a server where connections were refused so far.
     pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
         Upstream::appear(nobody, backlog, &self.trace, self.deadline)
     }
@@ -114,7 +114,7 @@ impl<'p> Trial<'p> {
         DatagramServer::bind(self.upstream_address(), &self.trace, self.deadline)
     }
 
-    /// Where the program expects its server; port 0 when it can be told.
+    /// Where the program expects its server. Port 0 if the program takes any address.
     pub fn upstream_address(&self) -> SocketAddr {
         let port = match self.program.ports {
             Ports::Announced => 0,
@@ -123,18 +123,18 @@ impl<'p> Trial<'p> {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
-    /// The ports of a program that is not told any.
+    /// The ports of a program with fixed ports.
     pub fn fixed_ports(&self) -> FixedPorts {
         let given = self.program.fixed_ports.clone();
         given.unwrap_or_else(|| FixedPorts::of_the_course(self.stage))
     }
 
-    /// Waits until `condition` holds, for a state that has no event to wait for.
+    /// Waits until `condition` holds. For a state that causes no event.
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Verdict {
         let deadline = self.deadline.min(Instant::now() + patience());
         while !condition() {
             if Instant::now() >= deadline {
-                let what = format!("waited for {:?}, but never: {what}", patience());
+                let what = format!("this has not happened within {:?}: {what}", patience());
                 return Err(Failure::new(Outcome::Timeout, what));
             }
             thread::sleep(LOOK);
@@ -143,17 +143,19 @@ impl<'p> Trial<'p> {
         Ok(())
     }
 
-    /// Stops a process, as Ctrl-Z does. One that has just ended cannot be stopped: its status
-    /// will tell.
+    /// Stops a process, as Ctrl-Z does. One that has just ended cannot be stopped, which the
+    /// check notices by its status.
     pub fn stop(&self, process: &Process) -> Verdict {
         process.signal(Signal::SIGSTOP);
         let stopped = || matches!(process.state(), None | Some('T' | 'Z'));
-        self.wait_until("it is stopped (SIGSTOP)", stopped)
+        let what = format!("`{}` is stopped (SIGSTOP)", process.short_name());
+        self.wait_until(&what, stopped)
     }
 
     pub fn go_on(&self, process: &Process) -> Verdict {
         process.signal(Signal::SIGCONT);
-        self.wait_until("it goes on (SIGCONT)", || process.state() != Some('T'))
+        let what = format!("`{}` continues (SIGCONT)", process.short_name());
+        self.wait_until(&what, || process.state() != Some('T'))
     }
 
     pub(super) fn keep_server(&self, process: &Arc<Process>) {
@@ -166,7 +168,7 @@ impl<'p> Trial<'p> {
         let mut server = lock(&self.server);
         if let Some(before) = server.take() {
             before.end();
-            self.step(format!("`{}` was ended by the check", before.name));
+            self.step(format!("the check ends `{}`", before.name));
         }
     }
 

@@ -24,20 +24,20 @@ struct Broken {
 #[rustfmt::skip] // a table
 const BROKEN: &[Broken] = &[
     Broken { stage: "1", source: "tcp_server", fault: "FAULT_STALE_BUFFER", check: "stage01/line-after-line", outcome: "wrong data" },
-    Broken { stage: "1", source: "tcp_server", fault: "FAULT_ONE_ANSWER", check: "stage01/line-after-line", outcome: "no answer in time" },
+    Broken { stage: "1", source: "tcp_server", fault: "FAULT_ONE_ANSWER", check: "stage01/line-after-line", outcome: "timed out" },
     Broken { stage: "1", source: "tcp_server", fault: "FAULT_EXIT_STATUS_0", check: "stage01/ends-with-its-client", outcome: "the program ended with exit status 0" },
-    Broken { stage: "1", source: "tcp_server", fault: "FAULT_GOES_ON", check: "stage01/ends-with-its-client", outcome: "no answer in time" },
+    Broken { stage: "1", source: "tcp_server", fault: "FAULT_GOES_ON", check: "stage01/ends-with-its-client", outcome: "timed out" },
     Broken { stage: "1", source: "tcp_server", fault: "FAULT_CRASHES_ON_A_SECOND_LINE", check: "stage01/line-after-line", outcome: "the program was killed by SIGABRT" },
     Broken { stage: "3", source: "udp_server", fault: "FAULT_SHARED_REQUEST", check: "stage03/own-answers", outcome: "" },
     Broken { stage: "4", source: "tcp_server_epoll", fault: "FAULT_STALE_BUFFER", check: "stage04/line-after-line", outcome: "wrong data" },
     Broken { stage: "4", source: "tcp_server_epoll", fault: "FAULT_FIVE_CLIENTS", check: "stage04/clients-at-the-same-time", outcome: "" },
-    Broken { stage: "4", source: "tcp_server_epoll", fault: "FAULT_WAITS_FOR_THE_LINE", check: "stage04/silent-client", outcome: "no answer in time" },
+    Broken { stage: "4", source: "tcp_server_epoll", fault: "FAULT_WAITS_FOR_THE_LINE", check: "stage04/silent-client", outcome: "timed out" },
     Broken { stage: "4", source: "tcp_server_epoll", fault: "FAULT_ENDS_WITH_A_CLIENT", check: "stage04/outlives-its-clients", outcome: "the program ended with exit status 0" },
     Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_ONE_PAIR", check: "stage05/clients-at-the-same-time", outcome: "" },
     Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_DROPS_A_NUL", check: "stage05/any-byte", outcome: "" },
     Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_SENDS_ONCE", check: "stage05/large-transfers", outcome: "" },
     Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_UPSTREAM_NEVER_HEARS", check: "stage05/end-of-the-client", outcome: "" },
-    Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_CLIENT_NEVER_HEARS", check: "stage05/end-of-the-upstream", outcome: "no answer in time" },
+    Broken { stage: "5", source: "tcp_proxy", fault: "FAULT_CLIENT_NEVER_HEARS", check: "stage05/end-of-the-upstream", outcome: "timed out" },
 ];
 
 pub fn tests() -> Vec<Trial> {

@@ -15,8 +15,8 @@ pub const PHASE1: Check = Check {
     role: "",
     name: "roles-side-by-side",
     title: "Each listener serves its own role",
-    why: "one server, many services: what a port does is a matter of configuration",
-    hint: "the role belongs to the listener; each accepted client gets what its listener says",
+    why: "one server offers many services, and its configuration decides what each port does",
+    hint: "keep the role with the listener, and give each accepted client the role of its listener",
     chapter: "docs/src/phase1/architecture.md",
     tier: Tier::Robust,
     points: 2,
@@ -35,7 +35,8 @@ fn roles_side_by_side(trial: &Trial) -> Verdict {
     clients[0].ask(b"abc\n", b"abc\n")
 }
 
-/// A new client of the echo at this listener is answered, and the process has not ended.
+/// Expects that a new client of the echo at this listener is answered and that the process still
+/// runs.
 pub fn expect_echo(server: &Server, listener: usize) -> Verdict {
     server.expect_running()?;
     let client = server.connect_to(listener, "another client")?;
@@ -43,7 +44,7 @@ pub fn expect_echo(server: &Server, listener: usize) -> Verdict {
     server.expect_running()
 }
 
-/// The text stands in the log, sooner or later.
+/// Waits until the log contains the text.
 pub fn expect_log(server: &Server, wanted: &str) -> Verdict {
     await_log(server, wanted)
 }

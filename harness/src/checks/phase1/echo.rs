@@ -23,9 +23,9 @@ pub const CHECKS: &[Check] = &[
 
 const EVERY_BYTE: Check = Check {
     name: "echo",
-    title: "Every byte comes back unchanged, as soon as it was sent",
-    why: "an echo knows no lines: it may neither wait for a `\\n` nor look at what it carries",
-    hint: "join the connection's source to its own sink by one pipe",
+    title: "Every byte comes back unchanged and immediately",
+    why: "an echo server does not work with lines: it must not wait for a `\\n`, nor change any byte",
+    hint: "connect the source of the connection to its own sink with one pipe",
     chapter: "docs/src/phase1/architecture.md",
     tier: Tier::Core,
     needs: &[],
@@ -48,9 +48,9 @@ fn every_byte(trial: &Trial) -> Verdict {
 
 const HALF_CLOSE: Check = Check {
     name: "echo-half-close",
-    title: "12 MB come back to a client that has half-closed and reads late",
-    why: "the end of the input is no reason to forget what is still owed",
-    hint: "at the end of the source the pipe is drained first, and only then the sink is closed",
+    title: "A client that half-closes and reads late gets back all of its 12 MB",
+    why: "the client is still owed its bytes after the end of its input",
+    hint: "when the source ends, drain the pipe first, and only then close the sink",
     body: half_close,
     ..EVERY_BYTE
 };
@@ -59,9 +59,9 @@ fn half_close(trial: &Trial) -> Verdict {
     let server = trial.launch().roles(&["echo"]).start()?;
     let client = server.connect("the client")?;
     let pattern = Pattern::new(1);
-    const LENGTH: u64 = 12_000_000; // 3 MB may fit into the kernel's buffers, and nothing is owed
+    const LENGTH: u64 = 12_000_000; // 3 MB may fit into the kernel's buffers: too few for this test
     let receive = || {
-        thread::sleep(Duration::from_millis(300)); // the recipe: a late reader
+        thread::sleep(Duration::from_millis(300)); // the delay is the test, not a way to wait
         client.expect_pattern(pattern, LENGTH)?;
         client.expect_end()
     };
@@ -74,9 +74,9 @@ fn half_close(trial: &Trial) -> Verdict {
 
 const BULK: Check = Check {
     name: "echo-bulk",
-    title: "A long stream is echoed byte for byte, in constant memory",
-    why: "a server that keeps a copy of what it carries dies of its busiest client",
-    hint: "stop reading at the pipe's threshold, go on when it has been drained",
+    title: "A long stream is echoed byte for byte in constant memory",
+    why: "a server that keeps a copy of what it carries runs out of memory with its busiest client",
+    hint: "use backpressure: stop reading when the pipe is at its threshold, and go on when it has been drained",
     tier: Tier::Robust,
     timeout: Duration::from_secs(120),
     body: bulk,
@@ -98,8 +98,8 @@ fn bulk(trial: &Trial) -> Verdict {
 
 const NEVER_READS: Check = Check {
     name: "echo-to-a-client-that-never-reads",
-    title: "A client that sends a gigabyte and never reads costs little memory and delays nobody",
-    why: "its echo has nowhere to go: who keeps it all runs out of memory, who waits serves nobody",
+    title: "A client that sends a gigabyte and never reads costs little memory and does not delay the others",
+    why: "its echo cannot be delivered: a server that keeps all of it runs out of memory, and a server that waits in `send` serves no other client",
     tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: never_reads,
@@ -114,8 +114,8 @@ fn never_reads(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)
 }
 
-/// Sends as much as is taken, looks at the server's memory again and again, and at the
-/// end at the other clients too.
+/// Sends as much as the server takes, and looks at the server's memory meanwhile. At the end other
+/// clients must still be served.
 pub fn send_a_gigabyte_and_never_read(
     server: &Server,
     listener: usize,
@@ -140,9 +140,9 @@ pub fn send_a_gigabyte_and_never_read(
 
 const RESETS: Check = Check {
     name: "echo-resets",
-    title: "Clients of an echo that reset their connection at any moment end nothing but that",
-    why: "source and sink of an echo fail at the same time: it must end once, not twice",
-    hint: "a failed end is told to its pipe once; the session goes when nothing is left",
+    title: "A client of an echo that resets its connection, at any moment, ends only this connection",
+    why: "the source and the sink of an echo fail at the same time, but its session must end only once",
+    hint: "report a failed end to its pipe once, and end the session when nothing is left to move",
     tier: Tier::Robust,
     body: resets,
     ..EVERY_BYTE
@@ -171,9 +171,9 @@ fn resets(trial: &Trial) -> Verdict {
 
 const ANY_THRESHOLD: Check = Check {
     name: "any-pipe-threshold",
-    title: "However much a pipe may hold, the same bytes come out of it",
-    why: "the threshold bounds memory; it is no message size",
-    hint: "a pipe at its threshold stops its source, and starts it again when it was drained",
+    title: "The same bytes come out of a pipe, whatever its threshold is",
+    why: "the threshold limits memory, but it is not the size of a message",
+    hint: "stop the source of a pipe that is at its threshold, and start it again when the pipe has been drained",
     tier: Tier::Robust,
     needs: &[crate::check::Need::Option("--pipe-threshold")],
     body: any_threshold,
@@ -196,9 +196,9 @@ fn any_threshold(trial: &Trial) -> Verdict {
 
 const URGENT_DATA: Check = Check {
     name: "urgent-data",
-    title: "Urgent data (MSG_OOB) in a bulky stream costs no byte of it, and no CPU time",
-    why: "a read stops at the urgent byte although more is there: an edge-triggered loop may take that for the end of what is there",
-    hint: "with EPOLLPRI a short read does not mean that the socket is empty: read until EAGAIN",
+    title: "Urgent data (MSG_OOB) in a long stream costs none of the other bytes, and no CPU time",
+    why: "`recv` stops at the urgent byte although more bytes follow, and an edge-triggered loop may take the socket for empty",
+    hint: "when epoll reports EPOLLPRI, a short read does not mean that the socket is empty: read until EAGAIN",
     tier: Tier::Robust,
     body: urgent_data,
     ..EVERY_BYTE
@@ -211,7 +211,7 @@ fn urgent_data(trial: &Trial) -> Verdict {
     for listener in 0..roles.len() {
         let client = server.connect_to(listener, "the client")?;
         let bytes = Pattern::new(6).bytes(400_000);
-        // One at a time, for the second would make an ordinary byte of the first.
+        // One at a time, because a second one would make the first an ordinary byte.
         for round in 0..20 {
             let (first, second) = bytes.split_at(20_000 * round);
             let send = || {

@@ -1,4 +1,4 @@
-//! What clients cost that do nothing, and what is left of those that have gone.
+//! What idle clients cost the server, and what it keeps of clients that have left.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ pub const CHECKS: &[Check] = &[
 
 const IDLE: Check = Check {
     name: "idle-in-every-role",
-    title: "An idle connection wakes nobody, whatever its role",
-    why: "most connections of most servers are idle: who wakes up for them never sleeps",
-    hint: "edge-triggered readiness is noted once; nothing is tried until a pipe can move bytes; a \
-        timer that is not needed any more is taken back",
+    title: "An idle connection never wakes the server, whatever its role",
+    why: "most connections of most servers are idle, and a server that wakes up for each of them never sleeps",
+    hint: "note edge-triggered readiness once; try nothing until a pipe can move bytes; cancel a \
+        timer that is no longer needed",
     chapter: "docs/src/phase1/architecture.md",
     body: idle,
     ..PHASE1
@@ -36,13 +36,13 @@ fn idle(trial: &Trial) -> Verdict {
         "echo".to_owned(),
         format!("proxy:{}", upstream.address()),
     ];
-    // So short that its end is seen.
+    // So short that a timer which was not cancelled expires during the check.
     let options = ["--connect-timeout", "1"];
     let server = trial.launch().options(options).roles(&roles).start()?;
     let mut clients = Vec::new();
     for listener in 0..roles.len() {
-        clients.push(server.connect_to(listener, "a client that never said a thing")?);
-        let spoken = server.connect_to(listener, "a client that has spoken")?;
+        clients.push(server.connect_to(listener, "a client that has sent nothing")?);
+        let spoken = server.connect_to(listener, "a client that has its answer")?;
         spoken.ask(b"oxo\n", b"oxo\n")?;
         clients.push(spoken);
     }
@@ -54,9 +54,9 @@ const MOST_PER_CONNECTION: u64 = 1024;
 
 const MEMORY_OF_AN_ECHO: Check = Check {
     name: "thousands-idle-at-an-echo",
-    title: "Thousands of idle connections cost less than a kilobyte each, and no time",
-    why: "a chat server or a proxy holds ten thousand connections, of which ten are speaking",
-    hint: "an idle connection holds no buffer: chunks come from a pool and go back to it",
+    title: "Thousands of idle connections cost at most a kilobyte each, and no CPU time",
+    why: "a chat server or a proxy may hold ten thousand connections of which only ten are active",
+    hint: "do not keep a buffer for an idle connection: take chunks from a pool and give them back",
     timeout: Duration::from_secs(120),
     body: memory_of_an_echo,
     ..IDLE
@@ -82,43 +82,50 @@ fn memory_of_a_proxy(trial: &Trial) -> Verdict {
 
 fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
     let count: u64 = trial.size(1_000, 8_000);
-    let _room = trial.reserve_sockets(2 * count as usize)?; // behind a proxy stands an upstream
+    let _room = trial.reserve_sockets(2 * count as usize)?; // a proxy needs two for each client
     let active = server.connect("the active client")?;
     echo_ping(&active)?;
     let alone = server.cost(|| echo_ping(&active))?;
     let before = server.figures()?;
-    // Each has spoken once: whatever it needed for that must be given back.
+    // Each client sends one message, and what the server needed for it must be given back.
     let idle: Vec<Peer> = (0..count)
         .map(|number| server.connect(&format!("client {number}")))
         .collect::<Verdict<_>>()?;
     idle.iter().try_for_each(echo_ping)?;
     let each = server.figures()?.rss.saturating_sub(before.rss) / count;
-    trial.step(format!("{count} idle clients: {each} bytes of memory each"));
+    trial.step(format!(
+        "each of {count} idle clients costs {each} bytes of memory"
+    ));
     let among_many = server.cost(|| echo_ping(&active))?;
     server.expect_asleep(Duration::from_millis(300))?;
     ensure(each <= MOST_PER_CONNECTION, Outcome::Resources, || {
-        format!("an idle connection costs {each} bytes; {MOST_PER_CONNECTION} are fine")
+        format!(
+            "an idle connection costs {each} bytes of memory; at most {MOST_PER_CONNECTION} are allowed"
+        )
     })?;
     server.expect_same_cost(alone, among_many)?;
     let with_clients = server.figures()?.descriptors;
     drop(idle);
-    trial.wait_until("the descriptors of those that left are closed", || {
-        server
-            .figures()
-            .is_ok_and(|now| now.descriptors + count as usize <= with_clients)
-    })?;
+    trial.wait_until(
+        "the descriptors of the clients that left are closed",
+        || {
+            server
+                .figures()
+                .is_ok_and(|now| now.descriptors + count as usize <= with_clients)
+        },
+    )?;
     trial.step(format!(
-        "in short: {each} bytes of memory for each of {count} idle clients; \
-         {alone:?} of CPU time for a message alone, {among_many:?} beside them"
+        "in short: each of {count} idle clients costs {each} bytes of memory; \
+         a message costs {alone:?} of CPU time alone, and {among_many:?} beside them"
     ));
     echo_ping(&active)
 }
 
 const NOTHING_IS_LEFT: Check = Check {
     name: "nothing-is-left-of-them",
-    title: "After thousands of clients of every kind nothing is left of them",
-    why: "a server runs for months: what is lost with each client will run out",
-    hint: "one place creates and one destroys; at the end in a debug build count what is left",
+    title: "The server frees all that it needed for thousands of clients of every kind",
+    why: "a server runs for months, so even a small leak with each client uses up all memory or descriptors in the end",
+    hint: "create sessions in one place and destroy them in one place; in a debug build, count at the end what is left",
     chapter: "docs/src/phase1/architecture.md",
     timeout: Duration::from_secs(120),
     body: nothing_is_left,
@@ -143,7 +150,7 @@ fn nothing_is_left(trial: &Trial) -> Verdict {
     let options = ["--public".into(), public.into_os_string()];
     let server = trial.launch().options(options).roles(&roles).start()?;
     (0..60).try_for_each(|number| one_of_them(&server, number, &file))?;
-    trial.wait_until("those that left are gone", || {
+    trial.wait_until("the clients that left are gone", || {
         server.process.sockets() == roles.len()
     })?;
     let before = server.figures()?;
@@ -151,7 +158,7 @@ fn nothing_is_left(trial: &Trial) -> Verdict {
     (60..60 + count).try_for_each(|number| one_of_them(&server, number, &file))?;
     server.expect_no_leak(&before)?;
     expect_echo(&server, 1)?;
-    // In a debug build it counts at its end what it has created and destroyed.
+    // A debug build of the server counts at its end what it has created and destroyed.
     server.signal(nix::sys::signal::Signal::SIGTERM);
     server.expect_exit(0)?;
     expect_log(&server, &format!("clients served: {}\n", 61 + count))
@@ -161,7 +168,7 @@ fn nobody(_trial: &Trial) -> Verdict<crate::upstream::Nobody> {
     crate::upstream::Nobody::at(([127, 0, 0, 1], 0).into())
 }
 
-/// A client of each role, and each with one of the ways to leave.
+/// Each number stands for a role and a way to leave.
 fn one_of_them(server: &Server, number: usize, file: &[u8]) -> Verdict {
     let listener = number % 6;
     let client = server.connect_to(listener, "a client")?;

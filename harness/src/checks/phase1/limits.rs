@@ -1,4 +1,4 @@
-//! What runs out, whatever the role: descriptors.
+//! A server that runs out of descriptors, in every role.
 
 use std::thread;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub const CHECKS: &[Check] = &[
 
 const AT_THE_LIMIT: Check = Check {
     name: "at-the-limit-in-every-role",
-    title: "At the descriptor limit those that are in are served, whatever their role, the others wait, and nothing spins",
-    why: "a file and a connection to an upstream need descriptors of their own: each may be the one that is missing",
-    hint: "keep one descriptor in reserve for what a client needs; without one accept nobody, for a second or until somebody leaves",
+    title: "The server at its descriptor limit serves its clients in every role and uses no CPU time",
+    why: "a file and a connection to an upstream each need one more descriptor, and this may be the one that is missing",
+    hint: "keep one descriptor in reserve for what an accepted client needs; without it stop accepting for a second, or until a client leaves",
     needs: &[Need::Option("--public")],
     timeout: Duration::from_secs(60),
     body: at_the_limit,
@@ -58,7 +58,7 @@ fn at_the_limit(trial: &Trial) -> Verdict {
     let before = server.figures()?;
 
     let early: Vec<Peer> = (0..6)
-        .map(|number| server.connect_to(number % 3, "a client from before"))
+        .map(|number| server.connect_to(number % 3, "an earlier client"))
         .collect::<Verdict<_>>()?;
     early.iter().try_for_each(ping)?;
     let crowd: Vec<Peer> = (0..CROWD)
@@ -67,7 +67,9 @@ fn at_the_limit(trial: &Trial) -> Verdict {
     server.expect_idle(Duration::from_secs(1), 0.1)?;
     let log = server.process.log_size();
     ensure(log < 64 * 1024, Outcome::Resources, || {
-        format!("at the descriptor limit it has logged {log} bytes")
+        format!(
+            "at the descriptor limit the server has logged {log} bytes; at most 64 KiB are allowed"
+        )
     })?;
     early.iter().try_for_each(ping)?;
 
@@ -90,9 +92,9 @@ fn expect_served(server: &Server, listener: usize) -> Verdict {
 
 const BULK_AT_THE_LIMIT: Check = Check {
     name: "bulk-at-the-descriptor-limit",
-    title: "Where descriptors are short, bulk moves as well as elsewhere, and each byte of it",
-    why: "what is only for speed (a kernel pipe, a spare) must not be missed where it cannot be had",
-    hint: "when a kernel pipe cannot be made, bytes are copied; an unused one is the first thing to give up",
+    title: "Long streams arrive in full even when descriptors are short",
+    why: "a kernel pipe is only for speed, so the server must also work when it cannot make one",
+    hint: "when `pipe` fails, copy the bytes; when descriptors are short, close unused kernel pipes first",
     body: bulk_at_the_limit,
     ..AT_THE_LIMIT
 };
@@ -119,7 +121,7 @@ fn bulk_at_the_limit(trial: &Trial) -> Verdict {
         client.expect_end()
     };
     thread::scope(|scope| {
-        // More than fit: the last of them are accepted when others have left.
+        // There are more clients than fit: the last ones are accepted when others have left.
         let clients: Vec<_> = (0..24)
             .map(|number| scope.spawn(move || bulk(number)))
             .collect();
@@ -138,9 +140,9 @@ fn bulk_at_the_limit(trial: &Trial) -> Verdict {
 
 const STUCK_AT_THE_LIMIT: Check = Check {
     name: "stuck-bulk-leaves-room",
-    title: "Clients whose bulk nobody reads take no more descriptors from the others than their sockets and a fair share",
-    why: "a kernel pipe is two descriptors, held as long as bytes wait in it: who never reads decides how long that is",
-    hint: "what is only for speed gets a share of the descriptors, not all of them",
+    title: "Streams that are stuck keep only their sockets and a fair share of the other descriptors",
+    why: "a kernel pipe keeps two descriptors as long as bytes wait in it, and with a peer that never reads they wait for ever",
+    hint: "limit the kernel pipes, which are only for speed, to a share of the descriptors",
     body: stuck_at_the_limit,
     ..AT_THE_LIMIT
 };
@@ -166,9 +168,9 @@ fn stuck_at_the_limit(trial: &Trial) -> Verdict {
 
 const BULK_LEAVES_NOTHING: Check = Check {
     name: "bulk-leaves-nothing",
-    title: "What bulk has taken is free when its client has left, though others stay",
-    why: "a server always has some client: what is freed when the last one leaves is never freed",
-    hint: "close unused kernel pipes when no flow has needed one for a while",
+    title: "What a long stream needed is freed when its client leaves, even if other clients stay",
+    why: "a busy server always has some client, so what is freed only when the last client leaves is never freed",
+    hint: "close unused kernel pipes when no stream has needed one for a while",
     body: bulk_leaves_nothing,
     ..PHASE1
 };

@@ -1,5 +1,5 @@
 //! Phase 1: the modular server. What a role shares with a stage of phase 0 is taken over
-//! from there ([`reverse`]); the rest stands here, a room for each concern.
+//! from there ([`reverse`], [`proxy`]); the rest is here, with one file for each concern.
 
 mod base;
 mod echo;

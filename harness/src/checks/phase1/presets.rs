@@ -24,7 +24,7 @@ enum Does {
     Proxy,
     /// Sends the sample file.
     File,
-    /// Closes without a byte: the file is none that may be sent.
+    /// Closes without a byte, because the file must not be sent.
     Refuse,
 }
 
@@ -33,8 +33,8 @@ use Does::{Echo, File, Proxy, Refuse, Reverse};
 const STAGE_6: Check = Check {
     name: "preset-6",
     title: "`--stage 6` reverses lines on the ports 8001 to 8004",
-    why: "each stage of the course can be tried as it was, with one program",
-    hint: "compare with the table of presets: a row is four roles",
+    why: "with one program you can try each stage of the course as it was",
+    hint: "compare your presets with the table in the book: each row lists four roles",
     chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::OwnNetwork, Need::Option("--stage")],
     body: |trial| preset(trial, 6, [Reverse; 4]).map(drop),
@@ -71,21 +71,21 @@ const STAGE_10: Check = Check {
 
 const STAGE_11: Check = Check {
     name: "preset-11",
-    title: "`--stage 11` is a proxy for port 3000 on port 8001, and echoes on the others",
+    title: "`--stage 11` passes port 8001 on to port 3000, and echoes on the other ports",
     body: |trial| preset(trial, 11, [Proxy, Echo, Echo, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_12: Check = Check {
     name: "preset-12",
-    title: "`--stage 12` also sends a file on port 8002, and refuses one outside on 8003",
+    title: "`--stage 12` also sends a file on port 8002, and refuses one outside the folder on port 8003",
     body: |trial| preset(trial, 12, [Proxy, File, Refuse, Echo]).map(drop),
     ..STAGE_6
 };
 
 const STAGE_13: Check = Check {
     name: "preset-13",
-    title: "The finished server: a proxy on 8001, a file on 8002, lines reversed on 8003, an echo on 8004",
+    title: "The finished server is a proxy on port 8001, sends a file on 8002, reverses on 8003, echoes on 8004",
     tier: Tier::Core,
     points: 4,
     needs: &[Need::OwnNetwork],
@@ -98,7 +98,7 @@ fn stage_13(trial: &Trial) -> Verdict {
     let server = preset(trial, 13, roles)?;
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
-    // It is what runs when nothing is asked for.
+    // Without options the server runs this preset too.
     let server = trial.launch().listeners(roles.len()).start()?;
     expect_roles(trial, &server, roles)
 }
@@ -109,13 +109,13 @@ fn preset(trial: &Trial, stage: u8, roles: [Does; 4]) -> Verdict<Server> {
     ensure(
         ports == trial.fixed_ports().listeners,
         Outcome::Behaviour,
-        || format!("it listens on the ports {ports:?}, not on 8001 to 8004"),
+        || format!("the server listens on the ports {ports:?}, not on 8001 to 8004"),
     )?;
     expect_roles(trial, &server, roles)?;
     Ok(server)
 }
 
-/// Each port does its part, while a client of each other port is there too.
+/// Expects that each port plays its role while each other port has a client too.
 fn expect_roles(trial: &Trial, server: &Server, roles: [Does; 4]) -> Verdict {
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, trial.fixed_ports().upstream));
     let upstream = Upstream::listen(at, trial.trace(), trial.deadline())?;
@@ -148,7 +148,7 @@ fn expect_roles(trial: &Trial, server: &Server, roles: [Does; 4]) -> Verdict {
     server.expect_running()
 }
 
-/// Only our own program's sample is known to the last byte.
+/// The sample of our own program. What another program sends is not compared with it.
 const SAMPLE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../phase1-expserver/public/sample.txt"
@@ -170,8 +170,8 @@ fn expect_sample(trial: &Trial, received: &[u8]) -> Verdict {
 const BROWSER: Check = Check {
     name: "browser-through-the-proxy",
     title: "A browser on port 8001 shows the page of the web server on port 3000",
-    why: "a browser opens many connections at once, keeps them, and half-closes none as a test would",
-    hint: "look which of the page's parts is missing: an end of stream that never came, or bytes",
+    why: "a browser opens many connections at the same time, keeps them open, and does not half-close them as a test does",
+    hint: "look which part of the page is missing: either its bytes or the end of its stream did not come",
     tier: Tier::Robust,
     points: 3,
     timeout: Duration::from_secs(90),
@@ -202,7 +202,7 @@ fn browser(trial: &Trial) -> Verdict {
     let browser = browser.run()?;
     browser.wait_for(Duration::from_secs(30))?;
     let shown = String::from_utf8_lossy(&browser.process.stdout()).into_owned();
-    // Each part of the page writes its own word into it.
+    // Each part of the page adds its own text to it.
     for word in ["the page itself", "the script has run", "THE END"] {
         if !shown.contains(word) {
             let failure = Failure::new(
@@ -217,7 +217,7 @@ fn browser(trial: &Trial) -> Verdict {
     expect_sample(trial, &sample.receive_to_end(1 << 20)?)
 }
 
-/// A page whose parts come over connections of their own.
+/// A page whose parts come over separate connections.
 fn web_site(trial: &Trial) -> Verdict<std::path::PathBuf> {
     let site = trial.directory().join("site");
     let filler = "<p>filler</p>\n".repeat(20_000);
@@ -247,8 +247,8 @@ fn web_server(trial: &Trial, site: &std::path::Path) -> Verdict<Server> {
 
 const CURL: Check = Check {
     name: "curl-through-the-proxy",
-    title: "curl gets a file through port 8001 from the web server on port 3000",
-    why: "with HTTP/1.0 the end of the connection is the end of the file: it must come through",
+    title: "`curl` gets a file through port 8001 from the web server on port 3000",
+    why: "with HTTP/1.0 the end of the connection is the end of the file, so the proxy must pass it on",
     hint: "when the upstream closes, drain what it has sent, then close the client's side",
     needs: &[Need::OwnNetwork, Need::Tool("python3"), Need::Tool("curl")],
     timeout: Duration::from_secs(30),

@@ -30,9 +30,9 @@ pub const CHECKS: &[Check] = &[
 
 const USAGE: Check = Check {
     name: "usage-error",
-    title: "A wrong command line is explained, and ends the program with exit status 2",
-    why: "a script must be able to tell a typing error from a server that failed",
-    hint: "name the word that is wrong and what would be right, on stderr",
+    title: "The program explains a wrong command line and ends with exit status 2",
+    why: "a script must be able to distinguish a typing error from a server that failed",
+    hint: "print the word that is wrong to stderr, and say what would be right",
     chapter: "docs/src/phase1/architecture.md",
     points: 1,
     body: usage,
@@ -68,15 +68,15 @@ fn expect_said(program: &Running, wanted: &str) -> Verdict {
     if said.contains(wanted) {
         return Ok(());
     }
-    let what = format!("what it prints to stderr lacks `{wanted}`");
+    let what = format!("stderr does not contain `{wanted}`");
     Err(Failure::behaviour(what).received(said.trim_end()))
 }
 
 const PORT_IN_USE: Check = Check {
     name: "port-in-use",
-    title: "When a port is taken, the server says which and ends with exit status 1",
-    why: "the most common mistake is to start a server twice, and it must be easy to understand",
-    hint: "name the address and the system's reason",
+    title: "The server says which of its ports is taken and ends with exit status 1",
+    why: "starting a server twice is the most common mistake, so the message must be easy to understand",
+    hint: "print the address and the system's error message",
     body: port_in_use,
     ..USAGE
 };
@@ -94,8 +94,8 @@ fn port_in_use(trial: &Trial) -> Verdict {
 
 const PRIVILEGED_PORT: Check = Check {
     name: "privileged-port",
-    title: "When a port is for root only, the server says so and ends with exit status 1",
-    why: "port 80 is the first that many try, and who reads `Permission denied` thinks of files",
+    title: "The server explains that a port is for root only and ends with exit status 1",
+    why: "port 80 is the first port that many people try, and `Permission denied` alone makes them think of files",
     needs: &[
         Need::OwnNetwork,
         Need::Tool("setpriv"),
@@ -107,9 +107,9 @@ const PRIVILEGED_PORT: Check = Check {
 
 const ALL_OR_NOTHING: Check = Check {
     name: "all-listeners-or-none",
-    title: "When one of several ports cannot be had, nothing is served, and the error names that one",
-    why: "a server that is half there is harder to notice than one that is not",
-    hint: "bind all listeners first, then serve",
+    title: "The server serves no port when it cannot get one of several, and names this one",
+    why: "a server that runs on half of its ports is harder to notice than a server that does not run",
+    hint: "bind all listeners first, and then begin to serve",
     body: all_or_nothing,
     ..PORT_IN_USE
 };
@@ -126,10 +126,12 @@ fn all_or_nothing(trial: &Trial) -> Verdict {
         expect_said(&second, &first.address().to_string())?;
         let announced = announced_addresses(&second.process.log());
         ensure(announced.is_empty(), Outcome::Behaviour, || {
-            format!("it said that it listens on {announced:?}")
+            format!(
+                "the server said that it listens on {announced:?} although one of its ports is taken"
+            )
         })?;
     }
-    // Twice the same is a mistake that can be seen beforehand.
+    // A program may notice before `bind` that its own options name a port twice.
     let port = first.address().port();
     first.signal(Signal::SIGTERM);
     first.expect_exit(0)?;
@@ -140,15 +142,19 @@ fn all_or_nothing(trial: &Trial) -> Verdict {
     ensure(
         matches!(status.code(), Some(1 | 2)),
         Outcome::Behaviour,
-        || format!("it took the port {port} twice: {status}"),
+        || {
+            format!(
+                "with port {port} twice on its command line the server ended with {status}; 1 or 2 is expected"
+            )
+        },
     )?;
     expect_said(&twice, &port.to_string())
 }
 
 const NO_SUCH_ADDRESS: Check = Check {
     name: "address-of-another-machine",
-    title: "When the address is none of this machine, the server says so and ends with exit status 1",
-    why: "a server that cannot listen where it was told must not go on elsewhere or in silence",
+    title: "The server explains that its address does not belong to this machine and ends with exit status 1",
+    why: "a server that cannot listen on the given address must not listen on another one, nor keep running without a message",
     body: no_such_address,
     ..PORT_IN_USE
 };
@@ -166,10 +172,11 @@ fn no_such_address(trial: &Trial) -> Verdict {
 
 const NO_SUCH_UPSTREAM: Check = Check {
     name: "upstream-without-address",
-    title: "An upstream whose name does not resolve ends the program at the start, with exit status 1",
-    why: "better no server than one that can never do its work",
-    hint: "resolve the names of upstreams before anything listens",
-    // Where no name server is asked: it might take its time, or know the name.
+    title: "An upstream whose name cannot be resolved ends the program at the start, with exit status 1",
+    why: "a proxy that can never reach its upstream should not start",
+    hint: "resolve the names of all upstreams before you call `listen`",
+    // In a network of its own the program asks no name server, which might be slow or know the
+    // name.
     needs: &[Need::OwnNetwork, Need::Option("--listen")],
     body: no_such_upstream,
     ..PORT_IN_USE
@@ -180,7 +187,7 @@ fn no_such_upstream(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["--listen", role]).run()?;
     server.expect_exit(1)?;
     expect_said(&server, "no-such-name.invalid:80")?;
-    // By name, where it is one.
+    // A name that can be resolved is accepted, and shown as it was given.
     let server = trial
         .launch()
         .roles(&["echo", "proxy:localhost:9"])
@@ -193,7 +200,7 @@ const IPV6: Check = Check {
     name: "ipv6",
     title: "A listener and an upstream may have IPv6 addresses",
     why: "half of the clients of a public server come over IPv6",
-    hint: "an address is a family, a host and a port; in text IPv6 stands in brackets",
+    hint: "take the family of each socket from its address; in text, write an IPv6 address in brackets",
     needs: &[Need::Ipv6, Need::Option("--listen")],
     body: ipv6,
     ..PORT_IN_USE
@@ -203,7 +210,8 @@ fn ipv6(trial: &Trial) -> Verdict {
     let launch = trial.launch().options(["--listen", "[::1]:0=echo"]);
     let behind = launch.listeners(1).start()?;
     ensure(behind.address().is_ipv6(), Outcome::Behaviour, || {
-        format!("it listens on {}", behind.address())
+        let address = behind.address();
+        format!("the server listens on {address}; an IPv6 address is expected")
     })?;
     expect_echo(&behind, 0)?;
     let role = format!("[::1]:0=proxy:{}", behind.address());
@@ -213,9 +221,9 @@ fn ipv6(trial: &Trial) -> Verdict {
 
 const SAYS_WHAT_IT_SERVES: Check = Check {
     name: "says-what-it-serves",
-    title: "The log says for each listener where it is and what it does",
-    why: "the first thing an operator wants to know of a server",
-    hint: "`listening on tcp://127.0.0.1:8001 (proxy 127.0.0.1:3000)`",
+    title: "The log shows the address and the role of each listener",
+    why: "this is the first thing that an operator wants to know about a server",
+    hint: "log a line such as `listening on tcp://127.0.0.1:8001 (proxy 127.0.0.1:3000)`",
     body: says_what_it_serves,
     ..PORT_IN_USE
 };
@@ -232,9 +240,9 @@ fn says_what_it_serves(trial: &Trial) -> Verdict {
 
 const LEVELS: Check = Check {
     name: "log-levels",
-    title: "The command line decides how much is logged, then XPS_DEBUG=1, then RUST_LOG",
-    why: "what was typed last is what was meant",
-    hint: "-q and -v win over the environment; XPS_DEBUG=1 means debug",
+    title: "The command line sets the log level, otherwise XPS_DEBUG=1 does, otherwise RUST_LOG",
+    why: "an option is typed for one run, so it must win over what is set in the environment",
+    hint: "let -q and -v win over the environment; take XPS_DEBUG=1 for the level debug",
     needs: &[Need::Option("--verbose")],
     body: levels,
     ..PORT_IN_USE
@@ -271,7 +279,7 @@ fn levels(trial: &Trial) -> Verdict {
         server.expect_exit(0)?;
         let log = server.process.log();
         let what = format!("{options:?}, XPS_DEBUG {xps_debug:?}, RUST_LOG {rust_log:?}");
-        trial.step(what.clone());
+        trial.step(format!("the server runs with {what}"));
         ensure(log.contains("DEBUG") == *shown, Outcome::Behaviour, || {
             let wrong = if *shown { "lacks" } else { "has" };
             format!("with {what} the log {wrong} lines at level debug")
@@ -283,9 +291,9 @@ fn levels(trial: &Trial) -> Verdict {
 
 const QUIET: Check = Check {
     name: "quiet",
-    title: "With `-q` the server prints nothing while all is well",
-    why: "under load, what is printed for each message is the dearest thing a server does",
-    hint: "`-q` turns the log down to warnings, and the messages on stdout off",
+    title: "The server with `-q` prints nothing unless something goes wrong",
+    why: "under load, printing a line for each message costs more than anything else that a server does",
+    hint: "let `-q` reduce the log to warnings and turn off the messages on stdout",
     needs: &[Need::Option("--quiet")],
     body: quiet,
     ..PORT_IN_USE
@@ -305,16 +313,16 @@ fn quiet(trial: &Trial) -> Verdict {
     ensure(
         stdout.is_empty() && log.is_empty(),
         Outcome::Behaviour,
-        || "with `-q` it still prints".to_owned(),
+        || "the server prints something, although it was started with `-q`".to_owned(),
     )
     .map_err(|failure| failure.received(format!("{}{log}", stdout.escape_ascii())))
 }
 
 const IDLE_TIMEOUT: Check = Check {
     name: "idle-timeout",
-    title: "With --idle-timeout a silent client is cut off in time, an active one is not",
-    why: "clients whose network has gone never say goodbye",
-    hint: "a timer per session, which looks at the clock when it is due: has anything moved?",
+    title: "The server with `--idle-timeout` cuts off a silent client in time, but not an active one",
+    why: "a client that has lost its network never closes its connection",
+    hint: "use one timer for each session; when it expires, check whether any byte has moved meanwhile",
     needs: &[Need::Option("--idle-timeout")],
     body: idle_timeout,
     ..PORT_IN_USE
@@ -336,7 +344,7 @@ fn idle_timeout(trial: &Trial) -> Verdict {
         .map(|listener| server.connect_to(listener, "a silent client"))
         .collect::<Verdict<_>>()?;
     let active = server.connect("an active client")?;
-    // Time itself is the recipe: a word every 200 ms, for three seconds.
+    // The time is the test, not a way to wait: a message every 200 ms, for three seconds.
     for _ in 0..15 {
         active.ask(b"x", b"x")?;
         std::thread::sleep(Duration::from_millis(200));
@@ -344,7 +352,7 @@ fn idle_timeout(trial: &Trial) -> Verdict {
     active.ask(b"x", b"x")?;
     silent.iter().try_for_each(Peer::expect_gone)?;
     trial.step(format!(
-        "after {:?} the silent ones are gone",
+        "after {:?} the silent clients are gone",
         begun.elapsed()
     ));
     active.expect_gone()?;
@@ -355,8 +363,8 @@ fn idle_timeout(trial: &Trial) -> Verdict {
 const WORKERS: Check = Check {
     name: "workers",
     title: "Several workers share the clients, and SIGTERM ends all of them",
-    why: "one thread uses one processor; more threads share the work if they share nothing else",
-    hint: "one loop, one listener (SO_REUSEPORT) for each; the main thread passes the signal on",
+    why: "one thread uses one processor; several threads can use more if they share no data",
+    hint: "give each worker its own loop and its own listener (SO_REUSEPORT), and let the main thread pass the signal on",
     needs: &[Need::Option("--workers")],
     body: workers,
     ..PORT_IN_USE
@@ -367,7 +375,7 @@ fn workers(trial: &Trial) -> Verdict {
     let server = launch.roles(&["echo", "reverse"]).start()?;
     let threads = server.figures()?.threads;
     ensure((3..=5).contains(&threads), Outcome::Behaviour, || {
-        format!("it has {threads} threads")
+        format!("with `--workers 3` the server has {threads} threads; 3 to 5 are expected")
     })?;
     let count = 60;
     for listener in [0, 1] {
@@ -383,7 +391,7 @@ fn workers(trial: &Trial) -> Verdict {
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
     stays.expect_end()?;
-    // Each has served its share: the kernel deals them out by a hash of their addresses.
+    // The kernel distributes the clients by a hash of their addresses, so each worker gets some.
     let log = server.process.log();
     let shares: Vec<usize> = log
         .lines()
@@ -393,20 +401,23 @@ fn workers(trial: &Trial) -> Verdict {
     ensure(
         shares.len() == 3 && shares.iter().all(|&share| share > 0),
         Outcome::Behaviour,
-        || format!("the workers have served {shares:?} clients"),
+        || format!("the workers have served {shares:?} clients; 3 numbers above 0 are expected"),
     )?;
     ensure(
         shares.iter().sum::<usize>() == 2 * count + 1,
         Outcome::Behaviour,
-        || format!("{} clients were served by {shares:?}", 2 * count + 1),
+        || {
+            let all = 2 * count + 1;
+            format!("the workers have served {shares:?} clients; the sum should be {all}")
+        },
     )
 }
 
 const WORKERS_AND_A_TAKEN_PORT: Check = Check {
     name: "workers-and-a-taken-port",
     title: "A second server with workers cannot take the port of the first",
-    why: "with SO_REUSEPORT two servers of one user can share a port: each would get some of the clients",
-    hint: "see by a plain bind that nobody listens on the port, before SO_REUSEPORT",
+    why: "with SO_REUSEPORT two servers of one user can share a port, and each would get some of the clients",
+    hint: "before you set SO_REUSEPORT, call `bind` without it to see whether the port is taken",
     body: workers_and_a_taken_port,
     ..WORKERS
 };

@@ -1,4 +1,4 @@
-//! Role `proxy`: what stage 5 does, taken over from there, and some more.
+//! Role `proxy`: the checks of stage 5, taken over from there, and a few more.
 
 use std::io::copy;
 use std::net::Shutdown;
@@ -35,8 +35,8 @@ const OWN: &[Check] = &[
 const DOWN_AND_THOUSANDS: Check = Check {
     name: "warnings-are-counted",
     title: "Thousands of clients of an upstream that is down do not fill the log",
-    why: "an upstream that is down for a night must not fill the disk as well",
-    hint: "say a warning once, count those that follow, and tell the number once a second",
+    why: "an upstream that is down for a night must not fill the disk too",
+    hint: "log a warning once, count those that follow, and log their number once a second",
     chapter: "docs/src/phase1/architecture.md",
     timeout: Duration::from_secs(60),
     body: down_and_thousands,
@@ -57,9 +57,12 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
     expect_log(&server, "more of these")?;
     let log = server.process.log();
     let told = log.matches("cannot reach upstream").count();
-    trial.step(format!("{count} failures made {told} warnings"));
+    trial.step(format!("{count} failures cause {told} warnings"));
     ensure(told <= seconds + 1, Outcome::Resources, || {
-        format!("{count} failures made {told} warnings in {seconds} s")
+        let most = seconds + 1;
+        format!(
+            "{count} failures caused {told} warnings in {seconds} s; at most {most} are allowed"
+        )
     })?;
     expect_echo(&server, 1)?;
     server.expect_no_leak(&before)
@@ -67,9 +70,9 @@ fn down_and_thousands(trial: &Trial) -> Verdict {
 
 const BULK: Check = Check {
     name: "proxy-bulk-both-ways",
-    title: "Gigabytes in both directions at once arrive byte for byte, in constant memory",
-    why: "backpressure must hold in each direction by itself, or memory grows, or both get stuck",
-    hint: "each direction has its own pipe, threshold and readiness",
+    title: "Gigabytes that move in both directions at the same time arrive byte for byte, in constant memory",
+    why: "backpressure must work in each direction by itself; otherwise memory grows, or both directions get stuck",
+    hint: "give each direction its own pipe, threshold and readiness",
     timeout: Duration::from_secs(120),
     body: bulk,
     ..DOWN_AND_THOUSANDS
@@ -124,7 +127,7 @@ fn expect_from(peer: &Peer, pattern: Pattern, offset: u64, length: u64) -> Verdi
     Ok(())
 }
 
-/// A proxy, and the upstream behind it.
+/// Starts a proxy, and the upstream behind it.
 fn start_before(trial: &Trial) -> Verdict<(Server, Upstream)> {
     let upstream = trial.upstream()?;
     let role = format!("proxy:{}", upstream.address());
@@ -136,7 +139,7 @@ pub fn echo_service(trial: &Trial) -> Verdict<Service> {
     let upstream = trial.upstream()?;
     Ok(upstream.serve(|_, peer| {
         let (mut from, mut to) = (peer.stream(), peer.stream());
-        let _ = copy(&mut from, &mut to); // until the proxy ends it, in whatever way
+        let _ = copy(&mut from, &mut to); // until the proxy ends the connection
         let _ = peer.stream().shutdown(Shutdown::Write);
         Ok(())
     }))
@@ -144,9 +147,9 @@ pub fn echo_service(trial: &Trial) -> Verdict<Service> {
 
 const TALKS_TO_THE_DEAD: Check = Check {
     name: "proxy-upstream-talks-to-the-dead",
-    title: "An upstream that reads nothing, and talks without end to a client that has died, is told",
-    why: "the client pays nothing for what it does not get: an endless download for nobody is its weapon",
-    hint: "what the client has sent is owed to the upstream; if that takes nothing for some time, give up",
+    title: "An upstream that reads nothing and keeps sending to a client that has died is cut off",
+    why: "otherwise a client can start an endless download and leave, and the proxy works for nothing",
+    hint: "keep what the client has sent for the upstream; if the upstream takes none of it for some time, close both sides",
     body: talks_to_the_dead,
     ..DOWN_AND_THOUSANDS
 };
@@ -154,32 +157,36 @@ const TALKS_TO_THE_DEAD: Check = Check {
 fn talks_to_the_dead(trial: &Trial) -> Verdict {
     let (server, upstream) = start_before(trial)?;
     let client = server.connect("a first client")?;
-    upstream.accept("its upstream")?.close();
+    upstream.accept("the upstream of the first client")?.close();
     client.expect_end()?;
     client.close();
     let before = server.figures()?;
     let client = server.connect("the client")?;
-    let talker = upstream.accept("the upstream that talks")?;
+    let talker = upstream.accept("the upstream that keeps sending")?;
     client.send_until_stuck(Pattern::new(3).period(), 64 << 20)?;
     client.reset()?;
     let begun = Instant::now();
-    // Time is the recipe: without a pause it would only be a matter of Gigabytes.
+    // The proxy gives up after some time, and without pauses this would take gigabytes.
     while talker.send(&[b'x'; 64 * 1024]).is_ok() {
         ensure(begun.elapsed() < patience() * 2, Outcome::Resources, || {
-            "what is said to a client that has gone is still taken".to_owned()
+            let waited = begun.elapsed();
+            format!("after {waited:?} the proxy still takes bytes for a client that is gone")
         })?;
         thread::sleep(Duration::from_millis(10));
     }
-    trial.step(format!("told after {:?}", begun.elapsed()));
+    trial.step(format!(
+        "the upstream is cut off after {:?}",
+        begun.elapsed()
+    ));
     drop(talker);
     server.expect_no_leak(&before)
 }
 
 const HALF_CLOSE_WHILE_CONNECTING: Check = Check {
     name: "half-close-while-connecting",
-    title: "A client that sends, half-closes and waits, all before its upstream is reached, is served",
-    why: "`printf … | nc -N` has said its last word before the proxy has connected",
-    hint: "what comes meanwhile waits in the pipe, its end too, until there is a sink",
+    title: "A client that sends and half-closes before its upstream is connected still gets its answer",
+    why: "`printf … | nc -N` has sent its last byte before the proxy is connected to the upstream",
+    hint: "keep what comes meanwhile in the pipe, including the end of the stream, until there is a sink",
     body: half_close_while_connecting,
     ..DOWN_AND_THOUSANDS
 };
@@ -193,7 +200,7 @@ fn half_close_while_connecting(trial: &Trial) -> Verdict {
     client.send(b"a question")?;
     client.half_close()?;
     until_it_connects(trial, &server, before)?;
-    // Now its queue has room; the kernel knocks again after a second.
+    // Now the upstream's queue has room; the kernel repeats its SYN after a second.
     let served = deaf.hear("the upstream", trial.trace(), trial.deadline())?;
     served.expect(b"a question")?;
     served.expect_end()?;
@@ -203,9 +210,9 @@ fn half_close_while_connecting(trial: &Trial) -> Verdict {
     client.expect_end()
 }
 
-/// Until it has accepted a client and has a socket towards the upstream.
+/// Waits until the server has accepted a client and opened a socket to the upstream.
 pub fn until_it_connects(trial: &Trial, server: &Server, before: usize) -> Verdict {
-    trial.wait_until("the server knocks at its upstream", || {
+    trial.wait_until("the server is connecting to its upstream", || {
         server
             .figures()
             .is_ok_and(|now| now.descriptors >= before + 2)

@@ -1,4 +1,4 @@
-//! Role `reverse`: what stage 4 does. All of it is taken over.
+//! Role `reverse`: the checks of stage 4, all of them taken over.
 
 use crate::check::{Check, taken_over};
 use crate::checks::terminal::{MESSAGES, STDOUT_CLOSED};

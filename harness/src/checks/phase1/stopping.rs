@@ -1,4 +1,4 @@
-//! How the server ends: what is owed is delivered, and then nothing is waited for.
+//! Graceful shutdown: the server delivers what it owes, and then ends without waiting.
 
 use std::fs;
 use std::net::TcpStream;
@@ -30,14 +30,14 @@ pub const CHECKS: &[Check] = &[
     UNDER_LOAD,
 ];
 
-/// Longer than any check waits: so an end in time is an end without a timeout.
+/// Longer than any check waits: a server that ends in time has not needed this timeout.
 const LONG: [&str; 2] = ["--drain-timeout", "60"];
 
 const AT_ONCE: Check = Check {
     name: "sigterm-when-nothing-is-owed",
-    title: "When nothing is owed to anybody, SIGTERM ends the server at once",
-    why: "a restart that waits for clients who have nothing to wait for is a long one",
-    hint: "when draining begins, a client with an empty pipe is done",
+    title: "SIGTERM ends the server immediately when it owes nothing to its clients",
+    why: "a restart takes long if the server waits for clients that it owes nothing",
+    hint: "when the drain begins, close each client whose pipe is empty",
     chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::Option("--drain-timeout")],
     body: at_once,
@@ -50,15 +50,15 @@ fn at_once(trial: &Trial) -> Verdict {
         let server = server.start()?;
         let mut clients = Vec::new();
         for listener in [0, 1] {
-            clients.push(server.connect_to(listener, "a client that never said a thing")?);
-            let client = server.connect_to(listener, "a client with its answer")?;
+            clients.push(server.connect_to(listener, "a client that has sent nothing")?);
+            let client = server.connect_to(listener, "a client that has its answer")?;
             client.ask(b"oxo\n", b"oxo\n")?;
             clients.push(client);
         }
         let begun = Instant::now();
         server.signal(signal);
         server.expect_exit(0)?;
-        trial.step(format!("it has ended after {:?}", begun.elapsed()));
+        trial.step(format!("the server ends after {:?}", begun.elapsed()));
         clients.iter().try_for_each(|client| client.expect_end())?;
     }
     Ok(())
@@ -66,9 +66,9 @@ fn at_once(trial: &Trial) -> Verdict {
 
 const OWED: Check = Check {
     name: "sigterm-while-answers-are-owed",
-    title: "After SIGTERM clients still get what they are owed, and nobody new is accepted",
-    why: "what a server has taken in it has promised to answer",
-    hint: "treat it as if each client had half-closed: answer, flush, close",
+    title: "Clients still get what they are owed after SIGTERM, and no new client is accepted",
+    why: "a client may rely on an answer to every request that the server has read",
+    hint: "treat SIGTERM as if each client had half-closed: answer, flush, close",
     body: owed,
     ..AT_ONCE
 };
@@ -82,14 +82,15 @@ fn owed(trial: &Trial) -> Verdict {
         .into_iter()
         .map(|listener| server.connect_to(listener, "a client that reads late"))
         .collect::<Verdict<_>>()?;
-    // As much as the sockets and the pipe take: it has read all, and cannot send all.
+    // As much as the sockets and the pipe take: the server has read all lines, but cannot send all
+    // answers.
     let mut counts = [0, 0];
     for (client, count) in late.iter().zip(&mut counts) {
         while *count < 400 && comes_true_soon(|| all_is_read(client)) {
             client.send(&line)?;
             *count += 1;
         }
-        trial.step(format!("{count} lines are sent"));
+        trial.step(format!("the client sends {count} lines in all"));
     }
     server.signal(Signal::SIGTERM);
     expect_to_end(trial, &server)?;
@@ -107,9 +108,9 @@ fn all_is_read(client: &Peer) -> bool {
 
 const MID_FILE: Check = Check {
     name: "sigterm-mid-file",
-    title: "A file that is being sent when SIGTERM comes is sent to its end",
-    why: "a restart must not cost somebody his download",
-    hint: "while draining, a session with bytes to send goes on like any other",
+    title: "A file that is being sent when SIGTERM comes is still sent to its end",
+    why: "a restart must not break off a download",
+    hint: "during the drain, let a session that has bytes to send go on as before",
     needs: &[Need::Option("--drain-timeout"), Need::Option("--public")],
     body: mid_file,
     ..AT_ONCE
@@ -133,7 +134,7 @@ fn mid_file(trial: &Trial) -> Verdict {
     server.expect_exit(0)
 }
 
-/// With one file in it.
+/// Makes a public folder with one file, `f`.
 fn public_folder(trial: &Trial, pattern: Pattern, length: usize) -> Verdict<PathBuf> {
     let public = trial.directory().join("public");
     fs::create_dir(&public)
@@ -144,19 +145,19 @@ fn public_folder(trial: &Trial, pattern: Pattern, length: usize) -> Verdict<Path
 
 const PAIR_LIVES_ON: Check = Check {
     name: "sigterm-and-a-proxied-pair",
-    title: "A client and its upstream talk on after SIGTERM until both have ended",
-    why: "only they know when they are done: a proxy does not understand what it carries",
-    hint: "a proxied pair is done when both of its directions are",
+    title: "A client and its upstream can go on after SIGTERM until both have ended",
+    why: "only these two know when they are done, because a proxy does not understand what it carries",
+    hint: "end a proxied pair when both of its directions have ended, not before",
     body: pair_lives_on,
     ..AT_ONCE
 };
 
-/// The first signal has been heard, and what follows at once has been done: nobody is
-/// accepted any more.
+/// Waits until the server has read the first signal and has closed its listener, so that no more
+/// clients are accepted.
 fn expect_to_end(trial: &Trial, server: &Server) -> Verdict {
     expect_log(server, "Stopping")?;
     let refuses = || TcpStream::connect(server.address()).is_err();
-    trial.wait_until("it accepts nobody any more", refuses)
+    trial.wait_until("the server accepts no more clients", refuses)
 }
 
 fn pair_lives_on(trial: &Trial) -> Verdict {
@@ -166,7 +167,7 @@ fn pair_lives_on(trial: &Trial) -> Verdict {
     let client = server.connect("the client")?;
     let served = upstream.accept("the upstream")?;
     let half = server.connect("a client that half-closes")?;
-    let half_served = upstream.accept("the upstream of that one")?;
+    let half_served = upstream.accept("the upstream of the client that half-closes")?;
     client.ask(b"", b"")?;
     half.send(b"all I say")?;
     half.half_close()?;
@@ -198,9 +199,9 @@ fn pair_lives_on(trial: &Trial) -> Verdict {
 
 const CONNECTING: Check = Check {
     name: "sigterm-while-connecting",
-    title: "A client whose upstream does not answer keeps the ending server for --drain-timeout at most",
-    why: "a server that is told to end and does not is killed, and everybody with it",
-    hint: "the drain timeout is one timer for all; when it is over, the rest is cut off",
+    title: "A client whose upstream does not answer delays the end by `--drain-timeout` at most",
+    why: "a server that does not end in time is killed, and then all its clients lose their connections",
+    hint: "use one drain timer for all clients; when it expires, cut off those that are left",
     body: connecting,
     ..AT_ONCE
 };
@@ -221,9 +222,9 @@ fn connecting(trial: &Trial) -> Verdict {
 
 const CUT_OFF: Check = Check {
     name: "sigterm-and-a-client-that-never-reads",
-    title: "A client that does not take what it is owed is cut off after --drain-timeout, and counted",
-    why: "an operator must know what an end has cost, and it must come to an end",
-    hint: "when the timeout is over, count who still had something coming, say so, and exit 0",
+    title: "A client that does not read what it is owed is cut off after `--drain-timeout`, and counted",
+    why: "the server must end at some point, and an operator must know how many clients were cut off",
+    hint: "when the timer expires, count the clients that are still owed something, log their number, and exit with status 0",
     body: cut_off,
     ..AT_ONCE
 };
@@ -242,20 +243,20 @@ fn cut_off(trial: &Trial) -> Verdict {
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
     let took = begun.elapsed();
-    trial.step(format!("it has ended after {took:?}"));
+    trial.step(format!("the server ends after {took:?}"));
     ensure(
         took >= Duration::from_millis(900),
         Outcome::Behaviour,
-        || format!("its clients had a second, and it ended after {took:?}"),
+        || format!("the server ended after {took:?}, but its clients had one second to read"),
     )?;
     expect_log(&server, "Drain timeout: 2 clients cut off\n")
 }
 
 const SECOND_SIGNAL: Check = Check {
     name: "second-signal",
-    title: "A second signal ends the server at once, with exit status 1, and resets who is owed something",
-    why: "who presses Ctrl-C twice does not want to wait for anybody",
-    hint: "while draining, the same event means another thing",
+    title: "A second signal ends the server immediately with exit status 1, and resets waiting clients",
+    why: "a user who presses Ctrl-C twice does not want to wait for any client",
+    hint: "during the drain, let the same signal close everything and end the loop",
     body: second_signal,
     ..AT_ONCE
 };
@@ -282,9 +283,9 @@ fn second_signal(trial: &Trial) -> Verdict {
 
 const IN_THE_QUEUE: Check = Check {
     name: "sigterm-and-clients-in-the-queue",
-    title: "Clients that the kernel has let in, and nobody has accepted yet, get their answers after SIGTERM",
-    why: "they have connected, and may have spoken: to close the listener resets them",
-    hint: "accept until there is nobody left, then close the listener, then end",
+    title: "Clients that are still in the listen queue when SIGTERM comes get their answers",
+    why: "these clients are connected and may have sent a request, and closing the listener resets them",
+    hint: "call `accept` until EAGAIN, then close the listener, then begin the drain",
     body: in_the_queue,
     ..AT_ONCE
 };
@@ -311,9 +312,9 @@ fn in_the_queue(trial: &Trial) -> Verdict {
 
 const UNDER_LOAD: Check = Check {
     name: "sigterm-in-every-role-under-load",
-    title: "SIGTERM ends a busy server in order, and what clients have got until then is right",
-    why: "a server with much to do must still hear that it shall end",
-    hint: "the signal is one more event of the loop; it takes its turn like all others",
+    title: "SIGTERM ends a busy server normally, and all bytes that clients got until then are right",
+    why: "a server must react to SIGTERM even when it has much to do",
+    hint: "read the signal from a `signalfd` in the same epoll, as one more event of the loop",
     body: under_load,
     ..AT_ONCE
 };
@@ -340,7 +341,7 @@ fn under_load(trial: &Trial) -> Verdict {
     })
 }
 
-/// Sends without a pause until the server ends; what comes back until then is right.
+/// Sends without a pause until the server ends. What comes back until then must be right.
 fn stream_until_the_end(server: &Server, listener: usize) -> Verdict {
     let client = server
         .connect_to(listener, "a busy client")?
@@ -358,7 +359,7 @@ fn stream_until_the_end(server: &Server, listener: usize) -> Verdict {
             match client.receive(&mut chunk[..most]) {
                 Ok(0) => return Ok(()),
                 Ok(count) if chunk[..count] != expected[..count] => {
-                    let what = format!("a busy client received something else after {at} bytes");
+                    let what = format!("a busy client received wrong bytes after {at} right ones");
                     return Err(Failure::new(Outcome::WrongData, what));
                 }
                 Ok(count) => at += count as u64,

@@ -17,8 +17,8 @@ pub const PROXY: Check = Check {
     role: "",
     name: "passes-requests-and-answers",
     title: "What the client sends reaches the upstream, and the answer comes back",
-    why: "it is what a proxy is for",
-    hint: "each client gets a connection of its own to the upstream; what one of the two brings goes to the other",
+    why: "this is what a proxy is for",
+    hint: "open a separate connection to the upstream for each client; send what you receive on one of the two to the other",
     chapter: "docs/src/phase0/stage05.md",
     tier: Tier::Core,
     points: 2,
@@ -27,7 +27,7 @@ pub const PROXY: Check = Check {
     body: passes_requests_and_answers,
 };
 
-/// The proxy of the stage before this upstream, about to be started.
+/// The stage's proxy in front of this upstream, ready to be started.
 pub fn launch<'t>(trial: &'t Trial<'_>, upstream: impl Display) -> Launch<'t> {
     match trial.stage() {
         Stage::Phase1 => trial.launch().roles(&[format!("proxy:{upstream}")]),
@@ -35,19 +35,19 @@ pub fn launch<'t>(trial: &'t Trial<'_>, upstream: impl Display) -> Launch<'t> {
     }
 }
 
-/// The proxy of the stage before this upstream.
+/// Starts the stage's proxy in front of this upstream.
 pub fn proxy(trial: &Trial, upstream: impl Display) -> Verdict<Server> {
     launch(trial, upstream).start()
 }
 
-/// A proxy, and the upstream whose connections the check accepts itself.
+/// Starts a proxy, and the upstream whose connections the check accepts itself.
 pub fn start(trial: &Trial) -> Verdict<(Server, Upstream)> {
     let upstream = trial.upstream()?;
     let server = proxy(trial, upstream.address())?;
     Ok((server, upstream))
 }
 
-/// A proxy before an upstream that sends everything back.
+/// Starts a proxy in front of an upstream that sends everything back.
 pub fn start_echo(trial: &Trial) -> Verdict<(Server, Service)> {
     let upstream = trial.upstream()?.serve(echo);
     let server = proxy(trial, upstream.address())?;
@@ -84,7 +84,7 @@ impl Ends {
         self.client.expect(b"pong\n")
     }
 
-    /// The upstream closes after its client: so its descriptors are free again.
+    /// Closes the client and then the upstream, so that the proxy can close both its sockets.
     pub fn close(self) -> Verdict {
         self.client.close();
         self.upstream.expect_end()?;
@@ -93,7 +93,7 @@ impl Ends {
     }
 }
 
-/// A new client is served, and the process has not ended.
+/// Expects that a new client is served and that the process still runs.
 pub fn expect_alive(server: &Server, upstream: &Upstream) -> Verdict {
     server.expect_running()?;
     let ends = join(server, upstream, "a new client")?;
@@ -122,15 +122,15 @@ fn passes_requests_and_answers(trial: &Trial) -> Verdict {
         .send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
     ends.client
         .expect(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-    // And so on, on the same connection.
+    // More requests follow on the same connection.
     (0..10).try_for_each(|_| ends.ping())
 }
 
 pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     name: "clients-at-the-same-time",
-    title: "Five clients are served at the same time, each with its own answer",
-    why: "a browser opens several connections at once, and no answer may go to another one",
-    hint: "from each socket you must find the other one of its pair, and nothing but `epoll_wait` may wait",
+    title: "Five clients are served at the same time, and each gets its own answer",
+    why: "a browser opens several connections at the same time, and no answer may go to the wrong one",
+    hint: "find the other socket of the pair from each socket, and block only in `epoll_wait`",
     points: 3,
     body: clients_at_the_same_time,
     ..PROXY
@@ -142,8 +142,8 @@ fn clients_at_the_same_time(trial: &Trial) -> Verdict {
     server.expect_running()
 }
 
-/// The last to come is the first to be answered, so that a proxy which serves them
-/// one after the other cannot pass.
+/// The client that connected last is answered first, so that a proxy that serves one client after
+/// the other cannot pass.
 pub fn answered_in_reverse_order(
     server: &Server,
     upstream: &Upstream,

@@ -1,4 +1,4 @@
-//! The bytes: all of them, unchanged, in order, and without a heap of them in between.
+//! Bytes pass through the proxy: all of them, unchanged, in order, and without filling its memory.
 
 use std::thread;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::trial::Trial;
 
 pub const ANY_BYTE: Check = Check {
     name: "any-byte",
-    title: "Every byte passes unchanged, in both directions: NUL, line endings, what is not text",
-    why: "pictures and compressed data hold every byte, and a proxy knows nothing of text",
-    hint: "take the number of bytes from what `recv` returns: no `strlen`, no strings",
+    title: "Every byte passes unchanged in both directions: NUL, line endings, and bytes that are not text",
+    why: "pictures and compressed data contain every byte value, and a proxy does not know what it carries",
+    hint: "use the number of bytes that `recv` returns; do not use `strlen` or strings",
     body: any_byte,
     ..PROXY
 };
@@ -35,9 +35,9 @@ fn any_byte(trial: &Trial) -> Verdict {
 
 pub const AT_ONCE: Check = Check {
     name: "each-byte-at-once",
-    title: "A single byte goes on at once, in both directions, without a line break",
-    why: "a proxy that waits for more, for a line or a full buffer, stops a conversation",
-    hint: "what `recv` has brought is sent, however little it is",
+    title: "A single byte is passed on immediately, in both directions, even without a line break",
+    why: "a proxy that waits for a whole line or a full buffer can block a conversation",
+    hint: "send what `recv` has returned, even if it is only one byte",
     tier: Tier::Robust,
     body: at_once,
     ..PROXY
@@ -57,9 +57,9 @@ fn at_once(trial: &Trial) -> Verdict {
 
 pub const LARGE_ANSWER: Check = Check {
     name: "large-transfers",
-    title: "8 MB arrive in full, from the upstream and from the client, also when they are read late",
-    why: "one `send` may take only a part of the bytes: the rest is still owed",
-    hint: "look at what `send` returns, and go on from there",
+    title: "8 MB arrive in full in each direction, even if the receiver starts to read late",
+    why: "one `send` may take only a part of the bytes, and the rest must still be sent",
+    hint: "look at how many bytes `send` returns, and continue after these",
     points: 3,
     body: large_answer,
     ..PROXY
@@ -85,7 +85,7 @@ fn transfer_to_a_late_reader(from: &Peer, to: &Peer) -> Verdict {
     )
 }
 
-/// Sends so many bytes at one end, and receives them at the other.
+/// Sends `length` bytes at one end, and expects them at the other.
 pub fn transfer(from: &Peer, to: &Peer, length: u64) -> Verdict {
     let pattern = Pattern::new(length);
     both(
@@ -96,9 +96,9 @@ pub fn transfer(from: &Peer, to: &Peer, length: u64) -> Verdict {
 
 pub const BOTH_WAYS_AT_ONCE: Check = Check {
     name: "both-ways-at-once",
-    title: "Both sides may send at the same time: each gets all of the other's bytes",
-    why: "an upload and its answer may overlap; a proxy that finishes one direction before the other gets stuck",
-    hint: "the two directions share nothing: each has its own buffer, and waits alone",
+    title: "Each side gets all bytes of the other, even if both send at the same time",
+    why: "an upload and its answer may overlap, and a proxy that finishes one direction before it starts the other gets stuck",
+    hint: "give each direction its own buffer, and do not let one direction wait for the other",
     tier: Tier::Robust,
     points: 3,
     timeout: Duration::from_secs(60),
@@ -128,9 +128,9 @@ fn both_ways_at_once(trial: &Trial) -> Verdict {
 
 pub const CONSTANT_MEMORY: Check = Check {
     name: "constant-memory",
-    title: "A transfer moves in constant memory, however long it is",
-    why: "a proxy that keeps what passes, or reads faster than it can send, ends when memory does",
-    hint: "read from one side only when the other one has taken what you have",
+    title: "A transfer needs constant memory, however long it is",
+    why: "a proxy that keeps all bytes, or reads faster than it can send, runs out of memory",
+    hint: "use backpressure: read from one side only when the other side has taken what you have",
     tier: Tier::Robust,
     timeout: Duration::from_secs(120),
     body: constant_memory,

@@ -1,4 +1,4 @@
-//! Many clients, one after the other and at once.
+//! Many clients, one after the other and at the same time.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::trial::Trial;
 
 pub const ONE_AFTER_THE_OTHER: Check = Check {
     name: "two-hundred-one-after-the-other",
-    title: "200 clients, one after the other, each get their own answer",
-    why: "a table with room for ten pairs that is never cleaned is full after ten clients",
-    hint: "when a pair has ended its entry goes, and nothing may be found under its old number",
+    title: "Each of 200 clients, one after the other, gets its own answer",
+    why: "a table with room for ten pairs is full after ten clients if its entries are never removed",
+    hint: "when a pair has ended, remove its entry, and make sure that nothing is found under its old number",
     tier: Tier::Robust,
     body: one_after_the_other,
     ..PROXY
@@ -37,9 +37,9 @@ fn one_after_the_other(trial: &Trial) -> Verdict {
 
 pub const FIFTY_AT_ONCE: Check = Check {
     name: "fifty-answered-in-reverse-order",
-    title: "50 clients wait at once, are answered in reverse order, and cost nothing when idle",
-    why: "how long a server takes for one answer must not matter to the clients beside it",
-    hint: "no fixed table of sockets; the other side of a pair is found by what its event carries",
+    title: "50 waiting clients are answered in reverse order, and cost no CPU time when idle",
+    why: "a slow answer to one client must not delay the other clients",
+    hint: "do not use a table of fixed size; find the other side of a pair by the data in the event (`epoll_data`)",
     tier: Tier::Robust,
     points: 3,
     body: fifty_at_once,
@@ -55,9 +55,9 @@ fn fifty_at_once(trial: &Trial) -> Verdict {
 
 pub const THOUSANDS_AT_ONCE: Check = Check {
     name: "thousands-at-once",
-    title: "Hundreds of clients at once (2,000 in the full test) each get their bytes, and no others",
-    why: "with many connections every table grows, and every mistake in it mixes up two clients",
-    hint: "raise the limit of descriptors; give no number of a pair to another one while events for it may come",
+    title: "Each of hundreds of clients at the same time gets its own bytes, and no others",
+    why: "with many connections every table grows, and a mistake in it mixes up two clients",
+    hint: "raise the limit of descriptors; do not give the number of a pair to another pair while events for the old one may still come",
     tier: Tier::Robust,
     timeout: Duration::from_secs(90),
     body: thousands_at_once,
@@ -77,7 +77,7 @@ fn thousands_at_once(trial: &Trial) -> Verdict {
     for (number, client) in clients.iter().enumerate().rev() {
         client.expect(&pattern(number).bytes(length(number)))?;
     }
-    // Half of them leave; the others are as well off as before.
+    // Half of the clients leave; the others are still served.
     let mut staying = Vec::new();
     for (number, client) in clients.into_iter().enumerate() {
         if number % 2 == 0 {
@@ -92,9 +92,9 @@ fn thousands_at_once(trial: &Trial) -> Verdict {
 
 pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
     name: "many-at-once-in-the-queue",
-    title: "40 clients that connect in the same moment are all served",
+    title: "40 clients that connect at the same moment are all served",
     why: "one event of the listener may stand for many clients in its queue",
-    hint: "edge-triggered: `accept` until EAGAIN; level-triggered: the next `epoll_wait` tells again",
+    hint: "with edge-triggered epoll, call `accept` until EAGAIN; level-triggered epoll reports the listener again",
     tier: Tier::Robust,
     body: many_at_once_in_the_queue,
     ..PROXY
@@ -112,7 +112,7 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
     let expect = |client: &Peer| client.expect(b"ping\n");
     clients.iter().try_for_each(expect)?;
 
-    // The same with bytes and ends for those that it knows.
+    // The same with bytes and ends of streams from clients that are already connected.
     trial.stop(&server.process)?;
     for (number, client) in clients.iter().enumerate() {
         client.send(b"pong\n")?;
@@ -132,8 +132,8 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
 
 pub const STOPPED_AND_CONTINUED: Check = Check {
     name: "stopped-and-continued",
-    title: "A proxy that is stopped and continued (Ctrl-Z, `fg`) serves on",
-    why: "`epoll_wait` returns EINTR after SIGCONT, which is no fault (signal(7))",
+    title: "A proxy that is stopped and continued (Ctrl-Z, `fg`) still serves its clients",
+    why: "`epoll_wait` fails with EINTR when a stopped process continues (signal(7)), and this is not an error of the proxy",
     hint: "when `epoll_wait` fails with EINTR, call it again",
     tier: Tier::Robust,
     points: 1,
@@ -146,7 +146,7 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
     let ends = join(&server, &upstream, "the client")?;
     for _ in 0..5 {
         ends.ping()?;
-        // Asleep, it is in `epoll_wait`: there the signals find it.
+        // A proxy that sleeps is in `epoll_wait`, so the signals interrupt that call.
         trial.wait_until("the proxy sleeps", || server.process.state() == Some('S'))?;
         trial.stop(&server.process)?;
         trial.go_on(&server.process)?;

@@ -1,4 +1,4 @@
-//! Streams that end in order: each direction for itself.
+//! Streams that end normally, each direction by itself.
 
 use std::thread;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::trial::Trial;
 
 pub const UPSTREAM_ENDS: Check = Check {
     name: "end-of-the-upstream",
-    title: "When the upstream closes, the client gets the last bytes, then the end of the stream",
-    why: "an HTTP/1.0 answer ends with the connection: without the end the browser waits for ever",
-    hint: "a `recv` of 0 bytes from the upstream must be passed on to its client",
+    title: "The client gets the last bytes and then the end of the stream when its upstream closes",
+    why: "an HTTP/1.0 answer ends with the connection: without this end a browser waits for ever",
+    hint: "when `recv` from the upstream returns 0, pass the end on to its client",
     body: upstream_ends,
     ..PROXY
 };
@@ -35,9 +35,9 @@ fn upstream_ends(trial: &Trial) -> Verdict {
 
 pub const CLIENT_ENDS: Check = Check {
     name: "end-of-the-client",
-    title: "When the client closes, the upstream sees it, and both descriptors are given back",
-    why: "an upstream that never hears of it keeps a connection for each client that ever came",
-    hint: "a `recv` of 0 bytes from the client must be passed on; when both sides have ended, close both sockets",
+    title: "The upstream gets the end of the stream when its client closes, and both sockets are closed",
+    why: "otherwise the upstream keeps a connection open for each client that has left",
+    hint: "when `recv` from the client returns 0, pass the end on; when both sides have ended, close both sockets",
     body: client_ends,
     ..PROXY
 };
@@ -60,8 +60,8 @@ fn client_ends(trial: &Trial) -> Verdict {
 pub const CLIENT_HALF_CLOSES: Check = Check {
     name: "client-half-closes",
     title: "A client that half-closes after its request still gets the whole answer",
-    why: "it has nothing more to say, but it listens; and some servers answer only at the end of the request",
-    hint: "pass the end on with `shutdown(SHUT_WR)`, not with `close`: the other direction goes on",
+    why: "such a client sends no more but still reads, and some servers answer only at the end of the request",
+    hint: "pass the end on with `shutdown(SHUT_WR)`, not with `close`, because the other direction goes on",
     tier: Tier::Robust,
     points: 4,
     body: client_half_closes,
@@ -69,15 +69,15 @@ pub const CLIENT_HALF_CLOSES: Check = Check {
 };
 
 fn client_half_closes(trial: &Trial) -> Verdict {
-    trial.step("the upstream answers 300 ms after the request");
+    trial.step("case 1: the upstream answers 300 ms after the request");
     let (server, upstream) = start(trial)?;
     let ends = join(&server, &upstream, "the first client")?;
     half_closed(&ends)?;
-    thread::sleep(Duration::from_millis(300)); // the recipe of the fault
+    thread::sleep(Duration::from_millis(300)); // the delay is the test, not a way to wait
     ends.upstream.send(b"answer\n")?;
     ends.client.expect(b"answer\n")?;
 
-    trial.step("the upstream answers when it has seen the end of the request");
+    trial.step("case 2: the upstream answers when it has got the end of the request");
     let ends = join(&server, &upstream, "the second client")?;
     half_closed(&ends)?;
     ends.upstream.expect_end()?;
@@ -86,7 +86,7 @@ fn client_half_closes(trial: &Trial) -> Verdict {
     ends.client.expect(b"answer\n")?;
     ends.client.expect_end()?;
 
-    trial.step("the same with an answer of 1 MB");
+    trial.step("case 3: the same as case 2, with an answer of 1 MB");
     let ends = join(&server, &upstream, "the third client")?;
     half_closed(&ends)?;
     ends.upstream.expect_end()?;
@@ -95,8 +95,8 @@ fn client_half_closes(trial: &Trial) -> Verdict {
 
 pub const ECHO_AND_HALF_CLOSE: Check = Check {
     name: "three-megabytes-and-half-close",
-    title: "3 MB that an upstream sends back while they come arrive in full, then the end",
-    why: "the end of the request finds answers on their way, in every buffer that there is",
+    title: "A client gets back all of its 3 MB from an upstream that echoes, then the end of the stream",
+    why: "when the request ends, parts of the answer are still on their way, in every buffer",
     body: echo_and_half_close,
     ..CLIENT_HALF_CLOSES
 };
@@ -119,7 +119,7 @@ fn half_closed(ends: &Ends) -> Verdict {
     ends.upstream.expect(b"request\n")
 }
 
-/// One end sends and closes, the other begins to read so much later.
+/// One end sends and closes; the other begins to read after the time `late`.
 fn send_and_close(from: Peer, to: &Peer, length: u64, late: Duration) -> Verdict {
     let pattern = Pattern::new(length);
     both(
@@ -129,7 +129,7 @@ fn send_and_close(from: Peer, to: &Peer, length: u64, late: Duration) -> Verdict
             Ok(())
         },
         || {
-            thread::sleep(late); // the recipe of the fault, not a wait for an event
+            thread::sleep(late); // the delay is the test, not a way to wait
             to.expect_pattern(pattern, length)?;
             to.expect_end()
         },
@@ -139,8 +139,8 @@ fn send_and_close(from: Peer, to: &Peer, length: u64, late: Duration) -> Verdict
 pub const UPSTREAM_HALF_CLOSES: Check = Check {
     name: "upstream-half-closes",
     title: "An upstream that half-closes still gets everything that the client sends",
-    why: "a server may say all it has to say and go on listening, for instance to an upload",
-    hint: "the end of one direction says nothing about the other",
+    why: "a server may finish its answer and still read, for instance an upload",
+    hint: "when one direction ends, leave the other one open",
     body: upstream_half_closes,
     ..CLIENT_HALF_CLOSES
 };
@@ -161,9 +161,9 @@ fn upstream_half_closes(trial: &Trial) -> Verdict {
 
 pub const LATE_READER: Check = Check {
     name: "ends-before-all-is-read",
-    title: "A side that sends 6 MB and closes: the other gets all of it, also when it reads late",
-    why: "the end of the stream comes after the bytes, and there may be many of them on their way",
-    hint: "a side that has ended is shut down on the other when your buffer is empty, not before",
+    title: "A side that reads late gets all of the 6 MB that the other side sent before it closed",
+    why: "the end of the stream comes after the bytes, and many of them may still be on their way",
+    hint: "when one side has ended, empty your buffer first, and then call `shutdown(SHUT_WR)` on the other side",
     body: late_reader,
     ..CLIENT_HALF_CLOSES
 };
@@ -173,7 +173,7 @@ fn late_reader(trial: &Trial) -> Verdict {
     let late = Duration::from_millis(1200);
     let download = join(&server, &upstream, "the client that downloads")?;
     let upload = join(&server, &upstream, "the client that uploads")?;
-    trial.step(format!("nobody reads for {late:?}"));
+    trial.step(format!("both receivers begin to read only after {late:?}"));
     both(
         || send_and_close(download.upstream, &download.client, 6_000_000, late),
         || send_and_close(upload.client, &upload.upstream, 6_000_000, late),
@@ -182,16 +182,16 @@ fn late_reader(trial: &Trial) -> Verdict {
 
 pub const END_WITH_BYTES_IN_ONE_EVENT: Check = Check {
     name: "bytes-and-end-in-one-event",
-    title: "Bytes that come together with the end of the stream are passed on",
-    why: "`epoll_wait` reports EPOLLHUP as soon as both directions have ended, also while bytes are still to be read",
-    hint: "EPOLLHUP and EPOLLRDHUP are no reason to close: read until `recv` returns 0",
+    title: "Bytes that arrive together with the end of the stream are passed on",
+    why: "`epoll_wait` reports EPOLLHUP as soon as both directions have ended, even if there are still bytes to read",
+    hint: "do not close on EPOLLHUP or EPOLLRDHUP: read until `recv` returns 0",
     body: end_with_bytes_in_one_event,
     ..CLIENT_HALF_CLOSES
 };
 
 fn end_with_bytes_in_one_event(trial: &Trial) -> Verdict {
     let (server, upstream) = start(trial)?;
-    let (pattern, length) = (Pattern::new(4), 50_000); // as much as a socket takes at once
+    let (pattern, length) = (Pattern::new(4), 50_000); // one socket can hold this
     for client_ended_before in [false, true] {
         let ends = join(&server, &upstream, "the client")?;
         ends.ping()?;
@@ -199,7 +199,7 @@ fn end_with_bytes_in_one_event(trial: &Trial) -> Verdict {
             ends.client.half_close()?;
             ends.upstream.expect_end()?;
         }
-        // A proxy that is stopped finds all of it at once when it goes on.
+        // The proxy is stopped meanwhile, so that it finds the bytes and the end together.
         trial.stop(&server.process)?;
         ends.upstream.send_pattern(pattern, length)?;
         ends.upstream.close();

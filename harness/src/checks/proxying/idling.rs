@@ -1,4 +1,4 @@
-//! What pairs cost that move nothing.
+//! What idle pairs cost the proxy.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::Peer;
 use crate::trial::Trial;
 
-/// How long the CPU time of an idle proxy is measured, and how much of it is fine.
+/// How long the CPU time of an idle proxy is measured, and the share of it that is allowed.
 const WINDOW: Duration = Duration::from_millis(700);
 const IDLE: f64 = 0.05;
 
 pub const IDLE_PAIRS: Check = Check {
     name: "idle-pairs-cost-nothing",
-    title: "While nothing moves the proxy uses no CPU time, whatever its pairs wait for",
-    why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
-    hint: "EPOLLOUT only while bytes wait; no EPOLLIN or EPOLLRDHUP of a side that has ended or is not read",
+    title: "The proxy uses no CPU time while no bytes move, whatever its pairs wait for",
+    why: "level-triggered epoll reports a state again and again until you act on it, so the proxy never sleeps",
+    hint: "watch for EPOLLOUT only while bytes wait; do not watch for EPOLLIN or EPOLLRDHUP on a side that has ended or that you do not read",
     tier: Tier::Robust,
     points: 3,
     body: idle_pairs,
@@ -49,9 +49,9 @@ fn idle_pairs(trial: &Trial) -> Verdict {
 
 pub const WAITING_FOR_THE_UPSTREAM: Check = Check {
     name: "waiting-for-the-upstream-costs-nothing",
-    title: "While a connection to the upstream is being made the proxy uses no CPU time",
-    why: "the client's bytes are there, but there is nowhere to send them yet: who watches for them is woken for ever",
-    hint: "as long as the connect is under way, watch the upstream's socket for EPOLLOUT, and nothing else",
+    title: "The proxy uses no CPU time while it waits for a connection to the upstream",
+    why: "the client's bytes cannot be sent yet, and a proxy that watches for them wakes up again and again",
+    hint: "until `connect` has a result, watch the upstream's socket for EPOLLOUT, and nothing else",
     body: waiting_for_the_upstream,
     ..IDLE_PAIRS
 };
@@ -70,9 +70,9 @@ fn waiting_for_the_upstream(trial: &Trial) -> Verdict {
 
 pub const DEAD_ENDS: Check = Check {
     name: "gone-while-bytes-wait",
-    title: "A side that is gone while the other does not read costs nothing, and loses no bytes",
-    why: "EPOLLHUP and EPOLLERR are reported whether asked for or not, until the socket leaves the epoll set",
-    hint: "what was read before is still delivered; until then take the dead socket out of epoll",
+    title: "The proxy uses no CPU time and loses no bytes while one side is gone and the other does not read",
+    why: "epoll always reports EPOLLHUP and EPOLLERR, asked for or not, until the socket is removed from it",
+    hint: "remove the dead socket from epoll, and still deliver the bytes that you have read from it",
     body: dead_ends,
     ..IDLE_PAIRS
 };
@@ -83,16 +83,17 @@ fn dead_ends(trial: &Trial) -> Verdict {
     let before = server.figures()?;
     let pattern = Pattern::new(8);
 
-    // In order: all of it arrives.
+    // The client closes normally: everything that it sent arrives.
     let closed = join(&server, &upstream, "the client that closes")?;
     let sent = closed.client.send_until_stuck(pattern.period(), 64 << 20)?;
     closed.client.close();
-    // By a reset: what the proxy has not read is lost, what it has sent arrives.
+    // The client resets: bytes that the proxy has already sent arrive, but bytes that it has not
+    // read are lost.
     let reset = join(&server, &upstream, "the client that resets")?;
     reset.client.send_until_stuck(pattern.period(), 64 << 20)?;
     let reset_owed = owed(&reset.upstream)?;
     reset.client.reset()?;
-    // The same from the other side.
+    // The same with an upstream that resets.
     let down = join(&server, &upstream, "a client that does not read")?;
     down.upstream.send_until_stuck(pattern.period(), 64 << 20)?;
     let down_owed = owed(&down.client)?;
@@ -111,9 +112,9 @@ fn dead_ends(trial: &Trial) -> Verdict {
 
 pub const GONE_WHILE_BOTH_WAIT: Check = Check {
     name: "gone-while-both-wait",
-    title: "A side that is gone while both wait for each other to read leaves nobody stuck",
-    why: "who cannot send may not read either: if nobody takes what it says, it never gets what it is owed",
-    hint: "while one direction still owes something, read on from the other and forget what comes",
+    title: "A side does not get stuck if the other side dies while both wait for each other to read",
+    why: "a side that is blocked in `send` does not read: if the proxy takes no more from it, it never gets what it is owed",
+    hint: "while you still owe bytes to a side, keep reading from it and discard what it sends",
     body: gone_while_both_wait,
     ..IDLE_PAIRS
 };
@@ -132,8 +133,8 @@ fn gone_while_both_wait(trial: &Trial) -> Verdict {
         goes.send_until_stuck(owed_to_it.period(), 64 << 20)?;
         stays.send_until_stuck(its_own.period(), 64 << 20)?;
         goes.reset()?;
-        // More than any socket holds, and only then it reads. It may get a reset, as soon
-        // as the proxy has passed on what it held.
+        // This side sends more than any socket holds, and only then reads. It may get a reset as
+        // soon as the proxy has passed on what it held.
         match stays.send_pattern(its_own, 32 << 20) {
             Err(failure) if failure.outcome != Outcome::Reset => return Err(failure),
             _ => stays.expect_gone()?,
@@ -144,9 +145,9 @@ fn gone_while_both_wait(trial: &Trial) -> Verdict {
 
 pub const EARLY_ANSWER: Check = Check {
     name: "answer-to-a-client-that-still-sends",
-    title: "An upstream that answers early and closes: the client gets all of it, also while it still sends",
-    why: "a socket that is closed with unread input resets the connection, and the reset destroys the answer on its way",
-    hint: "a lingering close: half-close towards the client, read and forget what it sends until it ends too, or for two seconds",
+    title: "A client that still sends gets the whole answer of an upstream that answers early and closes",
+    why: "closing a socket with unread input resets the connection, and the reset destroys the answer on its way",
+    hint: "use a lingering close: half-close towards the client, then read and discard what it sends until it ends too, or for two seconds",
     body: early_answer,
     ..IDLE_PAIRS
 };
@@ -162,7 +163,8 @@ fn early_answer(trial: &Trial) -> Verdict {
     upstream.send_pattern(answer, length)?;
     upstream.until_all_is_read()?;
     upstream.close();
-    // What it says now finds nobody: that may be told by a reset, once it has its answer.
+    // The upstream is gone, so the proxy discards these bytes. When the answer has arrived it may
+    // reset the connection, and then this `send` fails, which is fine.
     let _ = client.send_pattern(Pattern::new(12), 10_000_000);
     client.expect_pattern(answer, length)?;
     client.expect_gone()?;
@@ -170,7 +172,7 @@ fn early_answer(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)
 }
 
-/// The bytes that the proxy has sent to this end, which has not read them.
+/// The number of bytes that the proxy has sent to this end, and that this end has not read yet.
 fn owed(peer: &Peer) -> Verdict<u64> {
     let found = peer.on_the_way();
     let found = found.ok_or_else(|| Failure::grader("the queues of a connection", "not there"))?;
@@ -179,9 +181,9 @@ fn owed(peer: &Peer) -> Verdict<u64> {
 
 pub const THOUSANDS_IDLE: Check = Check {
     name: "thousands-of-idle-pairs",
-    title: "With very many idle pairs, one that is active costs what it costs alone",
-    why: "that is the difference between epoll and `select`: the work goes with the ready ones",
-    hint: "no loop over all pairs in a turn: find the one by what its event carries",
+    title: "An active pair costs no more CPU time among very many idle pairs than alone",
+    why: "this is the difference between epoll and `select`: the work grows with the ready sockets, not with all of them",
+    hint: "do not loop over all pairs in each turn; find the pair by the data in its event (`epoll_data`)",
     timeout: Duration::from_secs(90),
     body: thousands_idle,
     ..IDLE_PAIRS

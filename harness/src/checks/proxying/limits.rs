@@ -1,4 +1,4 @@
-//! What runs out: descriptors, memory.
+//! Descriptors and memory: a proxy must neither run out of them nor lose them.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::trial::Trial;
 
 pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
     name: "at-the-descriptor-limit",
-    title: "At its descriptor limit the proxy serves who is in, rests, and later serves on",
-    why: "a client that cannot be served keeps the listener ready: a loop that tries again at once uses a whole CPU; one that gives up serves nobody any more",
-    hint: "on EMFILE, of `accept` and of `socket`, take the listener out of epoll until descriptors are free again, and log it once",
+    title: "The proxy at its descriptor limit serves its clients, uses no CPU time, and later accepts again",
+    why: "a client that cannot be accepted keeps the listener ready: a loop that retries immediately uses a whole CPU, and a proxy that gives up never accepts a client again",
+    hint: "when `accept` or `socket` fails with EMFILE, remove the listener from epoll until descriptors are free again, and log the shortage once",
     tier: Tier::Robust,
     points: 3,
     timeout: Duration::from_secs(60),
@@ -26,30 +26,32 @@ pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
 
 pub const AT_A_HIGHER_LIMIT: Check = Check {
     name: "at-a-higher-descriptor-limit",
-    title: "The same with 64 descriptors and 200 clients",
+    title: "The proxy with 64 descriptors and 200 clients serves those that fit, and later accepts again",
     body: |trial| at_the_descriptor_limit(trial, 64, 200, 22),
     ..AT_THE_DESCRIPTOR_LIMIT
 };
 
-/// `count` clients are more than `limit` allows; `fit` of them are surely served.
+/// `count` clients are more than `limit` allows; `fit` of them are served in any case.
 fn at_the_descriptor_limit(trial: &Trial, limit: u64, count: usize, fit: usize) -> Verdict {
     let upstream = trial.upstream()?.serve(echo);
     let launch = launch(trial, upstream.address());
     let server = launch.limit(Resource::RLIMIT_NOFILE, limit).start()?;
-    let other = server.connect("a client from before")?;
+    let other = server.connect("an earlier client")?;
     echo_ping(&other)?;
     let before = server.figures()?;
     let mut clients = server.connect_many(count)?;
     clients[..fit].iter().try_for_each(echo_ping)?;
     server.expect_idle(Duration::from_secs(1), 0.1)?;
     let log = server.process.log_size();
-    trial.step(format!("its log has {log} bytes"));
+    trial.step(format!("the proxy's log has {log} bytes"));
     ensure(log < 64 * 1024, Outcome::Resources, || {
-        format!("at the descriptor limit it has logged {log} bytes")
+        format!(
+            "at the descriptor limit the proxy has logged {log} bytes; at most 64 KiB are allowed"
+        )
     })?;
     clients[..fit].iter().try_for_each(echo_ping)?;
 
-    // Those that wait get their turn, or hear that they will not.
+    // Each waiting client is served in the end, or closed.
     while !clients.is_empty() {
         let leaving = clients.drain(..fit.min(clients.len()));
         leaving.for_each(Peer::close);
@@ -73,9 +75,9 @@ fn answered_or_closed(client: &Peer) -> Verdict {
 
 pub const RAISES_THE_LIMIT: Check = Check {
     name: "raises-its-descriptor-limit",
-    title: "The proxy takes all descriptors that it may have",
-    why: "a pair needs two, and most systems start a process with 1,024",
-    hint: "at the start raise the soft limit of RLIMIT_NOFILE to the hard one (getrlimit(2))",
+    title: "The proxy raises its limit of descriptors as far as it may",
+    why: "a pair needs two descriptors, and most systems start a process with a limit of 1,024",
+    hint: "at the start, raise the soft limit of RLIMIT_NOFILE to the hard limit (`setrlimit`, getrlimit(2))",
     points: 1,
     needs: &[Need::Option("--backlog")],
     body: raises_the_limit,
@@ -92,9 +94,9 @@ fn raises_the_limit(trial: &Trial) -> Verdict {
 
 pub const CONNECTS_AND_LEAVES: Check = Check {
     name: "connects-and-leaves",
-    title: "Thousands of clients that connect and leave at once do no harm",
-    why: "health checks and port scanners do this all day; some are gone before the upstream is there",
-    hint: "a side may be gone at any moment, also while the other is being connected: each call may fail, and that is all",
+    title: "Thousands of clients that connect and leave immediately do not harm the proxy",
+    why: "health checks and port scanners do this all day; some are gone before the upstream is connected",
+    hint: "expect every call to fail, because each side may be gone at any moment, even while the other is being connected; then close only this pair",
     body: connects_and_leaves,
     ..AT_THE_DESCRIPTOR_LIMIT
 };
@@ -105,14 +107,15 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
     echo_ping(&other)?;
     let before = server.figures()?;
     for number in 0..trial.size(1_000, 10_000) {
-        let client = server.connect("a client that leaves at once")?;
+        let client = server.connect("a client that leaves immediately")?;
         if number % 3 == 0 {
             client.close();
         } else {
             client.reset()?;
         }
-        // Who is served now has been accepted by the upstream, and all before it: else its queue
-        // is full some time, and the kernel tries to connect again after 1, 3, 7 and 15 seconds.
+        // When this client is served, the upstream has accepted all clients before it. Otherwise
+        // its listen queue would fill up at some point, and the kernel would repeat a SYN only
+        // after 1, 3, 7 and 15 seconds.
         if number % 100 == 99 {
             expect_echo(&server)?;
         }
@@ -124,9 +127,9 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
 
 pub const NO_LEAK: Check = Check {
     name: "no-leak",
-    title: "After thousands of clients, descriptors and memory are back where they were",
-    why: "a proxy runs for months: what is lost with each pair will run out",
-    hint: "what was made for a pair is given back when it ends: two descriptors, buffers, entries",
+    title: "The proxy uses no more descriptors and memory after thousands of clients than before",
+    why: "a proxy runs for months, so even a small leak with each pair uses up all memory or descriptors in the end",
+    hint: "when a pair ends, free everything that you made for it: two descriptors, buffers, table entries",
     body: no_leak,
     ..AT_THE_DESCRIPTOR_LIMIT
 };
@@ -142,7 +145,7 @@ fn no_leak(trial: &Trial) -> Verdict {
         client.expect_end()
     };
     (0..50).try_for_each(|_| cycle())?;
-    trial.step("the proxy has warmed up");
+    trial.step("50 clients are served as a warm-up");
     let before = server.figures()?;
     (0..trial.size(1_500, 10_000)).try_for_each(|_| cycle())?;
     server.expect_no_leak(&before)

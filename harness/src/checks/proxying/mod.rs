@@ -1,7 +1,7 @@
-//! What every proxy must do, whatever it is built with. Each check is written for
-//! stage 5; the modular server takes it over under its own name.
+//! What every proxy must do, however it is built. Each check is written for stage 5; phase 1
+//! takes it over for the modular server.
 //!
-//! The check plays both ends: a client, and the server behind the proxy.
+//! The check plays both ends: the client, and the server behind the proxy.
 
 mod base;
 mod bytes;

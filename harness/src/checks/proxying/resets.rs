@@ -13,15 +13,15 @@ use crate::peer::{Peer, both};
 use crate::queues::queues;
 use crate::trial::Trial;
 
-/// The CPU time of a proxy that has nothing to do, as a share of a window.
+/// How long the CPU time of an idle proxy is measured, and the share of it that is allowed.
 const WINDOW: Duration = Duration::from_millis(400);
 const IDLE: f64 = 0.1;
 
 pub const RESETS: Check = Check {
     name: "resets-at-any-moment",
-    title: "A client that resets its connection, at whatever moment, ends nothing but that",
-    why: "a client that crashes or loses its network shows as an error of `recv` or `send`",
-    hint: "an error on one socket ends its pair: close both sockets, go on with the next event",
+    title: "A client that resets its connection, at any moment, ends only this connection",
+    why: "when a client crashes, `recv` or `send` on its connection fails",
+    hint: "when a call on one socket fails, close both sockets of its pair and go on with the next event",
     tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: resets,
@@ -49,7 +49,7 @@ fn resets(trial: &Trial) -> Verdict {
         half_closed.half_close()?;
         half_closed.reset()?;
 
-        // To close with unread bytes resets too (tcp(7)).
+        // Closing a socket with unread bytes also resets the connection (tcp(7)).
         let unread = server.connect("a client that leaves its answer unread")?;
         unread.send(b"request\n")?;
         unread.until_all_is_read()?;
@@ -63,9 +63,9 @@ fn resets(trial: &Trial) -> Verdict {
 
 pub const RESET_PASSES_THROUGH: Check = Check {
     name: "reset-passes-through",
-    title: "When one side resets its connection, the other side's ends too",
-    why: "the side that is left would wait for ever for one that is gone",
-    hint: "after an error on one side, close the other as well",
+    title: "The connection of one side ends when the other side resets its connection",
+    why: "otherwise the other side waits for ever for a peer that is gone",
+    hint: "after an error on one side, close the other side too",
     body: reset_passes_through,
     ..RESETS
 };
@@ -115,25 +115,25 @@ fn reset_passes_through(trial: &Trial) -> Verdict {
 
 pub const BYTES_BEFORE_A_RESET: Check = Check {
     name: "bytes-before-a-reset",
-    title: "What one side has sent before its reset reaches the other",
-    why: "a server that fails in the middle may have said why before",
-    hint: "`recv` returns the bytes first and the error after them: EPOLLERR is no reason not to read",
+    title: "Bytes that one side sends before its reset reach the other side",
+    why: "a server that fails may have sent the reason before",
+    hint: "`recv` returns the bytes first and the error after them: read even when epoll reports EPOLLERR",
     body: bytes_before_a_reset,
     ..RESETS
 };
 
 fn bytes_before_a_reset(trial: &Trial) -> Verdict {
     let (server, upstream) = start(trial)?;
-    let (pattern, length) = (Pattern::new(6), 50_000); // as much as a socket takes at once
+    let (pattern, length) = (Pattern::new(6), 50_000); // one socket can hold this
     for who in ["the upstream", "the client"] {
         let ends = join(&server, &upstream, "the client")?;
         ends.ping()?;
-        trial.step(format!("{who} will reset"));
+        trial.step(format!("this time {who} resets its connection"));
         let (resets, stays) = match who {
             "the client" => (ends.client, ends.upstream),
             _ => (ends.upstream, ends.client),
         };
-        // A proxy that is stopped finds the bytes and the reset together.
+        // The proxy is stopped meanwhile, so that it finds the bytes and the reset together.
         trial.stop(&server.process)?;
         resets.send_pattern(pattern, length)?;
         resets.reset()?;
@@ -217,9 +217,9 @@ fn read_slowly(client: &Peer, pattern: Pattern, length: u64) -> Verdict {
 
 pub const RESET_DURING_A_TRANSFER: Check = Check {
     name: "reset-during-a-transfer",
-    title: "A reset in the middle of 50 MB ends that transfer, on both sides, and nothing else",
-    why: "people close the browser during a download; the `send` that finds nobody raises SIGPIPE",
-    hint: "`send` with MSG_NOSIGNAL; its error, −1, must not be added to a count of bytes",
+    title: "A reset in the middle of 50 MB ends only this transfer, on both sides",
+    why: "people close the browser during a download, and `send` on a connection that is gone raises SIGPIPE",
+    hint: "call `send` with MSG_NOSIGNAL, and do not add its error value, −1, to a count of bytes",
     body: reset_during_a_transfer,
     ..RESETS
 };
@@ -233,7 +233,7 @@ fn reset_during_a_transfer(trial: &Trial) -> Verdict {
         cut_off(trial, &download.upstream, download.client)?;
         let upload = join(&server, &upstream, "the client that uploads")?;
         cut_off(trial, &upload.client, upload.upstream)?;
-        // One that has half-closed: the very first `send` after the reset raises SIGPIPE.
+        // If the client has half-closed, the very first `send` after its reset raises SIGPIPE.
         let half_closed = join(&server, &upstream, "the half-closed client")?;
         half_closed.client.half_close()?;
         half_closed.upstream.expect_end()?;
@@ -244,20 +244,20 @@ fn reset_during_a_transfer(trial: &Trial) -> Verdict {
     expect_alive(&server, &upstream)
 }
 
-/// One end sends 50 MB, the other reads 64 KiB and, when bytes have piled up in the
-/// proxy, resets: so the sender's connection ends too.
+/// One end sends 50 MB. The other end reads 64 KiB, waits until the proxy takes no more, and resets
+/// its connection. This must end the sender's connection too.
 fn cut_off(trial: &Trial, sender: &Peer, reader: Peer) -> Verdict {
     let pattern = Pattern::new(5);
     let sent = || match sender.send_pattern(pattern, 50_000_000) {
         Err(failure) if failure.outcome == Outcome::Reset => Ok(()),
         Err(failure) => Err(failure),
         Ok(()) => Err(Failure::behaviour(
-            "50 MB were taken although nobody received them",
+            "the proxy took all of the 50 MB although the other side had reset its connection",
         )),
     };
     both(sent, || {
         reader.expect_pattern(pattern, 64 * 1024)?;
-        trial.wait_until("the proxy cannot pass on any more", || {
+        trial.wait_until("the proxy is full and takes no more bytes", || {
             sender
                 .on_the_way()
                 .is_some_and(|it| it.to_the_program > 500_000)

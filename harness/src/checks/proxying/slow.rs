@@ -15,9 +15,9 @@ const GIBIBYTE: u64 = 1 << 30;
 
 pub const CLIENT_NEVER_READS: Check = Check {
     name: "client-that-never-reads",
-    title: "A client that does not read its answer costs little memory and delays nobody",
-    why: "the upstream sends as fast as you read: who keeps all of it runs out of memory, who waits serves nobody",
-    hint: "while bytes wait for one side, do not read from the other (EPOLLIN off)",
+    title: "A client that does not read its answer costs little memory and does not delay the others",
+    why: "the upstream sends as fast as you read: a proxy that keeps all of it runs out of memory, and a proxy that waits in `send` serves no other client",
+    hint: "use backpressure: while bytes wait for one side, do not read from the other (EPOLLIN off)",
     tier: Tier::Robust,
     points: 3,
     timeout: Duration::from_secs(60),
@@ -27,13 +27,13 @@ pub const CLIENT_NEVER_READS: Check = Check {
 
 pub const UPSTREAM_NEVER_READS: Check = Check {
     name: "upstream-that-never-reads",
-    title: "An upstream that does not read a request costs little memory and delays nobody",
-    why: "a server that hangs must not take the proxy with it",
+    title: "An upstream that does not read a request costs little memory and does not delay other clients",
+    why: "a server that hangs must not make the proxy hang too",
     body: |trial| never_reads(trial, |ends| (ends.client, ends.upstream)),
     ..CLIENT_NEVER_READS
 };
 
-/// The sender and the one that never reads.
+/// `roles` decides which end sends and which end does not read.
 fn never_reads(trial: &Trial, roles: fn(Ends) -> (Peer, Peer)) -> Verdict {
     let (server, upstream) = start(trial)?;
     let other = join(&server, &upstream, "another client")?;
@@ -43,13 +43,13 @@ fn never_reads(trial: &Trial, roles: fn(Ends) -> (Peer, Peer)) -> Verdict {
     let (sender, stuck) = roles(join(&server, &upstream, "the client")?);
     let sent = send_until_stuck(&sender)?;
     trial.step(format!(
-        "another client waited {:?}",
+        "another client waits at most {:?} for an answer",
         slowest_ping(&other, 100)?
     ));
     server.expect_little_growth(&before)?;
     join(&server, &upstream, "a new client")?.ping()?;
 
-    trial.step("now it reads after all");
+    trial.step("the side that did not read begins to read");
     stuck.expect_pattern(STREAM, sent)?;
     drop(sender);
     stuck.expect_end()
@@ -57,18 +57,20 @@ fn never_reads(trial: &Trial, roles: fn(Ends) -> (Peer, Peer)) -> Verdict {
 
 const STREAM: Pattern = Pattern::new(3);
 
-/// Sends until nothing more is taken: how many bytes that were.
+/// Sends until the proxy takes no more. Returns the number of bytes that it has taken.
 fn send_until_stuck(sender: &Peer) -> Verdict<u64> {
     let sent = sender.send_until_stuck(STREAM.period(), GIBIBYTE)?;
     if sent < GIBIBYTE {
         return Ok(sent);
     }
-    let what = format!("{sent} bytes were taken although nobody reads them");
+    let what = format!(
+        "the proxy took {sent} bytes although the other side does not read; it should stop reading"
+    );
     Err(Failure::new(Outcome::Resources, what))
 }
 
-/// The longest that one of `count` answers took. Reported, not judged: an answer
-/// that does not come while the bad one is there is the failure.
+/// The longest time that one of `count` answers took. The time is only reported: the check fails
+/// if an answer does not come at all.
 fn slowest_ping(ends: &Ends, count: usize) -> Verdict<Duration> {
     let mut slowest = Duration::ZERO;
     for _ in 0..count {
@@ -81,9 +83,9 @@ fn slowest_ping(ends: &Ends, count: usize) -> Verdict<Duration> {
 
 pub const STUCK_PAIR_IS_CHEAP: Check = Check {
     name: "stuck-pair-is-cheap",
-    title: "The bytes that wait for one side cost nothing while others are served",
-    why: "copying or sending them again at each turn of the loop makes everybody slow",
-    hint: "watch for EPOLLOUT only while bytes wait, and touch them only when it comes",
+    title: "The bytes that wait for one side cost no CPU time while other clients are served",
+    why: "a proxy that copies them, or tries to send them, in each turn of its loop becomes slow for all clients",
+    hint: "watch for EPOLLOUT only while bytes wait, and touch them only when epoll reports it",
     body: stuck_pair_is_cheap,
     ..CLIENT_NEVER_READS
 };
@@ -98,7 +100,7 @@ fn stuck_pair_is_cheap(trial: &Trial) -> Verdict {
     let slowest = slowest_ping(&other, 100)?;
     let used = server.figures()?.cpu - before;
     trial.step(format!(
-        "100 answers to another client: {used:?} of CPU time, the slowest took {slowest:?}"
+        "100 answers to another client take {used:?} of CPU time; the slowest comes after {slowest:?}"
     ));
     drop(stuck);
     let most = Duration::from_millis(500); // a hundred times what they need
@@ -118,9 +120,9 @@ pub fn stuck_pair(server: &Server, upstream: &Upstream) -> Verdict<(Peer, Peer)>
 
 pub const STREAMING_PAIR: Check = Check {
     name: "streaming-pair",
-    title: "A pair that moves bytes without a pause does not keep the others waiting",
-    why: "moving the bytes of one pair until there are none never ends when there are always more",
-    hint: "after some reads of a pair, give the others their turn",
+    title: "A pair that moves bytes without a pause does not starve the others",
+    why: "a loop that moves the bytes of one pair until there are none never ends if more bytes always come",
+    hint: "after some reads from one pair, go on to the next event",
     body: streaming_pair,
     ..CLIENT_NEVER_READS
 };
@@ -140,7 +142,7 @@ fn streaming_pair(trial: &Trial) -> Verdict {
         }
         upstream.half_close()
     };
-    // The reader does not know when the sender stops: the end tells.
+    // The reader does not know when the sender stops, so it reads until the end of the stream.
     let receive = || {
         let (mut chunk, mut at) = (vec![0; 32 * 1024], 0);
         loop {
@@ -149,7 +151,7 @@ fn streaming_pair(trial: &Trial) -> Verdict {
                 count => count,
             };
             if chunk[..count] != STREAM.at(at)[..count] {
-                let what = "the client that downloads received something else";
+                let what = "the client that downloads received other bytes than the upstream sent";
                 return Err(Failure::new(Outcome::WrongData, what));
             }
             at += count as u64;
@@ -159,10 +161,16 @@ fn streaming_pair(trial: &Trial) -> Verdict {
         || both(send, receive),
         || {
             let flows = || begun.load(Ordering::Relaxed);
-            let waited = trial.wait_until("its first bytes are on the way", flows);
+            let waited = trial.wait_until(
+                "the upstream has sent the first bytes of the download",
+                flows,
+            );
             let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
-            trial.step(format!("another client waited {:?} at most", slowest?));
+            trial.step(format!(
+                "another client waits at most {:?} for an answer",
+                slowest?
+            ));
             Ok(())
         },
     )

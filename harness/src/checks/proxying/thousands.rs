@@ -1,5 +1,5 @@
-//! Upstreams that are not well, for thousands of clients at once. Meanwhile another client is
-//! served, and afterwards nothing is left of them.
+//! Upstreams that fail for thousands of clients at the same time. Meanwhile another client is
+//! served, and afterwards the proxy has given back all descriptors and memory.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::upstream::Upstream;
 
 pub const COME_AND_GO: Check = Check {
     name: "upstream-down-for-thousands",
-    title: "Hundreds of clients at once (2,000 in the full test) while the upstream goes and comes back",
-    why: "when a server is restarted all its clients come back in the same second",
-    hint: "each client is a new try: close those that fail, and remember nothing of them",
+    title: "Hundreds of clients are closed while the upstream is down, and served when it is back",
+    why: "when a server is restarted, all its clients come back in the same second",
+    hint: "try to connect again for each client; close the clients whose `connect` fails, and remember nothing about them",
     tier: Tier::Robust,
     points: 3,
     timeout: Duration::from_secs(90),
@@ -44,9 +44,9 @@ fn come_and_go(trial: &Trial) -> Verdict {
 
 pub const CLOSED_AT_ONCE: Check = Check {
     name: "upstream-closes-on-thousands",
-    title: "An upstream that closes on hundreds of clients at once, or resets them, ends those and no other",
-    why: "an overloaded server does that to everybody who comes",
-    hint: "a pair whose upstream is gone is closed on both sides: descriptors, buffers, entry",
+    title: "An upstream that closes or resets hundreds of connections disturbs no other client",
+    why: "an overloaded server does this to every client",
+    hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, _, all| {
             let mut clients = Vec::new();
@@ -66,9 +66,9 @@ pub const CLOSED_AT_ONCE: Check = Check {
 
 pub const RESET_MIDWAY: Check = Check {
     name: "upstream-resets-thousands-midway",
-    title: "An upstream that dies in the middle of hundreds of answers: all that it said arrives",
-    why: "a server that crashes takes all its connections with it, in the same moment",
-    hint: "`recv` returns the bytes first and the error after them, for each pair",
+    title: "Everything that an upstream sends before it dies in the middle of hundreds of answers arrives",
+    why: "a server that crashes ends all its connections at the same moment",
+    hint: "`recv` returns the bytes first and the error after them: read until the error, for each pair",
     body: reset_midway,
     ..COME_AND_GO
 };
@@ -80,7 +80,7 @@ fn reset_midway(trial: &Trial) -> Verdict {
             ends.client.send(b"request\n")?;
             ends.upstream.expect(b"request\n")?;
         }
-        // A proxy that is stopped finds bytes and reset of all of them together.
+        // The proxy is stopped meanwhile, so that it finds all bytes and all resets together.
         trial.stop(&server.process)?;
         let mut clients = Vec::new();
         for (number, ends) in all.into_iter().enumerate() {
@@ -101,9 +101,9 @@ fn reset_midway(trial: &Trial) -> Verdict {
 
 pub const ANSWERED_EARLY: Check = Check {
     name: "upstream-answers-thousands-early",
-    title: "Hundreds of answers and ends that come before the requests are complete: both ways go on",
-    why: "a server may say \"too large\" to everybody, while they still send",
-    hint: "the end of one direction leaves the other as it is, in each pair",
+    title: "Hundreds of clients whose answers end early can still send the rest of their requests",
+    why: "a server may answer \"too large\" to all clients while they still send",
+    hint: "when one direction of a pair ends, leave its other direction open",
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, other, all| {
             let answer = |number: usize| format!("413 {number}\n").into_bytes();
@@ -133,16 +133,16 @@ pub const ANSWERED_EARLY: Check = Check {
 
 pub const NEVER_READ: Check = Check {
     name: "upstream-never-reads-thousands",
-    title: "An upstream that reads none of hundreds of requests delays nobody, and gets them all later",
-    why: "a server that hangs does so for all its clients",
-    hint: "while bytes wait for one side do not read from the other; go on when there is room",
-    // A heap gives back only its upper end: where a few bytes lie on top, what was freed below
-    // them stays with the process, and nobody has lost it.
+    title: "An upstream that does not read hundreds of requests delays no other client, and gets them later",
+    why: "a server that hangs stops reading from all its clients",
+    hint: "while bytes wait for one side, do not read from the other; go on when there is room",
+    // A heap gives back only its upper end: if a few bytes there are in use, the freed memory below
+    // them stays with the process. This is not a leak.
     body: |trial| never_read(trial).map(drop),
     ..COME_AND_GO
 };
 
-/// For who promises that no memory stays either.
+/// The same for a server that also promises to give back the memory.
 pub const NEVER_READ_AND_FORGOTTEN: Check = Check {
     body: |trial| {
         let (server, before) = never_read(trial)?;
@@ -165,7 +165,9 @@ fn never_read(trial: &Trial) -> Verdict<(Server, Figures)> {
         let growth = server.figures()?.rss.saturating_sub(before);
         let each = growth / all.len() as u64;
         ensure(each <= MOST_EACH, Outcome::Resources, || {
-            format!("each that waits costs {each} bytes of memory; {MOST_EACH} are fine")
+            format!(
+                "each waiting request costs {each} bytes of memory; at most {MOST_EACH} are allowed"
+            )
         })?;
         for (number, ends) in all.iter().enumerate().rev() {
             ends.upstream.expect_pattern(pattern(number), REQUEST)?;
@@ -176,7 +178,7 @@ fn never_read(trial: &Trial) -> Verdict<(Server, Figures)> {
     outlive_thousands(trial, &upstream, fault)
 }
 
-/// In bytes: twice what the sockets between proxy and upstream hold then.
+/// In bytes: twice what the sockets between proxy and upstream can hold here.
 const REQUEST: u64 = 250_000;
 /// In bytes.
 const MOST_EACH: u64 = 256 * 1024;
@@ -184,8 +186,8 @@ const MOST_EACH: u64 = 256 * 1024;
 pub const SLOW: Check = Check {
     name: "upstream-slow-for-thousands",
     title: "Hundreds of answers that come byte by byte at the same time are not mixed up",
-    why: "a slow server has the most connections open at once",
-    hint: "what a socket brings goes to the other one of its pair, at once",
+    why: "a slow server has the most connections open at the same time",
+    hint: "send what you receive on a socket to the other socket of its pair, immediately",
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, other, all| {
             let answer = |number: usize| format!("{number:07}\n").into_bytes();
@@ -207,8 +209,8 @@ pub const SLOW: Check = Check {
 pub const NEVER_CONNECTED: Check = Check {
     name: "connect-timeout-for-thousands",
     title: "Hundreds of clients whose upstream does not answer are all closed in time",
-    why: "behind a firewall that drops packets, every connect waits until it is told not to",
-    hint: "keep the time at which each connect must be done, and wait no longer than until the next one",
+    why: "behind a firewall that drops packets, every `connect` waits until a timeout ends it",
+    hint: "keep a deadline for each connect, and let `epoll_wait` wait only until the earliest deadline",
     needs: &[Need::Option("--connect-timeout")],
     body: never_connected,
     ..COME_AND_GO
@@ -229,7 +231,7 @@ fn never_connected(trial: &Trial) -> Verdict {
     drop(waiting);
     server.expect_no_leak(&before)?;
     for _ in &queue {
-        upstream.accept("the upstream of nobody")?;
+        upstream.accept("the upstream of a connection that filled the queue")?;
     }
     other.ping()?;
     expect_alive(&server, &upstream)
@@ -245,7 +247,8 @@ fn join_many(trial: &Trial, server: &Server, upstream: &Upstream) -> Verdict<Vec
         .collect()
 }
 
-/// Both ends of all of them are the fault's; the other client's upstream is well.
+/// Joins many clients and lets `fault` do what it likes with both ends of them. Another client is
+/// served before and after that, and the proxy's memory must not grow.
 fn for_thousands(
     trial: &Trial,
     upstream: &Upstream,
@@ -255,7 +258,7 @@ fn for_thousands(
     server.expect_little_growth(&before)
 }
 
-/// The same but for its memory: returns the server, and its figures of before.
+/// The same without a look at the memory. Returns the server, and its figures from before.
 fn outlive_thousands(
     trial: &Trial,
     upstream: &Upstream,

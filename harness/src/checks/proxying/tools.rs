@@ -1,4 +1,4 @@
-//! The real thing: Python's web server behind the proxy, curl and a browser before it.
+//! Real programs: Python's web server behind the proxy, curl and a browser in front of it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,8 +17,8 @@ use crate::trial::{Running, Trial};
 pub const CURL: Check = Check {
     name: "curl",
     title: "`curl` through the proxy shows a page of `python3 -m http.server`",
-    why: "it is what you try first",
-    hint: "the server closes its connection after the answer: the proxy must pass on the answer, then the end",
+    why: "this is what you would try first",
+    hint: "the server closes its connection after the answer: pass on the answer, then the end of the stream",
     needs: &[Need::Tool("curl"), Need::Tool("python3")],
     body: curl,
     ..PROXY
@@ -40,7 +40,7 @@ pub const CURL_LARGE_FILE: Check = Check {
     name: "curl-large-file",
     title: "`curl` gets a file of 50 MiB through the proxy, byte for byte",
     why: "a download is longer than any buffer",
-    hint: "look at what `send` returns, and keep what it did not take",
+    hint: "look at how many bytes `send` returns, and keep those that it did not take",
     tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: curl_large_file,
@@ -57,20 +57,24 @@ fn curl_large_file(trial: &Trial) -> Verdict {
     let got = trial.directory().join("got.bin");
     let path = got.to_string_lossy();
     let url = format!("http://{}/large.bin", server.address());
-    // Slower than the server, so that bytes have to wait.
+    // curl reads more slowly than the server sends, so that bytes have to wait.
     run_curl(trial, &["--limit-rate", "20M", "-o", &path, &url])?;
     server.expect_little_growth(&before)?;
     let got = fs::read(&got).map_err(|error| Failure::grader("read what curl got", error))?;
     ensure(got == bytes, Outcome::WrongData, || {
-        format!("curl got other bytes: {} of {}", got.len(), bytes.len())
+        format!(
+            "curl did not get the file as it is: it got {} bytes of {}",
+            got.len(),
+            bytes.len()
+        )
     })
 }
 
 pub const CURL_KEEP_ALIVE: Check = Check {
     name: "curl-keep-alive-and-range",
-    title: "`curl` asks twice over one connection, and gets a part of a file by range",
-    why: "a connection may carry many requests: the end of an answer is not the end of the connection",
-    hint: "only the two sides decide when a connection ends, never the proxy",
+    title: "`curl` sends two requests over one connection, and gets a part of a file by range",
+    why: "a connection may carry many requests, so the end of an answer is not the end of the connection",
+    hint: "never end a connection yourself: close it only after one of its two sides has ended",
     tier: Tier::Robust,
     needs: &[Need::Tool("curl")],
     body: curl_keep_alive,
@@ -94,9 +98,9 @@ fn curl_keep_alive(trial: &Trial) -> Verdict {
     let twice = run_curl(trial, &[&url, &url])?;
     expect(&twice, &file.repeat(2))?;
     let count = connections.load(Ordering::Relaxed);
-    trial.step(format!("two requests came over {count} connections"));
+    trial.step(format!("two requests come over {count} connections"));
     ensure(count == 1, Outcome::Behaviour, || {
-        "curl needed a second connection: the first one did not last".to_owned()
+        format!("curl needed {count} connections for two requests; one is expected")
     })?;
 
     let part = run_curl(trial, &["--range", "70000-70999", &url])?;
@@ -106,8 +110,8 @@ fn curl_keep_alive(trial: &Trial) -> Verdict {
 const FILE: Pattern = Pattern::new(17);
 const FILE_LENGTH: usize = 100_000;
 
-/// Answers one request as an HTTP/1.1 server that has one file; false when there are
-/// no more.
+/// Answers one request as an HTTP/1.1 server with one file does. Returns false when there are no
+/// more requests.
 fn serve_http(peer: &Peer) -> Verdict<bool> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -141,8 +145,8 @@ fn serve_http(peer: &Peer) -> Verdict<bool> {
 pub const CHROMIUM: Check = Check {
     name: "browser",
     title: "A browser shows a page with a dozen pictures through the proxy, and follows a link",
-    why: "a browser is the most demanding client there is: several connections at once, opened early, closed at will",
-    hint: "try it: start `python3 -m http.server 3000`, and open http://127.0.0.1:8080 with the network tools open",
+    why: "a browser is the most demanding client: it opens several connections early and at the same time, and closes them at any moment",
+    hint: "try it: start `python3 -m http.server 3000`, open http://127.0.0.1:8080, and look at the browser's network tools",
     tier: Tier::Robust,
     points: 4,
     timeout: Duration::from_secs(90),
@@ -167,13 +171,15 @@ fn chromium(trial: &Trial) -> Verdict {
         .and_then(|(_, rest)| rest.split_once('"'));
     let (link, _) = link.ok_or_else(|| Failure::behaviour("the page has no link"))?;
 
-    trial.step(format!("the link leads to `{link}`"));
+    trial.step(format!(
+        "the browser shows the page; its link leads to `{link}`"
+    ));
     let second = browse(trial, &format!("{base}/{link}"))?;
     expect_part(&second, "<p id=\"widths\">101</p>")
 }
 
-/// A page with pictures of known widths, and a second one: what the script in the
-/// first one writes into it when all of them have been loaded.
+/// Writes a page with pictures of known widths, and a second page. Returns the text that the
+/// script of the first page shows when all pictures have been loaded.
 fn write_pages(folder: &Path) -> Verdict<String> {
     let (mut pictures, mut widths) = (String::new(), Vec::new());
     for width in PICTURES {
@@ -240,7 +246,7 @@ fn browse(trial: &Trial, url: &str) -> Verdict<String> {
     let status = browser.wait_for(Duration::from_secs(40))?;
     let page = String::from_utf8_lossy(&browser.process.stdout()).into_owned();
     ensure(status.success(), Outcome::Behaviour, || {
-        format!("the browser ended with {status}")
+        format!("the browser ended with {status}; exit status 0 is expected")
     })?;
     Ok(page)
 }
@@ -249,7 +255,10 @@ fn expect_part(page: &str, part: &str) -> Verdict {
     if page.contains(part) {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "the browser shows something else");
+    let failure = Failure::new(
+        Outcome::WrongData,
+        "the page in the browser does not contain the expected text",
+    );
     Err(failure.expected(part).received(page.trim_end()))
 }
 
@@ -305,6 +314,6 @@ fn expect(received: &[u8], expected: &[u8]) -> Verdict {
     if received == expected {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "curl shows something else");
+    let failure = Failure::new(Outcome::WrongData, "curl does not show the expected answer");
     Err(failure.expected(show(expected)).received(show(received)))
 }

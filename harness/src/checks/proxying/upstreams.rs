@@ -1,4 +1,4 @@
-//! Upstreams that are not there, not well, or not polite.
+//! Upstreams that are down, do not answer, or answer in an unusual order.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ use crate::upstream::Upstream;
 
 pub const DOWN: Check = Check {
     name: "upstream-down",
-    title: "While the upstream is down each client is closed, and the proxy lives",
-    why: "servers are restarted all the time, and what stands before them must bear it",
-    hint: "look at what the connect has come to (SO_ERROR, connect(2)); on failure close the client too",
+    title: "The proxy closes each client while the upstream is down, and keeps running",
+    why: "servers are restarted all the time, and a proxy in front of them must survive it",
+    hint: "when epoll reports the socket, ask for the result of `connect` (SO_ERROR, connect(2)); if it failed, close the client too",
     tier: Tier::Robust,
     points: 3,
     body: down,
@@ -31,20 +31,23 @@ fn down(trial: &Trial) -> Verdict {
     refuse_clients(&server, 100)?;
     server.expect_no_leak(&before)?;
     let log = server.process.log_size();
-    trial.step(format!("its log has {log} bytes"));
+    trial.step(format!("the proxy's log has {log} bytes"));
     ensure(log < 64 * 1024, Outcome::Resources, || {
-        format!("for 105 clients that it could not connect it has logged {log} bytes")
+        format!(
+            "for 105 clients without an upstream the proxy has logged {log} bytes; at most 64 KiB are allowed"
+        )
     })?;
 
     let upstream = trial.upstream_at(nobody, 128)?;
     expect_alive(&server, &upstream)
 }
 
-/// Clients that send something; nobody is there to read it.
+/// Connects clients, one after the other, whose upstream does not serve them: the proxy must close
+/// each of them.
 fn refuse_clients(server: &Server, count: usize) -> Verdict {
     for number in 1..=count {
         let client = server.connect(&format!("client {number}"))?;
-        // The proxy may have closed already: then this fails, which is fine.
+        // This fails if the proxy has already closed the connection, which is fine.
         let _ = client.send(b"GET / HTTP/1.0\r\n\r\n");
         client.expect_gone()?;
         server.expect_running()?;
@@ -54,9 +57,9 @@ fn refuse_clients(server: &Server, count: usize) -> Verdict {
 
 pub const DOWN_FOR_MANY_AT_ONCE: Check = Check {
     name: "upstream-down-for-many-at-once",
-    title: "20 clients that come at once while the upstream is down are all closed",
-    why: "an accept loop that returns at the first failed connect forgets those behind it",
-    hint: "one client that cannot be served is no reason to leave the loop",
+    title: "20 clients that connect at the same moment while the upstream is down are all closed",
+    why: "an accept loop that returns after the first failed `connect` forgets the clients behind it",
+    hint: "when one client cannot be served, close it and go on with the accept loop",
     body: down_for_many_at_once,
     ..DOWN
 };
@@ -77,9 +80,9 @@ fn down_for_many_at_once(trial: &Trial) -> Verdict {
 
 pub const COMES_BACK: Check = Check {
     name: "upstream-comes-back",
-    title: "An upstream that goes away and comes back is used again, without a restart",
-    why: "the proxy is the part that stays",
-    hint: "each client is a new try: remember nothing about the last one that failed",
+    title: "The proxy uses an upstream again that was down, without a restart",
+    why: "the upstream may be restarted many times while the proxy keeps running",
+    hint: "try to connect again for each client, and remember nothing about earlier failures",
     body: comes_back,
     ..DOWN
 };
@@ -92,7 +95,7 @@ fn comes_back(trial: &Trial) -> Verdict {
         ends.ping()?;
         let nobody = upstream.disappear()?;
         refuse_clients(&server, 3)?;
-        ends.ping()?; // its connection was made before
+        ends.ping()?; // this connection was made before the upstream went down
         upstream = trial.upstream_at(nobody, 128)?;
         expect_alive(&server, &upstream)?;
         ends.ping()?;
@@ -100,8 +103,8 @@ fn comes_back(trial: &Trial) -> Verdict {
     Ok(())
 }
 
-/// Connections that fill the queue of an upstream which accepts none: the next one
-/// waits, neither refused nor there.
+/// Fills the listen queue of an upstream that accepts no connection. The next `connect` then
+/// waits, because the kernel neither completes nor refuses it.
 pub fn fill_the_queue(trial: &Trial, upstream: &Upstream) -> Verdict<Vec<TcpStream>> {
     let mut queue = Vec::new();
     let moment = Duration::from_millis(200);
@@ -112,7 +115,7 @@ pub fn fill_the_queue(trial: &Trial, upstream: &Upstream) -> Verdict<Vec<TcpStre
         })?;
     }
     trial.step(format!(
-        "{} connections fill the upstream's queue",
+        "{} connections fill the listen queue of the upstream",
         queue.len()
     ));
     Ok(queue)
@@ -120,9 +123,9 @@ pub fn fill_the_queue(trial: &Trial, upstream: &Upstream) -> Verdict<Vec<TcpStre
 
 pub const FULL_QUEUE: Check = Check {
     name: "upstream-with-a-full-queue",
-    title: "While a connection to the upstream is being made, other clients are served",
-    why: "a connect may take minutes when the other end does not answer: who waits for it serves nobody",
-    hint: "a non-blocking `connect` returns EINPROGRESS; EPOLLOUT tells when there is a result",
+    title: "The proxy serves other clients while it connects to the upstream for one of them",
+    why: "`connect` may take minutes if the other end does not answer, and a proxy that waits for it serves no other client",
+    hint: "a non-blocking `connect` fails with EINPROGRESS; epoll reports EPOLLOUT when there is a result",
     body: full_queue,
     ..DOWN
 };
@@ -138,13 +141,16 @@ fn full_queue(trial: &Trial) -> Verdict {
     waiting.send(b"request\n")?;
     let begun = Instant::now();
     other.ping()?;
-    trial.step(format!("another client waited {:?}", begun.elapsed()));
+    trial.step(format!(
+        "another client waits {:?} for an answer",
+        begun.elapsed()
+    ));
 
-    trial.step("now the upstream accepts again");
+    trial.step("the upstream begins to accept connections again");
     for _ in &queue {
-        upstream.accept("the upstream of nobody")?;
+        upstream.accept("the upstream of a connection that filled the queue")?;
     }
-    // What the client has sent in the meantime has waited.
+    // The proxy has kept what the client sent in the meantime.
     let late = upstream.accept("the upstream of the client that waits")?;
     late.expect(b"request\n")?;
     late.send(b"answer\n")?;
@@ -154,9 +160,9 @@ fn full_queue(trial: &Trial) -> Verdict {
 
 pub const ANSWERS_AND_RESETS: Check = Check {
     name: "upstream-answers-and-resets",
-    title: "An upstream that accepts, speaks and resets, all before the proxy has looked, is heard",
-    why: "to take that for a refusal loses its words, and asks the next address a second time",
-    hint: "SO_ERROR says ECONNRESET, not ECONNREFUSED: it was connected, and `recv` has the bytes",
+    title: "The answer of an upstream arrives even if it resets before the proxy notices the connection",
+    why: "a proxy that takes this for a refused connection loses the answer and connects to the next address",
+    hint: "SO_ERROR is ECONNRESET, not ECONNREFUSED: the connection was made, so get the bytes with `recv`",
     body: answers_and_resets,
     ..FULL_QUEUE
 };
@@ -166,15 +172,15 @@ fn answers_and_resets(trial: &Trial) -> Verdict {
     let server = proxy(trial, upstream.address())?;
     let other = join(&server, &upstream, "another client")?;
     other.ping()?;
-    // So that the proxy's connect takes its time, in which the proxy is stopped.
+    // The full queue delays the proxy's connect, so that the proxy can be stopped meanwhile.
     let queue = fill_the_queue(trial, &upstream)?;
     let client = server.connect("the client")?;
     other.ping()?;
     trial.stop(&server.process)?;
     for _ in &queue {
-        upstream.accept("the upstream of nobody")?;
+        upstream.accept("the upstream of a connection that filled the queue")?;
     }
-    let short = upstream.accept("the upstream that says one word")?;
+    let short = upstream.accept("the upstream that answers and resets")?;
     short.send(b"answer\n")?;
     short.reset()?;
     trial.go_on(&server.process)?;
@@ -185,9 +191,9 @@ fn answers_and_resets(trial: &Trial) -> Verdict {
 
 pub const CONNECT_TIMEOUT: Check = Check {
     name: "connect-timeout",
-    title: "With `--connect-timeout 1`, a client whose upstream does not answer is closed after a second",
-    why: "the kernel alone tries for more than two minutes (tcp(7), tcp_syn_retries)",
-    hint: "keep the time at which each connect must be done, and wait no longer than until the next one",
+    title: "The proxy with `--connect-timeout 1` closes a client whose upstream does not answer in time",
+    why: "without a timeout the kernel tries for more than two minutes (tcp(7), tcp_syn_retries)",
+    hint: "keep a deadline for each connect, and let `epoll_wait` wait only until the earliest deadline",
     needs: &[Need::Option("--connect-timeout")],
     body: connect_timeout,
     ..DOWN
@@ -208,27 +214,27 @@ fn connect_timeout(trial: &Trial) -> Verdict {
         .try_for_each(|client| client.send(b"hello\n"))?;
     waiting.iter().try_for_each(Peer::expect_gone)?;
     let waited = begun.elapsed();
-    trial.step(format!("they were closed after {waited:?}"));
+    trial.step(format!("the three clients are closed after {waited:?}"));
     ensure(
         waited > Duration::from_millis(500),
         Outcome::Behaviour,
-        || format!("it gave up after {waited:?}; it was told to wait a second"),
+        || format!("the proxy gave up after {waited:?}; its timeout is one second"),
     )?;
     drop(waiting);
     server.expect_no_leak(&before)?;
-    // The connection that was there before has all the time it wants.
+    // The timeout does not end a connection that was made before.
     other.ping()?;
     for _ in &queue {
-        upstream.accept("the upstream of nobody")?;
+        upstream.accept("the upstream of a connection that filled the queue")?;
     }
     expect_alive(&server, &upstream)
 }
 
 pub const NAME_UNKNOWN: Check = Check {
     name: "upstream-without-an-address",
-    title: "An upstream whose name does not resolve ends the program at once, with exit status 1",
-    why: "a typing error in a name should show at the start, not with the first client",
-    hint: "resolve the name before you listen; name it in the error",
+    title: "An upstream whose name cannot be resolved ends the program immediately, with exit status 1",
+    why: "a typing error in a name should show at the start, not when the first client connects",
+    hint: "resolve the name before you call `listen`, and name it in the error message",
     points: 1,
     needs: &[Need::Option("--upstream")],
     body: name_unknown,
@@ -236,7 +242,7 @@ pub const NAME_UNKNOWN: Check = Check {
 };
 
 fn name_unknown(trial: &Trial) -> Verdict {
-    // No valid name, so nobody is asked about it.
+    // The name is not valid, so no name server is asked.
     let name = "no..such.host:80";
     let program = match trial.stage() {
         Stage::Phase1 => launch(trial, name),
@@ -246,16 +252,16 @@ fn name_unknown(trial: &Trial) -> Verdict {
     program.expect_exit(1)?;
     let log = program.process.log();
     ensure(log.contains("no..such.host"), Outcome::Behaviour, || {
-        "what it prints to stderr does not say which name".to_owned()
+        "stderr does not contain the name `no..such.host`".to_owned()
     })
     .map_err(|failure| failure.received(log.trim_end()))
 }
 
 pub const NAME_WITH_SEVERAL_ADDRESSES: Check = Check {
     name: "upstream-by-name",
-    title: "An upstream may be given by name; all of its addresses are tried",
-    why: "`localhost` is ::1 and 127.0.0.1 on most machines, and many servers listen on one of them only",
-    hint: "when the connect to one address fails, go on with the next one of the list",
+    title: "An upstream may be given by name, and the proxy tries all of its addresses",
+    why: "`localhost` is ::1 and 127.0.0.1 on most machines, and many servers listen on only one of them",
+    hint: "when `connect` to one address fails, try the next address of the list",
     needs: &[Need::Option("--upstream")],
     body: name_with_several_addresses,
     ..DOWN
@@ -267,7 +273,7 @@ fn name_with_several_addresses(trial: &Trial) -> Verdict {
     let server = proxy(trial, &name).map_err(|failure| Failure {
         outcome: Outcome::Behaviour,
         what: format!(
-            "with the upstream `{name}` it does not start: {}",
+            "with the upstream `{name}` the proxy does not start: {}",
             failure.what
         ),
         ..failure
@@ -278,9 +284,9 @@ fn name_with_several_addresses(trial: &Trial) -> Verdict {
 
 pub const CLOSES_AT_ONCE: Check = Check {
     name: "upstream-accepts-and-closes",
-    title: "An upstream that accepts and closes at once, or resets, ends that client and nothing else",
-    why: "an overloaded server does that, and it does it to every client",
-    hint: "a pair whose upstream is gone is closed on both sides: descriptors, buffers, entry",
+    title: "An upstream that accepts and immediately closes or resets disturbs no other client",
+    why: "an overloaded server does this to every client",
+    hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
     body: closes_at_once,
     ..DOWN
 };
@@ -295,10 +301,10 @@ fn closes_at_once(trial: &Trial) -> Verdict {
     refuse_clients(&server, 6)?;
     let before = server.figures()?;
     refuse_clients(&server, trial.size(100, 2_000))?;
-    // And all at once.
+    // Now 50 clients at the same time.
     let clients = server.connect_many(50)?;
     for client in &clients {
-        let _ = client.send(b"GET / HTTP/1.0\r\n\r\n"); // it may be over already
+        let _ = client.send(b"GET / HTTP/1.0\r\n\r\n"); // the connection may have ended already
     }
     clients.iter().try_for_each(Peer::expect_gone)?;
     drop(clients);
@@ -308,9 +314,9 @@ fn closes_at_once(trial: &Trial) -> Verdict {
 
 pub const ANSWERS_EARLY: Check = Check {
     name: "upstream-answers-early",
-    title: "An answer that comes before the request is complete goes through, and so does the rest of the request",
-    why: "a server may say \"too large\", or \"go on\", while the upload is still under way",
-    hint: "whoever has something to say is listened to: no taking of turns",
+    title: "An early answer is passed on to the client, and so is the rest of the request to the upstream",
+    why: "a server may answer \"too large\" or \"continue\" while the upload still runs",
+    hint: "read from both sides whenever they have bytes; do not make the two sides take turns",
     body: answers_early,
     ..DOWN
 };
@@ -327,7 +333,7 @@ fn answers_early(trial: &Trial) -> Verdict {
     ends.upstream.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     ends.client.expect(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     transfer(&ends.client, &ends.upstream, 2_000_000)?;
-    // The whole answer, and its end, while half of the request is still to come.
+    // The upstream sends its whole answer and half-closes before half of the request has come.
     ends.upstream
         .send(b"HTTP/1.1 413 Content Too Large\r\n\r\n")?;
     ends.upstream.half_close()?;

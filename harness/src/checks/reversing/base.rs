@@ -17,8 +17,8 @@ pub const LINE_PROTOCOL: Check = Check {
     role: "",
     name: "reverses-a-line",
     title: "A line is answered with the line reversed",
-    why: "it is what the server is for",
-    hint: "keep the `\\n` at the end and reverse what stands before it",
+    why: "this is what the server is for",
+    hint: "keep the `\\n` at the end and reverse the bytes before it, then `send` the line",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Core,
     points: 2,
@@ -38,8 +38,8 @@ fn reverses_a_line(trial: &Trial) -> Verdict {
 pub const LINE_AFTER_LINE: Check = Check {
     name: "line-after-line",
     title: "A client gets an answer to each of its lines",
-    why: "a conversation has more than one line: after an answer the server reads on",
-    hint: "`recv` belongs in a loop, and each turn begins with an empty message",
+    why: "a conversation has more than one line, so the server must read on after an answer",
+    hint: "call `recv` in a loop, and begin each turn with an empty message",
     body: line_after_line,
     ..LINE_PROTOCOL
 };
@@ -47,7 +47,7 @@ pub const LINE_AFTER_LINE: Check = Check {
 fn line_after_line(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
-    // A long one first: what is left of it must not show up in a short one.
+    // A long line comes first: the rest of it must not appear in the answer to a short one.
     client.ask(b"a longer first line\n", b"enil tsrif regnol a\n")?;
     client.ask(b"short\n", b"trohs\n")?;
     (0..20).try_for_each(|number| {
@@ -60,7 +60,7 @@ pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
     name: "last-line-without-newline",
     title: "A last line without a line break is answered at the end of the stream",
     why: "`printf hello | nc -N` sends no line break: the end of the stream ends the line",
-    hint: "a `recv` of 0 bytes ends the last line; do not cut a byte that is not a line break",
+    hint: "when `recv` returns 0, answer what is left; cut off the last byte only if it is a `\\n`",
     tier: Tier::Robust,
     body: last_line_without_newline,
     ..LINE_PROTOCOL
@@ -78,9 +78,9 @@ fn last_line_without_newline(trial: &Trial) -> Verdict {
 
 pub const HOWEVER_IT_IS_CUT: Check = Check {
     name: "however-it-is-cut",
-    title: "The answer does not depend on how the bytes were cut",
-    why: "TCP is a stream of bytes: one send may arrive in many reads, many in one",
-    hint: "collect bytes until a `\\n` is there, and answer every `\\n` that is there",
+    title: "The answers do not depend on how the bytes were cut into reads",
+    why: "TCP is a stream of bytes: one `send` may arrive in many reads, and many in one read",
+    hint: "collect what `recv` returns until there is a `\\n`, and then answer every complete line",
     tier: Tier::Robust,
     points: 3,
     body: however_it_is_cut,
@@ -105,9 +105,9 @@ fn however_it_is_cut(trial: &Trial) -> Verdict {
 
 pub const EVERY_SPLIT: Check = Check {
     name: "every-split-of-a-message",
-    title: "A message may be cut in two anywhere, also within a character or a line ending",
-    why: "the network cuts where it likes: between `\\r` and `\\n`, in the middle of an `é`",
-    hint: "decode and look for the ending in the whole line, never in what one `recv` brought",
+    title: "A message may be cut in two anywhere, even inside a character or a line ending",
+    why: "TCP may cut the bytes anywhere: between `\\r` and `\\n`, or in the middle of an `é`",
+    hint: "collect a complete line before you decode it; never decode what one `recv` returned",
     body: every_split,
     ..HOWEVER_IT_IS_CUT
 };
@@ -127,8 +127,8 @@ fn every_split(trial: &Trial) -> Verdict {
 pub const MANY_LINES_AT_ONCE: Check = Check {
     name: "many-lines-in-one-segment",
     title: "Thousands of lines that arrive together are all answered",
-    why: "no new bytes will come to remind the server of the lines it already has",
-    hint: "after a `recv`, answer lines until no whole one is left, then read again",
+    why: "the server already has all these lines: no later `recv` will bring them again",
+    hint: "after each `recv`, answer lines until no complete one is left, and only then read again",
     body: many_lines_at_once,
     ..HOWEVER_IT_IS_CUT
 };
@@ -145,9 +145,9 @@ fn many_lines_at_once(trial: &Trial) -> Verdict {
 
 pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
     name: "all-answers-to-a-late-reader",
-    title: "12 MB of lines are answered in full to a client that reads late",
-    why: "`send` may take only a part of the bytes: the rest is still owed",
-    hint: "keep what `send` did not take, and go on from there when the socket has room",
+    title: "A client that reads late gets all answers to 12 MB of lines",
+    why: "`send` may accept only a part of the bytes, and the rest must still be sent",
+    hint: "keep the bytes that `send` did not accept, and send them when the socket has room",
     tier: Tier::Robust,
     points: 3,
     body: |trial| answers_to_a_late_reader(trial, 12_000_000, Duration::from_secs(1)),
@@ -157,8 +157,8 @@ pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
 pub const HALF_CLOSE: Check = Check {
     name: "half-close",
     title: "A client that has sent its last byte still gets all its answers",
-    why: "a half-closed client has nothing more to say, but it still listens",
-    hint: "at the end of the input, close only when every answer has been sent",
+    why: "a half-closed client sends nothing more, but it still receives",
+    hint: "when `recv` returns 0, send every answer that is left, and only then `close`",
     tier: Tier::Robust,
     points: 3,
     body: half_close,
@@ -182,30 +182,30 @@ fn answers_to_a_late_reader(trial: &Trial, length: usize, late: Duration) -> Ver
         || client.send(&text).and_then(|()| client.half_close()),
         || {
             trial.step(format!("the client reads nothing for {late:?}"));
-            thread::sleep(late); // the recipe of the fault, not a wait for an event
+            thread::sleep(late); // the delay is the test, not a wait for an event
             client.expect(&answers)?;
             client.expect_end()
         },
     )
 }
 
-/// The answers that a client has asked for: so many times the same one.
+/// The answers that a client has asked for: `count` times the same one.
 pub struct Owed {
     answer: Vec<u8>,
     count: usize,
 }
 
 impl Owed {
-    /// They come in full, then the end of the stream.
+    /// Expects all of them, then the end of the stream.
     pub fn expect(&self, client: &Peer) -> Verdict {
         (0..self.count).try_for_each(|_| client.expect(&self.answer))?;
         client.expect_end()
     }
 }
 
-/// Sends line after line and reads nothing, until the answers no longer find room in
-/// the sockets, and half-closes. So the server has read everything, the end included,
-/// and owes answers; unless it stops reading earlier, in a way of its own.
+/// Sends line after line and reads nothing until the answers no longer fit into the sockets,
+/// then half-closes. So the server has read everything, even the end of the stream, and still
+/// owes answers, unless it has stopped reading earlier.
 pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
     let line = [b"half".repeat(8 * 1024), b"\n".to_vec()].concat();
     let mut count = 0;
@@ -221,9 +221,9 @@ pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
         while !comes_true_soon(|| all_is_out(sent)) {
             let now = client.on_the_way();
             if now == before {
-                break; // nothing moves any more
+                break; // no byte moves any more
             }
-            before = now; // a busy machine: it is not stuck, but slow
+            before = now; // a busy machine is slow, but not stuck
         }
         if !all_is_out(sent) {
             break;
@@ -235,7 +235,7 @@ pub fn half_close_while_answers_wait(client: &Peer) -> Verdict<Owed> {
     Ok(Owed { answer, count })
 }
 
-/// For a state that may also never come.
+/// Waits a short time for a state that may never come.
 pub fn comes_true_soon(condition: impl Fn() -> bool) -> bool {
     let deadline = Instant::now() + Duration::from_millis(300);
     while Instant::now() < deadline {

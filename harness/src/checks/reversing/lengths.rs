@@ -1,4 +1,4 @@
-//! Lines of every length: as long as a buffer, longer, without end.
+//! Lines of every length: as long as a buffer, longer than a buffer, and without an end.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ const MAX_LINE: usize = 64 * 1024;
 pub const BOUNDARY_LENGTHS: Check = Check {
     name: "lines-as-long-as-a-buffer",
     title: "Lines of 9,999, 10,000, 10,001, 30,000 and 65,535 bytes come back whole",
-    why: "what exactly fills a buffer, or just does not fit, is where servers go wrong",
-    hint: "a full buffer is not a whole line, and leaves no room for a NUL at its end",
+    why: "many servers go wrong with a line that exactly fills a buffer, or is one byte too long",
+    hint: "do not take a full buffer for a complete line, and leave room in it for a NUL if you add one",
     tier: Tier::Robust,
     points: 3,
     body: boundary_lengths,
@@ -33,8 +33,8 @@ fn boundary_lengths(trial: &Trial) -> Verdict {
 pub const LONG_LINE_IN_PIECES: Check = Check {
     name: "long-line-in-pieces",
     title: "A line over 64 KiB is answered in pieces of 65,536 bytes",
-    why: "a server that waits for a `\\n` which never comes needs memory without bound",
-    hint: "when 65,536 bytes hold no `\\n`, answer them as a line of their own, without one",
+    why: "a server that waits for a `\\n` that never comes needs more and more memory",
+    hint: "when 65,536 bytes contain no `\\n`, reverse and `send` them as a piece without a `\\n`",
     body: long_line_in_pieces,
     ..BOUNDARY_LENGTHS
 };
@@ -47,7 +47,7 @@ fn lines_of_lengths(trial: &Trial, lengths: &[usize]) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     for &length in lengths {
-        trial.step(format!("a line of {length} bytes and a `\\n`"));
+        trial.step(format!("next is a line of {length} bytes and a `\\n`"));
         let mut line = letters(length as u64, length);
         let mut answer: Vec<u8> = line
             .chunks(MAX_LINE)
@@ -62,9 +62,9 @@ fn lines_of_lengths(trial: &Trial, lengths: &[usize]) -> Verdict {
 
 pub const ENDLESS_LINE: Check = Check {
     name: "endless-line",
-    title: "A line of 100 MiB is answered in full and in bounded memory",
+    title: "A line of 100 MiB is answered in full, and the server's memory stays bounded",
     why: "a client that never sends a `\\n` must not be able to fill the server's memory",
-    hint: "answer each 65,536 bytes without a `\\n` as they come, and forget them",
+    hint: "`send` the answer to each 65,536 bytes without a `\\n` as they arrive, then discard them",
     timeout: Duration::from_secs(60),
     body: endless_line,
     ..BOUNDARY_LENGTHS
@@ -88,7 +88,7 @@ fn endless_line(trial: &Trial) -> Verdict {
     server.expect_little_growth(&before)
 }
 
-/// Text without a line break, in which no two stretches are alike.
+/// Text without a line break that does not repeat itself.
 fn letters(seed: u64, length: usize) -> Vec<u8> {
     let letter = |n| b'a' + (splitmix(seed * 1_000_003 + n) % 26) as u8;
     (0..length as u64).map(letter).collect()

@@ -1,5 +1,5 @@
-//! What every server of the line protocol must do, whatever it is built with. Each
-//! check is written for stage 4; the other stages take it over under their own name.
+//! What every server of the line protocol must do, however it is built. Each check is
+//! written for stage 4. Other stages take it over with an id of their own.
 
 mod base;
 mod lengths;

@@ -7,9 +7,9 @@ use crate::trial::Trial;
 
 pub const ANY_BYTE: Check = Check {
     name: "nul-and-any-byte",
-    title: "NUL and every other byte come back, in reverse",
-    why: "on the wire there are no strings: a NUL is a byte like the others",
-    hint: "go by the number of bytes that `recv` returned, never by `strlen`",
+    title: "NUL and every other byte come back in reverse order",
+    why: "a connection carries bytes, not strings, and a NUL is a byte like the others",
+    hint: "use the number of bytes that `recv` returned, never `strlen`",
     tier: Tier::Robust,
     body: any_byte,
     ..LINE_PROTOCOL
@@ -20,7 +20,7 @@ fn any_byte(trial: &Trial) -> Verdict {
     let client = server.connect("the client")?;
     client.ask(b"ab\0cd\n", b"dc\0ba\n")?;
     client.ask(b"\0\n", b"\0\n")?;
-    // All of them at once are no UTF-8, so they are reversed byte by byte.
+    // All of them together are not valid UTF-8, so they are reversed byte by byte.
     let mut line: Vec<u8> = (0..=255).filter(|&byte| byte != b'\n').collect();
     let mut answer: Vec<u8> = line.iter().rev().copied().collect();
     line.push(b'\n');
@@ -31,8 +31,8 @@ fn any_byte(trial: &Trial) -> Verdict {
 pub const UTF8: Check = Check {
     name: "utf8-by-character",
     title: "A line of UTF-8 is reversed character by character",
-    why: "the two bytes of an `é` in the wrong order are no character any more",
-    hint: "when the whole line is valid UTF-8, reverse its characters",
+    why: "the two bytes of an `é` in the wrong order are not a character any more",
+    hint: "when the whole line is valid UTF-8, reverse its characters, not its bytes",
     tier: Tier::Robust,
     body: utf8,
     ..LINE_PROTOCOL
@@ -48,8 +48,8 @@ fn utf8(trial: &Trial) -> Verdict {
 pub const NOT_UTF8: Check = Check {
     name: "what-is-not-utf8",
     title: "A line that is not valid UTF-8 is reversed byte by byte",
-    why: "a server must return any bytes: it may not replace, drop or refuse what is no text",
-    hint: "a conversion that replaces bytes (`from_utf8_lossy`) loses them; one that fails must not end the client",
+    why: "a server must return any bytes: it must not replace, drop or refuse bytes that are not text",
+    hint: "do not use `from_utf8_lossy`, which replaces bytes; when `from_utf8` fails, reverse bytes",
     tier: Tier::Robust,
     body: not_utf8,
     ..LINE_PROTOCOL
@@ -62,7 +62,7 @@ fn not_utf8(trial: &Trial) -> Verdict {
     client.ask(b"ab\xc3\n", b"\xc3ba\n")?; // a character without its second byte
     client.ask(b"\xc3\xa9\xff\n", b"\xff\xa9\xc3\n")?;
     client.ask(b"\xed\xa0\x80x\n", b"x\x80\xa0\xed\n")?; // half a surrogate pair
-    client.ask(b"\xc0\xafx\n", b"x\xaf\xc0\n")?; // a `/` written too long
+    client.ask(b"\xc0\xafx\n", b"x\xaf\xc0\n")?; // a `/` in two bytes instead of one
     client.ask(b"still here\n", b"ereh llits\n")
 }
 
@@ -70,7 +70,7 @@ pub const CRLF: Check = Check {
     name: "crlf",
     title: "A line may end with `\\r\\n`, and a lone `\\r` is data",
     why: "telnet, `nc -C` and Windows end their lines with two bytes, which belong together",
-    hint: "when a `\\r` stands right before the `\\n`, both stay at the end",
+    hint: "when a `\\r` stands right before the `\\n`, keep both at the end",
     tier: Tier::Robust,
     body: crlf,
     ..LINE_PROTOCOL
@@ -92,8 +92,8 @@ fn crlf(trial: &Trial) -> Verdict {
 pub const EMPTY_LINES: Check = Check {
     name: "empty-lines",
     title: "An empty line is answered with an empty line",
-    why: "a client that counts answers waits for ever for the one that is skipped",
-    hint: "a line of 0 characters is a line; the end of the stream is something else",
+    why: "a client that counts its answers waits forever for one that is left out",
+    hint: "answer a line of 0 characters like any other; only a `recv` of 0 bytes is the end",
     body: empty_lines,
     ..LAST_LINE_WITHOUT_NEWLINE
 };
@@ -104,5 +104,5 @@ fn empty_lines(trial: &Trial) -> Verdict {
     client.ask(b"\n", b"\n")?;
     client.ask(b"\n\n\nx\n\n", b"\n\n\nx\n\n")?;
     client.half_close()?;
-    client.expect_end() // and no line that nobody sent
+    client.expect_end() // and no line that the client has not sent
 }

@@ -1,4 +1,4 @@
-//! A client of a soak: one operation, from its first word to its end.
+//! A client of a soak: one operation, from its connection to its end.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::trace::Trace;
 /// Larger than what the sockets on the way hold.
 const MORE_THAN_FITS: u64 = 24 << 20;
 
-/// Does what the operation says against the server at its address.
+/// Carries out the operation against the server at this address.
 pub fn play(
     operation: &Operation,
     address: SocketAddr,
@@ -38,7 +38,7 @@ pub fn play(
     })
 }
 
-/// With a server that answers as it should.
+/// Acts against a server that answers as it should.
 fn act(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
     if operation.act == Act::ConnectsAndCloses {
         client.close();
@@ -110,13 +110,13 @@ fn act(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
             wait();
             client.close();
         }
-        // A file is sent once: who talks on and on is cut off then.
+        // A file is sent only once, and a client that keeps sending after that is cut off.
         Act::NeverReads if operation.role == Role::File => {
             wait();
             client.reset()?;
         }
         Act::NeverReads => {
-            // Short lines in large pieces: byte by byte that much would take minutes.
+            // Short lines in large pieces, because so many bytes one by one would take minutes.
             let lines = [&request[..], b"\n"].concat();
             let lines = lines.repeat((64 * 1024 / lines.len()).max(1));
             client.send_until_stuck(&lines, MORE_THAN_FITS)?;
@@ -137,7 +137,7 @@ fn send(client: &Peer, act: Act, request: &[u8]) -> Verdict {
         .try_for_each(|piece| client.send(piece))
 }
 
-/// With an upstream that does something else than to echo.
+/// Acts against an upstream that does something else than an echo.
 fn meet_fate(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
     let (pattern, length) = (operation.pattern(), operation.length);
     greet(&client, operation)?;
@@ -170,7 +170,7 @@ fn meet_fate(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
         Fate::ClosesAtOnce => client.expect_gone()?,
         Fate::ResetsMidway => return expect_beginning(&client, operation, tally),
         Fate::NeverReads => {
-            // It may be gone before all is taken.
+            // The upstream may be gone before the proxy has taken all of it.
             let _ = client.send_until_stuck(pattern.period(), MORE_THAN_FITS);
             return client.reset();
         }
@@ -181,7 +181,7 @@ fn meet_fate(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
     Ok(())
 }
 
-/// As much as came before the reset is right.
+/// Expects that all bytes which came before the reset are right.
 fn expect_beginning(client: &Peer, operation: &Operation, tally: &Tally) -> Verdict {
     let (pattern, mut chunk, mut done) = (operation.pattern(), vec![0; 64 * 1024], 0);
     loop {
@@ -195,7 +195,8 @@ fn expect_beginning(client: &Peer, operation: &Operation, tally: &Tally) -> Verd
             }
             Ok(count) => {
                 let difference = show_difference(&expected[..count], &chunk[..count]);
-                let what = format!("other bytes before the reset, after {done}: {difference}");
+                let what =
+                    format!("wrong bytes before the reset, after {done} right ones: {difference}");
                 return Err(Failure::new(Outcome::WrongData, what));
             }
             Err(failure) if failure.outcome == Outcome::Reset => return Ok(()),

@@ -1,12 +1,12 @@
-//! The soak: a mixed load with faults of every kind, drawn from a seed, many at the same
-//! time. Whatever the others do, an exchange that comes to its end is byte-exact, and when
-//! all have gone the server is back at the level of the start.
+//! The soak: many clients at the same time, with faults of every kind that are drawn from a seed.
+//! An exchange that comes to its end is byte-exact, whatever the other clients do. When all clients
+//! are gone, the server uses no more memory and descriptors than before.
 //!
-//! Three seconds in a plain test, twenty in the full one, as many as
-//! `EXPSERVER_SOAK_SECONDS` says by hand.
-//! [`SEED`] plays the same operations again: which client does what, with which bytes and
-//! pauses. What the scheduler and the kernel make of it is not repeated, so a failure may
-//! need a few runs to show again.
+//! It lasts three seconds in a plain test and sixty in the full one. `EXPSERVER_SOAK_SECONDS` sets
+//! another time for a run by hand.
+//! [`SEED`] plays the same operations again: which client does what, with which bytes and pauses.
+//! The scheduler and the kernel may act in another order, so a failure may need a few runs to show
+//! again.
 
 mod client;
 mod plan;
@@ -41,9 +41,9 @@ pub const LINES: Check = Check {
     stage: Stage::Stage04,
     role: "",
     name: "soak",
-    title: "Among thousands of clients that fail in every way, those that do not fail are byte-exact",
-    why: "a fault that is handled well alone may still be handled badly in the same batch with others",
-    hint: "an event may be for a client that has left earlier in the batch; nothing may be found for it then",
+    title: "Clients that do not fail get exactly the right bytes while thousands of others fail in every way",
+    why: "a server may handle each fault well alone, but badly when it comes in one batch with others",
+    hint: "an event may be for a client that left earlier in the same batch: look the client up, and ignore the event if it is gone",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Robust,
     points: 3,
@@ -128,7 +128,7 @@ fn soak(trial: &Trial, roles: &[Role]) -> Verdict {
     server.expect_exit(0)
 }
 
-/// By hand another one each time, else always the same.
+/// A run by hand gets a new seed each time; all other runs have the same one.
 fn seed() -> Verdict<u64> {
     match std::env::var(SEED) {
         Ok(text) => text.parse().map_err(|error| Failure::grader(SEED, error)),
@@ -181,8 +181,8 @@ struct Soak<'a> {
 }
 
 impl Soak<'_> {
-    /// Some operations one after the other, so that memory is what a server that has
-    /// worked needs. What it uses when they are all gone.
+    /// Runs some operations one after the other, so that the server has the memory that it needs
+    /// for its work. Returns what it uses when these clients are gone.
     fn warm_up(&self, listeners: usize) -> Verdict<Figures> {
         (0..100).for_each(|number| self.operate(u64::MAX - number));
         self.tally.verdict()?;
@@ -192,7 +192,7 @@ impl Soak<'_> {
         self.server.figures()
     }
 
-    /// Clients and disturbances until it is time. The most that the server has used.
+    /// Runs clients and disturbances until `end`. Returns the most that the server has used.
     fn run(&self, end: Instant, mut service: Option<Service>, warm: Figures) -> Verdict<Figures> {
         let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let play = || {
@@ -219,14 +219,14 @@ impl Soak<'_> {
             Ok(()) => self.tally.done(&operation),
             Err(failure) if self.is_excused(&operation, changes, &failure) => {
                 self.tally
-                    .fault("an exchange cut short, for the upstream was away");
+                    .fault("an exchange was cut short because the upstream was away");
             }
             Err(failure) => self.tally.fail(failure),
         }
     }
 
-    /// Without its upstream a proxy can serve nobody; but what it sends is never wrong,
-    /// and nobody waits for ever.
+    /// Without its upstream a proxy cannot serve a client, but it must not send wrong bytes or let
+    /// the client wait for ever.
     fn is_excused(&self, operation: &Operation, changes: u64, failure: &Failure) -> bool {
         operation.role == Role::Proxy
             && self.upstream.was_away_since(changes)
@@ -242,7 +242,7 @@ impl Soak<'_> {
         let (mut dice, mut peak) = (Dice::new(self.seed, u64::MAX), warm);
         while Instant::now() < end && self.tally.verdict().is_ok() {
             let left = end.saturating_duration_since(Instant::now());
-            thread::sleep(dice.millis(400).min(left)); // the time between two of them
+            thread::sleep(dice.millis(400).min(left)); // the time between two disturbances
             let now = self.server.figures()?;
             peak.descriptors = peak.descriptors.max(now.descriptors);
             peak.threads = peak.threads.max(now.threads);

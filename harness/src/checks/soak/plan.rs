@@ -1,11 +1,11 @@
-//! What happens in a soak: each operation follows from the seed and its number alone.
+//! What happens in a soak: each operation depends only on the seed and on its own number.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::data::{Pattern, lines, reversed, splitmix};
 
-/// What is longer is answered in pieces of this many bytes.
+/// A longer line is answered in pieces of this many bytes.
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// Numbers from a seed, one after the other.
@@ -45,10 +45,10 @@ pub enum Role {
 /// What a client does, whatever it talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
-    /// Says everything while it reads the answer, then half-closes.
+    /// Sends everything while it reads the answer, then half-closes.
     Exchanges,
     SendsByteByByte,
-    /// Says everything in many small pieces, and waits for nothing.
+    /// Sends everything in many small pieces, and waits for nothing.
     SendsABurst,
     /// In a line protocol: megabytes without a line break.
     SendsOneHugeLine,
@@ -56,7 +56,7 @@ pub enum Act {
     HalfClosesFirst,
     ConnectsAndCloses,
     ConnectsAndResets,
-    /// Begins a message and leaves it at that.
+    /// Sends half of a message and closes.
     LeavesHalfAMessage,
     ResetsHalfAMessage,
     ResetsAfterItsMessage,
@@ -73,11 +73,11 @@ pub enum Fate {
     Echoes,
     /// The same in small pieces, with pauses.
     IsSlow,
-    /// It sends so many bytes and closes.
+    /// It sends a number of bytes and closes.
     SendsAndCloses,
-    /// It says at the end what it got.
+    /// It confirms at the end that it has received everything.
     Counts,
-    /// It sends so many bytes, half-closes, and reads on.
+    /// It sends a number of bytes, half-closes, and still reads.
     HalfCloses,
     ClosesAtOnce,
     ResetsMidway,
@@ -126,7 +126,7 @@ pub struct Operation {
     pub listener: usize,
     pub role: Role,
     pub act: Act,
-    /// Of the upstream, where there is one.
+    /// What the upstream does, if there is one.
     pub fate: Fate,
     pub length: u64,
     pub pause: Duration,
@@ -137,7 +137,7 @@ impl Operation {
     pub fn new(seed: u64, number: u64, roles: &[Role]) -> Self {
         let mut dice = Dice::new(seed, number);
         let listener = dice.roll(roles.len() as u64) as usize;
-        // Half of the exchanges come to a good end, so that there is much to compare.
+        // Half of the operations come to a normal end, so that there are many bytes to compare.
         let act = match dice.roll(2) {
             0 => dice.pick(&ACTS[..6]),
             _ => dice.pick(&ACTS),
@@ -159,12 +159,12 @@ impl Operation {
         }
     }
 
-    /// What this upstream sends of its own accord, and what a client of it sends.
+    /// What an upstream that does not echo sends, and what its client sends.
     pub fn pattern(&self) -> Pattern {
         Pattern::new(self.number)
     }
 
-    /// What the client says, and what it is to be answered.
+    /// What the client sends, and the answer that it expects.
     pub fn conversation(&self) -> (Vec<u8>, Vec<u8>) {
         let length = self.length as usize;
         match self.role {
@@ -197,7 +197,8 @@ impl Operation {
     }
 }
 
-/// What is slow must not take for ever, and what is sent without reading must find room.
+/// The longest message: a slow one must end in time, and one whose sender does not read must fit
+/// into the buffers.
 fn most_for(act: Act, fate: Fate) -> u64 {
     match (act, fate) {
         (Act::SendsByteByByte, _) => 300,

@@ -1,4 +1,4 @@
-//! What has happened in a soak, and what it has come to.
+//! Counts what happens in a soak, and reports it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,7 +61,7 @@ impl Tally {
     }
 }
 
-/// How much of everything the server had before, at most, and after.
+/// What the server used before the soak, at most, and after it.
 pub struct Levels {
     pub before: Figures,
     pub peak: Figures,

@@ -1,4 +1,4 @@
-//! The server behind the proxy in a soak. Each client says first what it wants of it.
+//! The server behind the proxy in a soak. The first bytes of each client say what it should do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,10 @@ use crate::peer::Peer;
 use crate::trial::Trial;
 use crate::upstream::{Nobody, Service};
 
-/// What an upstream that has counted says, if all was right.
+/// What an upstream that counts sends at the end if all bytes were right.
 pub const ALL_OF_IT: &[u8] = b"all of it";
 
-/// A server that comes and goes.
+/// A server that goes down and comes back.
 pub struct Upstream {
     tally: Arc<Tally>,
     /// Odd while it is away.
@@ -40,7 +40,7 @@ impl Upstream {
         }))
     }
 
-    /// Nobody listens for so long; whoever comes meanwhile is refused.
+    /// Stops listening for the time `pause`. The kernel refuses connections meanwhile.
     pub fn go_away(&self, trial: &Trial, service: Service, pause: Duration) -> Verdict<Service> {
         self.changes.fetch_add(1, Ordering::SeqCst);
         let nobody = service.disappear()?;
@@ -50,7 +50,7 @@ impl Upstream {
         service
     }
 
-    /// To be asked before and after an exchange: has it been away in between?
+    /// Two equal numbers before and after an exchange mean that it was not away in between.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
@@ -60,7 +60,7 @@ impl Upstream {
     }
 }
 
-/// A client's first words: what is to happen, and with which bytes.
+/// The length of a client's first bytes: what the upstream should do, and with which bytes.
 const GREETING: usize = 1 + 3 * 8;
 
 pub fn greet(client: &Peer, operation: &Operation) -> Verdict {
@@ -72,7 +72,7 @@ pub fn greet(client: &Peer, operation: &Operation) -> Verdict {
     client.send(&greeting)
 }
 
-/// Many a client leaves before all is done: only what is plainly wrong counts.
+/// Many clients leave before the end, so only what is clearly wrong counts.
 fn play(peer: &Peer, tally: &Tally) {
     let mut greeting = [0; GREETING];
     let mut count = 0;
@@ -89,11 +89,12 @@ fn play(peer: &Peer, tally: &Tally) {
     let (pattern, length) = (Pattern::new(number(0)), number(1));
     let pause = Duration::from_millis(number(2));
     let Some(fate) = Fate::from_byte(greeting[0]) else {
-        return tally.wrong(format!("no client has said {greeting:?} to the upstream"));
+        return tally.wrong(format!(
+            "the upstream received {greeting:?} as the first bytes, which no client has sent"
+        ));
     };
     let verdict = act(peer, fate, pattern, length, pause);
-    // These clients see everything through to its end. Whether it takes too long is theirs
-    // to say.
+    // These clients always go on to the end. If it takes too long, they report it themselves.
     if let (Err(failure), Fate::Counts | Fate::HalfCloses) = (verdict, fate)
         && matches!(failure.outcome, Outcome::WrongData | Outcome::ShortData)
     {
@@ -124,7 +125,7 @@ fn act(peer: &Peer, fate: Fate, pattern: Pattern, length: u64, pause: Duration) 
             peer.reset_when_dropped()
         }
         Fate::NeverReads => {
-            thread::sleep(pause); // what it does in place of reading
+            thread::sleep(pause); // what it does instead of reading
             Ok(())
         }
     }

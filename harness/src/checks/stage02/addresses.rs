@@ -1,4 +1,4 @@
-//! Where the server is: a name, an IPv6 address.
+//! The address of the server: a name, an IPv6 address.
 
 use super::base::{CLIENT, client};
 use crate::check::{Check, Need};
@@ -9,9 +9,9 @@ use crate::upstream::Upstream;
 
 pub const HOST_NAME: Check = Check {
     name: "host-name",
-    title: "The server may be given by name",
+    title: "The client accepts a name for the server",
     why: "people remember names, not addresses, and a name may have several addresses",
-    hint: "ask the resolver (`getaddrinfo(3)`) and try its addresses in turn",
+    hint: "call `getaddrinfo(3)`, and try to `connect` to its addresses in turn",
     points: 1,
     needs: &[Need::Option("--host")],
     body: host_name,
@@ -31,9 +31,9 @@ fn host_name(trial: &Trial) -> Verdict {
 
 pub const IPV6: Check = Check {
     name: "ipv6",
-    title: "The server may be given by an IPv6 address",
-    why: "an address is more than four numbers with dots",
-    hint: "the family of the socket comes from the address",
+    title: "The client accepts an IPv6 address for the server",
+    why: "not every address is four numbers with dots",
+    hint: "take the family for `socket` from the address",
     points: 1,
     needs: &[Need::Ipv6, Need::Option("--host")],
     body: ipv6,

@@ -14,9 +14,9 @@ pub const CLIENT: Check = Check {
     stage: Stage::Stage02,
     role: "",
     name: "shows-each-answer",
-    title: "What is typed goes to the server, and its answer is shown",
-    why: "it is what the client is for",
-    hint: "send the line with its `\\n`, receive, print what was received",
+    title: "The client sends what is typed to the server, and shows the answer",
+    why: "this is what the client is for",
+    hint: "`send` the line with its `\\n`, then `recv` the answer and print it",
     chapter: "docs/src/phase0/stage02.md",
     tier: Tier::Robust,
     points: 2,
@@ -25,24 +25,24 @@ pub const CLIENT: Check = Check {
     body: shows_each_answer,
 };
 
-/// The client under test, on its way to the check's server.
+/// The client under test, which will connect to the check's server.
 pub fn client<'t>(trial: &'t Trial, server: &Upstream) -> Launch<'t> {
     trial.launch().client_of(server.address())
 }
 
-/// It has ended by itself, with a status that says that something went wrong.
+/// Expects that it ends by itself, with an exit status other than 0.
 pub fn expect_failed(client: &Running) -> Verdict {
     let status = client.wait()?;
     if status.code().is_some_and(|code| code != 0) {
         return Ok(());
     }
-    let failure = Failure::behaviour("its exit status does not tell that something went wrong");
+    let failure = Failure::behaviour("the exit status does not show that something went wrong");
     Err(failure
         .expected("an exit status other than 0")
         .received(status.to_string()))
 }
 
-/// It has told the user something that has one of `words` in it.
+/// Expects that it has printed a message that contains one of `words`.
 pub fn expect_told(client: &Running, words: &[&str]) -> Verdict {
     let printed = client.process.stdout();
     let told = client.process.log() + &String::from_utf8_lossy(&printed);
@@ -50,9 +50,12 @@ pub fn expect_told(client: &Running, words: &[&str]) -> Verdict {
     if words.iter().any(|word| lower.contains(word)) {
         return Ok(());
     }
-    let failure = Failure::behaviour("it does not tell the user what has happened");
+    let failure = Failure::behaviour("the client does not say what has happened");
     Err(failure
-        .expected(format!("a message with `{}`", words.join("` or `")))
+        .expected(format!(
+            "a message that contains `{}`",
+            words.join("` or `")
+        ))
         .received(format!("`{}`", told.trim_end())))
 }
 
@@ -71,7 +74,7 @@ fn shows_each_answer(trial: &Trial) -> Verdict {
     Ok(())
 }
 
-/// A line of the screen shows `answer`: bare, or after `[SERVER MESSAGE] `.
+/// Whether a line of the screen shows `answer`, alone or after `[SERVER MESSAGE] `.
 pub fn shows(screen: &[u8], answer: &str) -> bool {
     let screen = String::from_utf8_lossy(screen);
     let mut lines = screen.split('\n').map(|line| line.trim_end_matches('\r'));

@@ -1,4 +1,4 @@
-//! How the client ends when something is wrong: it says what, and its status tells.
+//! How the client ends when something goes wrong: with a message and a status other than 0.
 
 use super::base::{CLIENT, client, expect_failed, expect_told};
 use crate::check::{Check, Need, Tier};
@@ -9,9 +9,9 @@ use crate::trial::Trial;
 
 pub const CONNECTION_REFUSED: Check = Check {
     name: "connection-refused",
-    title: "When nobody listens the client says so and ends with exit status 1",
-    why: "the first thing that goes wrong is a server that was not started",
-    hint: "look at what `connect` returns; print a message, exit with status 1",
+    title: "The client reports that its connection was refused, and ends with exit status 1",
+    why: "the most common mistake is a server that was not started",
+    hint: "check what `connect` returns; print a message, and exit with status 1",
     tier: Tier::Core,
     body: connection_refused,
     ..CLIENT
@@ -29,9 +29,9 @@ fn connection_refused(trial: &Trial) -> Verdict {
 
 pub const REASON_OF_A_REFUSAL: Check = Check {
     name: "reason-of-a-refusal",
-    title: "The message says what could not be reached, and why, on stderr",
-    why: "\"failed\" alone leaves the user to guess: a wrong port looks like a dead server",
-    hint: "name the address and the system's reason: `127.0.0.1:8080: Connection refused`",
+    title: "A message on stderr names the address that could not be reached, and the reason",
+    why: "with \"failed\" alone the user must guess whether the port is wrong or the server is down",
+    hint: "print the address and the reason why `connect` failed: `127.0.0.1:8080: Connection refused`",
     points: 1,
     needs: &[Need::Option("--port")],
     body: reason_of_a_refusal,
@@ -45,19 +45,19 @@ fn reason_of_a_refusal(trial: &Trial) -> Verdict {
     let wanted = format!("tcp server {}: Connection refused", nobody.address());
     let log = client.process.log();
     ensure(log.contains(&wanted), Outcome::Behaviour, || {
-        format!("the message does not say `{wanted}`: `{}`", log.trim_end())
+        format!("stderr does not contain `{wanted}`: `{}`", log.trim_end())
     })?;
     client.expect_stdout(b"")
 }
 
-/// What a message about a server that is gone has in it.
+/// A message about a server that is gone contains one of these words.
 const GONE: &[&str] = &["clos", "disconnect", "gone", "reset", "lost", "ended"];
 
 pub const SERVER_CLOSES_UNANSWERED: Check = Check {
     name: "server-closes-unanswered",
-    title: "A server that closes instead of answering: a message, and not exit status 0",
-    why: "a `recv` of 0 bytes is how a client learns that the server is gone",
-    hint: "`recv` returns 0 at the end of the stream: print a message, exit with status 1",
+    title: "The client reports a server that closes without an answer, and does not end with status 0",
+    why: "`recv` returns 0 when the server has closed the connection: the client must notice that",
+    hint: "when `recv` returns 0, print a message and exit with status 1",
     tier: Tier::Core,
     body: server_closes_unanswered,
     ..CLIENT
@@ -77,9 +77,9 @@ fn server_closes_unanswered(trial: &Trial) -> Verdict {
 
 pub const SERVER_GONE_AT_THE_PROMPT: Check = Check {
     name: "server-gone-at-the-prompt",
-    title: "A server that leaves while the user thinks is noticed at once",
-    why: "who waits for the keyboard alone learns of it one line too late",
-    hint: "wait for stdin and for the socket at once (`poll(2)`)",
+    title: "The client notices immediately that the server closes, even while the user types nothing",
+    why: "a client that waits only for the keyboard notices it one line too late",
+    hint: "wait for stdin and for the socket at the same time, with `poll(2)`",
     points: 3,
     body: server_gone_at_the_prompt,
     ..CLIENT
@@ -101,10 +101,10 @@ fn server_gone_at_the_prompt(trial: &Trial) -> Verdict {
 
 pub const SERVER_CLOSES_EARLY: Check = Check {
     name: "server-closes-early",
-    title: "What a server said before it left is printed, and exit status 1 tells that it left",
-    why: "the last words of a server are often the reason why it leaves",
-    hint: "print what `recv` brings until it returns 0; the end of the stream before the end of \
-           stdin is an error",
+    title: "The client prints all that the server sent before it closed, and ends with exit status 1",
+    why: "the last message of a server often says why it closes",
+    hint: "print what `recv` returns until it returns 0; if stdin has not ended by then, exit with \
+           status 1",
     points: 3,
     body: server_closes_early,
     ..CLIENT
@@ -127,9 +127,9 @@ fn server_closes_early(trial: &Trial) -> Verdict {
 
 pub const SERVER_RESETS: Check = Check {
     name: "server-resets",
-    title: "A reset while the client is sending ends it in order",
-    why: "sending to a connection that is gone raises SIGPIPE, which ends a program silently",
-    hint: "send with MSG_NOSIGNAL and look at the error; no unwrap around it",
+    title: "The client reports a reset that comes while it sends, and does not crash",
+    why: "`send` on a connection that was reset raises SIGPIPE, which ends a program silently",
+    hint: "call `send` with MSG_NOSIGNAL, and handle its error instead of unwrapping it",
     points: 3,
     body: server_resets,
     ..CLIENT
@@ -149,9 +149,9 @@ fn server_resets(trial: &Trial) -> Verdict {
 
 pub const STDOUT_READER_GONE: Check = Check {
     name: "stdout-reader-gone",
-    title: "When nobody reads its output any more the client ends, without a crash",
-    why: "`client | head -1` closes the pipe after one line; `println!` panics then",
-    hint: "`write` returns EPIPE: there is nothing left to do, so end",
+    title: "The client ends without a crash when the reader of its output is gone",
+    why: "`client | head -1` closes the pipe after one line, and then `println!` panics",
+    hint: "when `write` fails with EPIPE, exit: there is nothing left to do",
     body: stdout_reader_gone,
     ..CLIENT
 };
@@ -167,8 +167,8 @@ fn stdout_reader_gone(trial: &Trial) -> Verdict {
     let connection = server.accept("the server")?;
     stdin.send(b"hello\n")?;
     connection.expect(b"hello\n")?;
-    // More than one answer: another program that is being started may hold the pipe a moment
-    // longer, and take the first of them.
+    // More than one answer: a program that another thread starts at this moment may hold the
+    // reading end a little longer, so that the first write succeeds.
     while client.process.status().is_none() && connection.send(b"olleh\n").is_ok() {
         let _ = connection.until_all_is_read(); // it may end instead
     }
@@ -178,9 +178,9 @@ fn stdout_reader_gone(trial: &Trial) -> Verdict {
 
 pub const UNKNOWN_HOST: Check = Check {
     name: "unknown-host",
-    title: "A name that does not resolve: a message with the name, exit status 1",
-    why: "a typing error in the name is no reason for a crash",
-    hint: "the resolver returns an error: say which name it was about",
+    title: "The client reports a name that cannot be resolved, and ends with exit status 1",
+    why: "a typing error in a name must not end in a crash",
+    hint: "when `getaddrinfo` fails, print the name and the error, and exit with status 1",
     points: 1,
     needs: &[Need::Option("--host")],
     body: unknown_host,
@@ -188,7 +188,7 @@ pub const UNKNOWN_HOST: Check = Check {
 };
 
 fn unknown_host(trial: &Trial) -> Verdict {
-    // No dot may follow a dot in a name: the resolver needs nobody to refuse it.
+    // A name cannot have two dots in a row, so the resolver refuses it without asking a server.
     let client = trial.launch().options(["--host", "no..host"]).run()?;
     client.expect_exit(1)?;
     expect_told(&client, &["no..host"])
@@ -196,9 +196,9 @@ fn unknown_host(trial: &Trial) -> Verdict {
 
 pub const USAGE: Check = Check {
     name: "usage",
-    title: "A wrong command line: the usage on stderr, exit status 2",
-    why: "scripts tell a wrong call from a failed one by the status",
-    hint: "check the options before anything else; exit with status 2",
+    title: "The client answers a wrong command line with its usage on stderr, and exit status 2",
+    why: "a script distinguishes a wrong call from a failed one by the exit status",
+    hint: "check the options before anything else, and call `exit` with status 2",
     points: 1,
     needs: &[Need::Option("--port")],
     body: usage,

@@ -1,4 +1,4 @@
-//! `multi-client`: many clients at once, each a process of its own.
+//! `multi-client`: many clients at the same time, each in its own process.
 
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
@@ -14,9 +14,9 @@ use crate::upstream::Upstream;
 
 const MULTI_CLIENT: Check = Check {
     name: "multi-client-all-at-once",
-    title: "multi-client: all clients are connected at the same time",
-    why: "clients that come one after the other show nothing about a server for many",
-    hint: "fork all the children before you wait for the first one",
+    title: "multi-client has all its clients connected at the same time",
+    why: "clients that connect one after the other do not test a server for many clients",
+    hint: "`fork` all children before you `wait` for the first one",
     points: 3,
     needs: &[Need::Companion("multi-client")],
     body: all_at_once,
@@ -29,9 +29,9 @@ fn clients<'t>(trial: &'t Trial, server: &Upstream, options: &[&str]) -> Verdict
     Ok(launch.options(options.iter().copied()))
 }
 
-/// Accepts so many clients, and has the line of each before any gets its answer.
+/// Accepts this many clients, and receives the line of each before any gets its answer.
 fn accept_all(server: &Upstream, count: usize, line: &[u8]) -> Verdict<Vec<Peer>> {
-    let names = (1..=count).map(|number| format!("connection {number}"));
+    let names = (1..=count).map(|number| format!("the server (connection {number})"));
     let peers: Vec<Peer> = names
         .map(|name| server.accept(&name))
         .collect::<Verdict<_>>()?;
@@ -39,8 +39,8 @@ fn accept_all(server: &Upstream, count: usize, line: &[u8]) -> Verdict<Vec<Peer>
     Ok(peers)
 }
 
-/// The numbers of the clients that printed this answer, in order; anything else that
-/// was printed is a failure.
+/// The numbers of the clients that printed this answer, in order. Any other output is a
+/// failure.
 fn answered(client: &Running, answer: &str) -> Verdict<Vec<usize>> {
     let printed = client.process.stdout();
     let printed = String::from_utf8_lossy(&printed);
@@ -52,7 +52,7 @@ fn answered(client: &Running, answer: &str) -> Verdict<Vec<usize>> {
         match (number, parts) {
             (Some(number), Some((_, text))) if is_answer(text, answer) => numbers.push(number),
             _ => {
-                let what = "a line of its output is not the whole line of one client";
+                let what = "a line of the output is not one complete line of one client";
                 let failure = Failure::new(Outcome::WrongData, what);
                 return Err(failure
                     .expected(show(
@@ -75,10 +75,13 @@ fn expect_answered(client: &Running, answer: &str, expected: &[usize]) -> Verdic
     if numbers == expected {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "not every client printed its answers");
+    let failure = Failure::new(
+        Outcome::WrongData,
+        "not every client has printed its answers",
+    );
     Err(failure
-        .expected(format!("answers of the clients {expected:?}"))
-        .received(format!("answers of the clients {numbers:?}")))
+        .expected(format!("answers to the clients {expected:?}"))
+        .received(format!("answers to the clients {numbers:?}")))
 }
 
 pub const ALL_AT_ONCE: Check = MULTI_CLIENT;
@@ -99,18 +102,18 @@ fn all_at_once(trial: &Trial) -> Verdict {
 
 pub const WRONG_ANSWER: Check = Check {
     name: "multi-client-wrong-answer",
-    title: "multi-client: a wrong answer is a failure, and the client that got it is named",
-    why: "a test client that takes any answer tests nothing",
-    hint: "compare the answer with the line reversed; a child's exit status tells its parent",
+    title: "multi-client fails when an answer is wrong, and names the client that got it",
+    why: "a test client that accepts any answer tests nothing",
+    hint: "compare the answer with the reversed line, and report it by the exit status of the child",
     body: |trial| one_goes_wrong(trial, |peer| peer.send(b"olleg\n")),
     ..MULTI_CLIENT
 };
 
 pub const SERVER_CLOSES: Check = Check {
     name: "multi-client-server-closes",
-    title: "multi-client: a connection without an answer is a failure of that client",
-    why: "a server that drops one client of three must not look like one that serves them",
-    hint: "`recv` returns 0 before the answer is whole: that child has failed",
+    title: "multi-client fails when a connection ends before its answer, and names the client",
+    why: "a server that drops one of three clients must not look like one that serves them all",
+    hint: "when `recv` returns 0 before the answer is complete, end that child with an error status",
     body: |trial| one_goes_wrong(trial, |peer| peer.send(b"oll")),
     ..MULTI_CLIENT
 };
@@ -134,16 +137,21 @@ fn one_goes_wrong(trial: &Trial, mistreat: fn(&Peer) -> Verdict) -> Verdict {
     let log = client.process.log();
     match named.filter(|name| content.len() == 2 && log.contains(name)) {
         Some(_) => Ok(()),
-        None => Err(Failure::behaviour("it does not say which client failed")
-            .expected("the two answers, and the number of the third client on stderr")
-            .received(format!("answers of {content:?}; `{}`", log.trim_end()))),
+        None => Err(
+            Failure::behaviour("multi-client does not say which client failed")
+                .expected("answers to two clients, and `Client N` for the third on stderr")
+                .received(format!(
+                    "answers to the clients {content:?}; stderr `{}`",
+                    log.trim_end()
+                )),
+        ),
     }
 }
 
 pub const CONNECTION_REFUSED: Check = Check {
     name: "multi-client-connection-refused",
-    title: "multi-client: when nobody listens it fails",
-    why: "a script asks the exit status, not the screen",
+    title: "multi-client fails when its connections are refused",
+    why: "a script looks at the exit status, not at the screen",
     hint: "collect the exit status of every child (`waitpid(2)`)",
     points: 1,
     body: connection_refused,
@@ -159,9 +167,9 @@ fn connection_refused(trial: &Trial) -> Verdict {
 
 pub const NO_MORE_PROCESSES: Check = Check {
     name: "multi-client-no-more-processes",
-    title: "multi-client: when no process can be started any more it says so once, and fails",
-    why: "the number of processes is limited, and a thousand errors hide the first one",
-    hint: "`fork` returns -1: stop there, and wait for those that were started",
+    title: "multi-client fails when no more processes can be started, and reports it once",
+    why: "the number of processes is limited, and a thousand messages hide the first one",
+    hint: "when `fork` returns -1, start no more clients, and wait for those that run",
     points: 1,
     needs: &[
         Need::Companion("multi-client"),
@@ -173,7 +181,7 @@ pub const NO_MORE_PROCESSES: Check = Check {
 };
 
 fn no_more_processes(trial: &Trial) -> Verdict {
-    // The limit counts all processes of a user, so a user that nobody else is.
+    // The limit counts all processes of a user, so we take a user that has no others.
     let user = 60_000 + std::process::id() % 5_000;
     let server = trial.upstream()?;
     let client = clients(trial, &server, &["--clients", "1000"])?
@@ -191,19 +199,19 @@ fn no_more_processes(trial: &Trial) -> Verdict {
     let log = client.process.log();
     ensure(log.contains("998"), Outcome::Behaviour, || {
         format!(
-            "it does not say that 998 were not started: `{}`",
+            "stderr does not say that 998 clients were not started: `{}`",
             log.trim_end()
         )
     })?;
     ensure(log.lines().count() <= 5, Outcome::Behaviour, || {
-        format!("one error is told in {} lines", log.lines().count())
+        format!("one error is reported in {} lines", log.lines().count())
     })
 }
 
 pub const SIGCHLD_IGNORED: Check = Check {
     name: "multi-client-sigchld-ignored",
-    title: "multi-client: started by one who ignores SIGCHLD, it still knows how its clients ended",
-    why: "what a program's starter ignores it ignores too, and then the kernel keeps no exit status",
+    title: "multi-client knows how its clients ended, even if it was started with SIGCHLD ignored",
+    why: "a program inherits ignored signals, and if SIGCHLD is ignored the kernel keeps no exit status",
     hint: "set SIGCHLD to its default before the first `fork` (`waitpid(2)`, under NOTES)",
     points: 1,
     body: sigchld_ignored,
@@ -225,9 +233,9 @@ fn sigchld_ignored(trial: &Trial) -> Verdict {
 
 pub const FIFTY: Check = Check {
     name: "multi-client-whole-lines",
-    title: "multi-client: 50 clients with 5 messages each, and every line comes out whole",
-    why: "processes share the terminal: a line in two writes gets another one in its middle",
-    hint: "put the line together first, then write it with one `write`",
+    title: "multi-client prints every line whole, even with 50 clients that send 5 messages each",
+    why: "processes share the terminal: between two writes of one line, another process may print",
+    hint: "put the whole line together first, and then print it with one `write`",
     body: whole_lines,
     ..MULTI_CLIENT
 };
@@ -250,7 +258,7 @@ fn whole_lines(trial: &Trial) -> Verdict {
     let line = format!("{text}\n");
     let peers = accept_all(&server, CLIENTS, line.as_bytes())?;
     for round in 1..=MESSAGES {
-        // Those of one round print at the same time.
+        // The clients of one round print at the same time.
         for peer in &peers {
             peer.send(format!("{answer}\n").as_bytes())?;
         }

@@ -14,9 +14,9 @@ use crate::trial::Trial;
 
 pub const END_OF_INPUT: Check = Check {
     name: "end-of-input",
-    title: "At the end of stdin the client half-closes, waits for the answers and ends",
-    why: "`getline` returns -1 at the end: as a size for `send` that is a lot of memory",
-    hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",
+    title: "The client half-closes at the end of stdin, waits for the answers and ends",
+    why: "`getline` returns -1 at the end, which is a very large number as a size for `send`",
+    hint: "at the end of stdin call `shutdown` with SHUT_WR, and call `recv` until it returns 0",
     body: end_of_input,
     ..CLIENT
 };
@@ -36,9 +36,9 @@ fn end_of_input(trial: &Trial) -> Verdict {
 
 pub const ANSWERS_CUT_ANYWHERE: Check = Check {
     name: "answers-cut-anywhere",
-    title: "The output does not depend on how the answers were cut",
-    why: "TCP keeps the order of the bytes, not the cuts between two sends",
-    hint: "in a pipe: print what was received, as it came, and nothing else",
+    title: "The output does not depend on how the answers were cut into reads",
+    why: "TCP keeps the order of the bytes, but not the borders between two calls of `send`",
+    hint: "when stdout is a pipe, print exactly what `recv` returned, and nothing else",
     points: 3,
     body: answers_cut_anywhere,
     ..CLIENT
@@ -64,9 +64,9 @@ fn answers_cut_anywhere(trial: &Trial) -> Verdict {
 
 pub const LINES_FASTER_THAN_ANSWERS: Check = Check {
     name: "lines-faster-than-answers",
-    title: "Lines are sent without waiting for the answers to those before them",
-    why: "a server may want to see more before it answers, and waiting costs a round trip a line",
-    hint: "wait for stdin and for the socket at once (`poll(2)`), whichever comes first",
+    title: "The client sends lines without waiting for the answers to earlier ones",
+    why: "a server may need more input before it answers, and waiting costs a round trip per line",
+    hint: "wait for stdin and for the socket at the same time, with `poll(2)`",
     points: 3,
     body: lines_faster_than_answers,
     ..CLIENT
@@ -90,9 +90,9 @@ fn lines_faster_than_answers(trial: &Trial) -> Verdict {
 
 pub const LARGE_FILE: Check = Check {
     name: "large-file",
-    title: "A file of many megabytes goes through, byte for byte",
-    why: "who sends everything first and reads after that waits for a server that waits for us",
-    hint: "when the socket takes nothing more, read the answers: `poll` for POLLIN and POLLOUT",
+    title: "The client sends a file of many megabytes and prints all the answers, byte for byte",
+    why: "a client that sends everything before it reads waits for a server that waits for it",
+    hint: "when the socket accepts no more bytes, read answers: `poll` for POLLIN and POLLOUT",
     points: 4,
     timeout: Duration::from_secs(90),
     body: large_file,
@@ -107,8 +107,8 @@ fn large_file(trial: &Trial) -> Verdict {
 pub const SLOW_SERVER: Check = Check {
     name: "slow-server",
     title: "A server that reads late gets every byte",
-    why: "`send` may take only a part of the bytes: the rest is still owed",
-    hint: "keep what `send` did not take, and send it from there when there is room (POLLOUT)",
+    why: "`send` may accept only a part of the bytes, and the rest must still be sent",
+    hint: "keep the bytes that `send` did not accept, and send them when there is room (POLLOUT)",
     points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| bulk(trial, BULK, Late::Server),
@@ -117,9 +117,9 @@ pub const SLOW_SERVER: Check = Check {
 
 pub const LATE_READER: Check = Check {
     name: "late-reader",
-    title: "Output that is read late is complete",
-    why: "a pipe is full after 64 KiB: then `write` waits, or takes only a part",
-    hint: "write all of it; while stdout takes nothing, do not receive more",
+    title: "The output is complete even if it is read late",
+    why: "a pipe is full after 64 KiB, and then `write` blocks or accepts only a part",
+    hint: "check what `write` returns and write the rest; until then, do not call `recv` again",
     points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| bulk(trial, BULK, Late::Reader),
@@ -129,7 +129,7 @@ pub const LATE_READER: Check = Check {
 /// More than the buffers of both sockets and a pipe hold together.
 pub const BULK: usize = 12_000_000;
 
-/// Who does nothing for a second at first: the recipe itself, no wait for an event.
+/// Which side stays idle for its first second. The delay is the test, not a wait for an event.
 #[derive(Clone, Copy, PartialEq)]
 enum Late {
     Nobody,
@@ -147,17 +147,17 @@ impl Late {
 
 pub const ANSWERS_IN_BULK: Check = Check {
     name: "answers-in-bulk",
-    title: "Answers are taken while the socket takes no lines",
-    why: "a server that answers many lines at once reads nothing meanwhile: if the client waits \
-          in `send`, both wait for ever",
-    hint: "send without blocking (MSG_DONTWAIT), or only as much as there is room for",
+    title: "The client receives answers while it cannot send lines",
+    why: "a server that sends many answers reads nothing meanwhile: if the client blocks in `send`, \
+          both wait forever",
+    hint: "call `send` with MSG_DONTWAIT, so that it never blocks",
     points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| through_a_server(trial, 2 * BULK, Late::Nobody, BULK),
     ..CLIENT
 };
 
-/// A file of lines goes through the client to a line server and back.
+/// Sends a file of lines through the client to a line server, and its answers back.
 fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
     through_a_server(trial, size, late, 1)
 }
@@ -170,7 +170,10 @@ fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Ver
     std::fs::write(&file, &text).map_err(|error| Failure::grader("write a file", error))?;
     let answers = reversed(&text);
     drop(text);
-    trial.step(format!("wrote a file of {} bytes", answers.len()));
+    trial.step(format!(
+        "the check writes a file of {} bytes",
+        answers.len()
+    ));
 
     let client = client(trial, &server)
         .input(Input::File(file))
@@ -186,7 +189,7 @@ fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Ver
     client.expect_exit(0)
 }
 
-/// A blocking line server, as in stage 1: while its answers are not taken it does not read.
+/// A blocking line server, as in stage 1. It does not read while it cannot send its answers.
 pub fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
     let (mut unanswered, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
     loop {
@@ -208,9 +211,9 @@ pub fn answer_lines(connection: &Peer, batch: usize) -> Verdict {
 
 pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
     name: "last-line-without-newline",
-    title: "A last line without a line break is sent, and answered, as it is",
-    why: "`printf hello` has no line break: the end of the stream ends the line",
-    hint: "send what was read; never add a byte, never take one away",
+    title: "A last line without a line break is sent as it is, and so is its answer",
+    why: "`printf hello` prints no line break: the end of the stream ends the line",
+    hint: "`send` exactly the bytes that `read` returned: never add one, never remove one",
     body: last_line_without_newline,
     ..CLIENT
 };
@@ -230,8 +233,8 @@ fn last_line_without_newline(trial: &Trial) -> Verdict {
 
 pub const ANY_BYTES: Check = Check {
     name: "any-bytes",
-    title: "NUL bytes and bytes that are not UTF-8 pass unchanged, both ways",
-    why: "a line is bytes: `strlen` ends at a NUL, `read_line` refuses what is not UTF-8",
+    title: "NUL bytes and bytes that are not UTF-8 pass unchanged in both directions",
+    why: "a line consists of bytes: `strlen` stops at a NUL, and `read_line` refuses non-UTF-8",
     hint: "read bytes, not strings, and use the number that `read` and `recv` return",
     points: 3,
     body: any_bytes,
@@ -258,9 +261,9 @@ fn any_bytes(trial: &Trial) -> Verdict {
 pub const IDLE: Check = Check {
     name: "idle",
     title: "A client that waits uses no CPU time",
-    why: "at its end stdin is always ready: who goes on asking about it never sleeps",
-    hint: "leave out of `poll` what you would not read now: stdin at its end, or while the socket \
-           is full",
+    why: "stdin at its end is always ready, so a client that still polls it never sleeps",
+    hint: "pass to `poll` only what you would read now: not stdin when it is at its end, or while \
+           the socket is full",
     points: 2,
     body: idle,
     ..CLIENT
@@ -269,7 +272,7 @@ pub const IDLE: Check = Check {
 fn idle(trial: &Trial) -> Verdict {
     const WINDOW: Duration = Duration::from_millis(400);
     let server = trial.upstream()?;
-    trial.step("first: stdin is at its end, the answer is still to come");
+    trial.step("first case: stdin is at its end, and the answer has not come yet");
     let input = Input::Bytes(b"hello\n".to_vec());
     let waiting = client(trial, &server).input(input).run()?;
     let connection = server.accept("the server")?;
@@ -279,14 +282,14 @@ fn idle(trial: &Trial) -> Verdict {
     connection.close();
     waiting.expect_exit(0)?;
 
-    trial.step("then: a server that does not read");
+    trial.step("second case: the server does not read");
     let input = Input::Bytes(lines(3, BULK));
     let stuck = client(trial, &server).input(input).run()?;
     let _connection = server.accept("the server")?;
     stuck.until_it_rests()?; // the buffers of both sockets are full
     stuck.expect_idle(WINDOW, 0.2)?;
 
-    trial.step("last: nobody types anything");
+    trial.step("third case: a terminal on which nothing is typed");
     let typing = client(trial, &server).input(Input::Terminal).run()?;
     let _other = server.accept("the server")?;
     typing.expect_idle(WINDOW, 0.2)

@@ -1,4 +1,4 @@
-//! Signals: the kernel's default ends the client, and to be stopped changes nothing.
+//! Signals: the kernel's default action ends the client, and SIGSTOP changes nothing.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::trial::Trial;
 
 pub const STOPPED_WHILE_IT_WAITS: Check = Check {
     name: "stopped-while-it-waits",
-    title: "Stopped and continued while it waits, the client goes on waiting",
-    why: "Ctrl-Z and `fg` interrupt a waiting call with EINTR, which is no error",
-    hint: "EINTR from `poll` or `recv`: ask again",
+    title: "The client goes on waiting after it was stopped and continued",
+    why: "Ctrl-Z and `fg` may interrupt a waiting call with EINTR, although nothing is wrong",
+    hint: "when `poll` or `recv` fails with EINTR, call it again",
     body: stopped_while_it_waits,
     ..CLIENT
 };
@@ -30,7 +30,7 @@ fn stopped_while_it_waits(trial: &Trial) -> Verdict {
     stdin.send(b"hello\n")?;
     connection.expect(b"hello\n")?;
     client.until_it_rests()?;
-    trial.step("it is stopped; the answer comes, and another line");
+    trial.step("first case: the client is stopped while an answer and another line come");
     trial.stop(&client.process)?;
     connection.send(b"olleh\n")?;
     stdin.send(b"abc\n")?;
@@ -38,7 +38,7 @@ fn stopped_while_it_waits(trial: &Trial) -> Verdict {
     connection.expect(b"abc\n")?;
     stdin.close();
     connection.expect_end()?;
-    trial.step("it is stopped without anything to do before or after");
+    trial.step("second case: the client is stopped while it has nothing to do");
     client.until_it_rests()?;
     trial.stop(&client.process)?;
     trial.go_on(&client.process)?;
@@ -50,9 +50,9 @@ fn stopped_while_it_waits(trial: &Trial) -> Verdict {
 
 pub const STOPPED_WHILE_IT_CARRIES: Check = Check {
     name: "stopped-while-it-carries",
-    title: "Stopped and continued in the middle of a file, the client loses nothing",
-    why: "a call that is interrupted may have done a part of its work, and must say how much",
-    hint: "go on after EINTR, from where the number that `send` returned says",
+    title: "The client loses no byte when it is stopped and continued in the middle of a file",
+    why: "a call that is interrupted may have done a part of its work, and returns how much",
+    hint: "when `send` fails with EINTR, call it again; otherwise go on after the bytes it accepted",
     points: 3,
     timeout: Duration::from_secs(60),
     body: stopped_while_it_carries,
@@ -70,7 +70,7 @@ fn stopped_while_it_carries(trial: &Trial) -> Verdict {
     let output = client.stdout()?;
     let connection = server.accept("the server")?;
     client.until_it_rests()?; // the buffers of both sockets are full
-    trial.step("first it is stopped while it can do nothing, then whatever it does");
+    trial.step("the client is stopped first while it can do nothing, then while it works");
     trial.stop(&client.process)?;
     trial.go_on(&client.process)?;
     let stop_and_go = || {
@@ -92,9 +92,9 @@ fn stopped_while_it_carries(trial: &Trial) -> Verdict {
 
 pub const ENDS_ON_A_SIGNAL: Check = Check {
     name: "ends-on-a-signal",
-    title: "SIGTERM and SIGINT (Ctrl-C) end the client, also while it cannot send or print",
-    why: "a user who gives up on a server has nothing but Ctrl-C",
-    hint: "leave these signals alone: their default is to end the process, in any call",
+    title: "SIGTERM and SIGINT (Ctrl-C) end the client, even while it cannot send or print",
+    why: "Ctrl-C is all that a user can do about a server that does not answer",
+    hint: "neither block nor handle these signals: their default action ends the process",
     body: ends_on_a_signal,
     ..CLIENT
 };
@@ -102,7 +102,7 @@ pub const ENDS_ON_A_SIGNAL: Check = Check {
 fn ends_on_a_signal(trial: &Trial) -> Verdict {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let server = trial.upstream()?;
-        trial.step("first: nobody types anything");
+        trial.step(format!("first case: {signal} while nothing is typed"));
         let waiting = client(trial, &server).input(Input::Terminal).run()?;
         let connection = server.accept("the server")?;
         waiting.until_it_rests()?;
@@ -110,7 +110,9 @@ fn ends_on_a_signal(trial: &Trial) -> Verdict {
         waiting.wait()?;
         connection.expect_gone()?;
 
-        trial.step("then: a server that does not read");
+        trial.step(format!(
+            "second case: {signal} while the server does not read"
+        ));
         let input = Input::Bytes(lines(7, BULK));
         let stuck = client(trial, &server).input(input).run()?;
         let connection = server.accept("the server")?;
@@ -119,7 +121,9 @@ fn ends_on_a_signal(trial: &Trial) -> Verdict {
         stuck.wait()?;
         connection.expect_gone()?;
 
-        trial.step("last: nobody reads what it prints");
+        trial.step(format!(
+            "third case: {signal} while the client's output is not read"
+        ));
         let stuck = client(trial, &server)
             .input(Input::Pipe)
             .stdout(Sink::Handed)
@@ -135,7 +139,7 @@ fn ends_on_a_signal(trial: &Trial) -> Verdict {
             },
         );
         match sent {
-            // It could not take all of it: that is how it was kept from printing.
+            // The client has not received everything, because it could not print any more.
             Err(failure) if failure.outcome == Outcome::Reset => {}
             sent => sent?,
         }

@@ -17,7 +17,7 @@ pub const ANSWER_IN_PIECES: Check = Check {
     name: "answer-in-pieces",
     title: "An answer that comes in two pieces is shown as one line",
     why: "TCP is a stream of bytes: one answer may arrive in two reads",
-    hint: "collect what was received until a `\\n` is there, then show the line",
+    hint: "collect what `recv` returns until there is a `\\n`, and then show the line",
     points: 3,
     body: answer_in_pieces,
     ..CLIENT
@@ -35,7 +35,7 @@ fn answer_in_pieces(trial: &Trial) -> Verdict {
     connection.send(b"leh\n")?;
     client.expect_printed("`olleh` in one line", |screen| shows(screen, "olleh"))?;
 
-    // And the next exchange is in step.
+    // The next answer must belong to the next line.
     keyboard.send(b"next\n")?;
     connection.expect(b"next\n")?;
     connection.send(b"txen\n")?;
@@ -44,9 +44,9 @@ fn answer_in_pieces(trial: &Trial) -> Verdict {
 
 pub const PROMPT: Check = Check {
     name: "prompt",
-    title: "On a terminal the client asks for a line",
-    why: "without a prompt nobody knows whether it waits for us or for the server",
-    hint: "print the prompt without `\\n` and flush: stdout on a terminal waits for a line",
+    title: "The client shows a prompt on a terminal",
+    why: "without a prompt you cannot see whether the client waits for you or for the server",
+    hint: "print the prompt without `\\n`, and flush stdout, which otherwise waits for a `\\n`",
     points: 1,
     body: prompt,
     ..CLIENT
@@ -70,7 +70,7 @@ fn prompt(trial: &Trial) -> Verdict {
 pub const CONTROL_BYTES: Check = Check {
     name: "control-bytes",
     title: "Control bytes from the server do not reach the terminal",
-    why: "a server could clear our screen, or make it show what was never there",
+    why: "a server could clear your screen, or make it show something false",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
     points: 2,
     body: control_bytes,
@@ -86,13 +86,16 @@ fn control_bytes(trial: &Trial) -> Verdict {
     client.expect_printed("`plain`", |screen| shows(screen, "plain"))?;
 
     let screen = client.process.stdout();
-    // The terminal itself makes `\r\n` of each `\n`: so `\r` alone is looked for.
+    // The terminal turns each `\n` into `\r\n`, so we look for a `\r` that stands alone.
     let text = String::from_utf8_lossy(&screen).replace("\r\n", "\n");
     let raw = |character: char| character.is_control() && character != '\n';
     match text.chars().find(|&character| raw(character)) {
         None => Ok(()),
         Some(character) => {
-            let what = format!("the terminal got {}", character.escape_unicode());
+            let what = format!(
+                "the client printed an unescaped {}",
+                character.escape_unicode()
+            );
             Err(Failure::new(Outcome::WrongData, what)
                 .expected("control characters escaped, as in `\\x1b[2J`")
                 .received(show(&screen)))
@@ -102,9 +105,9 @@ fn control_bytes(trial: &Trial) -> Verdict {
 
 pub const END_OF_INPUT: Check = Check {
     name: "ctrl-d",
-    title: "Ctrl-D ends the conversation: half-close, the last answers, exit status 0",
+    title: "Ctrl-D makes the client half-close, show the last answers and end with exit status 0",
     why: "the answers to the last lines may still be on their way",
-    hint: "at the end of stdin: shutdown(SHUT_WR), and go on receiving until the server closes",
+    hint: "at the end of stdin call `shutdown` with SHUT_WR, and call `recv` until it returns 0",
     body: ctrl_d,
     ..CLIENT
 };
@@ -118,13 +121,16 @@ fn ctrl_d(trial: &Trial) -> Verdict {
     connection.expect(b"hello\n")?;
     keyboard.send(CTRL_D)?;
     connection.expect_end()?;
-    // The last line without a line break: the shell's prompt comes on a line of its own.
+    // The last answer has no line break, but the shell's prompt must come on a new line.
     connection.send(b"olleh")?;
     connection.close();
     client.expect_exit(0)?;
     let screen = client.process.stdout();
     let last_line_is_ended = shows(&screen, "olleh") && screen.ends_with(b"\n");
     ensure(last_line_is_ended, Outcome::WrongData, || {
-        format!("the last answer is no line of its own: {}", show(&screen))
+        format!(
+            "the screen does not end with `olleh` and a line break: {}",
+            show(&screen)
+        )
     })
 }

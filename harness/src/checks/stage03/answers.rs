@@ -1,7 +1,7 @@
 //! What any UDP server must do: each datagram whole, each answer to its own client.
 //!
-//! UDP may lose datagrams, over loopback only when a queue is full. So no check has
-//! more than 50 of them on the way at once, and large ones go one by one.
+//! UDP may lose datagrams, but over loopback only when a queue is full. So these checks have at
+//! most 50 datagrams on their way at the same time, and send large ones one by one.
 
 use std::net::Ipv6Addr;
 
@@ -20,7 +20,7 @@ pub const REVERSES_A_DATAGRAM: Check = Check {
     ..UDP
 };
 
-/// So many clients, each with a socket of its own.
+/// This many clients, each with its own socket.
 pub fn crowd(server: &Server, count: usize) -> Verdict<Vec<DatagramPeer>> {
     (1..=count)
         .map(|number| server.datagram(&format!("client {number}")))
@@ -29,9 +29,9 @@ pub fn crowd(server: &Server, count: usize) -> Verdict<Vec<DatagramPeer>> {
 
 pub const OWN_ANSWERS: Check = Check {
     name: "own-answers",
-    title: "Many clients at once: each gets the answer to its own datagram",
-    why: "one socket serves them all: only the sender's address tells them apart",
-    hint: "each thread needs its own copy of the datagram and of the client's address",
+    title: "Each of many clients gets the answer to its own datagram",
+    why: "one socket serves all clients, and only the sender's address distinguishes them",
+    hint: "give each thread its own copy of the datagram and of the address from `recvfrom`",
     tier: Tier::Core,
     points: 3,
     body: own_answers,
@@ -56,10 +56,10 @@ fn own_answers(trial: &Trial) -> Verdict {
 
 pub const EXACT_LENGTHS: Check = Check {
     name: "exact-lengths",
-    title: "A datagram of any length is answered whole, with exactly as many bytes",
-    why: "`recvfrom` cuts a datagram that is longer than the buffer, without a word",
-    hint: "no datagram holds more than 65,507 bytes: take a buffer larger than that, and the \
-           number that `recvfrom` returns",
+    title: "A datagram of any length is answered with exactly as many bytes",
+    why: "`recvfrom` cuts off what does not fit into the buffer, without an error",
+    hint: "pass `recvfrom` a buffer for more than 65,507 bytes, the longest datagram, and use the \
+           number that it returns",
     points: 4,
     body: |trial| exact_lengths(trial, &[]),
     ..UDP
@@ -84,8 +84,8 @@ pub fn exact_lengths(trial: &Trial, options: &[&str]) -> Verdict {
 pub const EMPTY: Check = Check {
     name: "empty-datagram",
     title: "An empty datagram is answered with an empty datagram",
-    why: "with UDP 0 bytes are a datagram like any other, not the end of a stream",
-    hint: "`recvfrom` returning 0 is no reason to stop, and no reason not to answer",
+    why: "with UDP, 0 bytes are a datagram like any other, not the end of a stream",
+    hint: "when `recvfrom` returns 0, send an empty answer and go on",
     body: empty_datagram,
     ..UDP
 };
@@ -99,9 +99,9 @@ fn empty_datagram(trial: &Trial) -> Verdict {
 
 pub const LINE_ENDINGS: Check = Check {
     name: "line-endings",
-    title: "The line ending at the end stays there; without one, none is added",
-    why: "a datagram need not end in a line break, and `\\r\\n` is one ending, not two bytes",
-    hint: "split off `\\n` or `\\r\\n` if it is there, reverse the rest",
+    title: "A line ending stays at the end of the answer, and none is added",
+    why: "a datagram need not end with a line break, and the two bytes of `\\r\\n` belong together",
+    hint: "split off `\\n` or `\\r\\n` if it is there, and reverse the rest",
     body: line_endings,
     ..UDP
 };
@@ -124,8 +124,8 @@ fn line_endings(trial: &Trial) -> Verdict {
 
 pub const ANY_BYTES: Check = Check {
     name: "any-bytes",
-    title: "NUL bytes and bytes that are not UTF-8 are reversed too; UTF-8 by character",
-    why: "a datagram is bytes: `strlen` ends at a NUL, and half a character is no character",
+    title: "Any bytes are reversed: valid UTF-8 by character, everything else by byte",
+    why: "a datagram consists of bytes: `strlen` stops at a NUL, and an `é` is two bytes",
     hint: "use the number that `recvfrom` returns; reverse by character only what is valid UTF-8",
     points: 3,
     body: any_bytes,
@@ -144,9 +144,9 @@ fn any_bytes(trial: &Trial) -> Verdict {
 
 pub const CLIENTS_GONE: Check = Check {
     name: "clients-gone",
-    title: "Clients that are gone when their answer comes stop nothing",
-    why: "\"port unreachable\" (ICMP) comes back to the server, which may see it as an error",
-    hint: "a failed `sendto` or `recvfrom` concerns one datagram: go on with the next",
+    title: "The server goes on when clients are gone before their answer comes",
+    why: "\"port unreachable\" (ICMP) comes back to the server, and a later call may return it as an error",
+    hint: "when `sendto` or `recvfrom` fails, go on with the next datagram",
     points: 3,
     body: clients_gone,
     ..UDP
@@ -157,8 +157,8 @@ fn clients_gone(trial: &Trial) -> Verdict {
     for client in crowd(&server, 50)? {
         client.send(b"nobody waits for this\n")?;
     }
-    trial.step("all of them are gone");
-    // Two rounds: the error of one answer may come with the next call.
+    trial.step("all these clients have closed their sockets");
+    // Two rounds, because a later call may return the error of an earlier answer.
     for _ in 0..2 {
         let client = server.datagram("the next client")?;
         client.ask(b"hello\n", b"olleh\n", ANSWER)?;
@@ -168,9 +168,9 @@ fn clients_gone(trial: &Trial) -> Verdict {
 
 pub const SHOWN_WHOLE: Check = Check {
     name: "messages-shown-whole",
-    title: "Every message is shown as one whole line, also with many threads",
-    why: "threads share stdout: a line in two writes gets another one in its middle",
-    hint: "put the line together first, then write it with one `write`",
+    title: "Every message is printed as one whole line, even with many threads",
+    why: "threads share stdout: between two writes of one line, another thread may print",
+    hint: "put the whole line together first, and then print it with one `write`",
     body: shown_whole,
     ..UDP
 };
@@ -187,7 +187,9 @@ fn shown_whole(trial: &Trial) -> Verdict {
         for client in &clients {
             client.receive(ANSWER)?;
         }
-        trial.step(format!("round {round} is over"));
+        trial.step(format!(
+            "all clients have waited for the answers of round {round}"
+        ));
     }
     let mut wanted: Vec<String> = (100..100 + CLIENTS)
         .flat_map(|number| vec![format!("[CLIENT MESSAGE] {}", text(number)); 3])
@@ -206,21 +208,21 @@ fn shown_whole(trial: &Trial) -> Verdict {
     let broken = pairs.into_iter().find(|(line, wanted)| line != wanted);
     if let Some((line, wanted)) = broken {
         let difference = show_difference(wanted.as_bytes(), line.as_bytes());
-        let what = format!("a line on its stdout is not one whole message: {difference}");
+        let what = format!("a line of stdout is not one whole message: {difference}");
         let failure = Failure::new(Outcome::WrongData, what);
         return Err(failure
             .expected(show(wanted.as_bytes()))
             .received(show(line.as_bytes())));
     }
     ensure(lines.len() == wanted.len(), Outcome::ShortData, || {
-        format!("{} of {} messages are shown", lines.len(), wanted.len())
+        format!("stdout has {} of {} messages", lines.len(), wanted.len())
     })
 }
 
 pub const SHOWN_ESCAPED: Check = Check {
     name: "messages-shown-escaped",
     title: "Control bytes from a client do not reach the terminal",
-    why: "a client could clear our screen, or make it show what was never there",
+    why: "a client could clear your screen, or make it show something false",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
     points: 1,
     body: shown_escaped,
@@ -242,7 +244,10 @@ fn shown_escaped(trial: &Trial) -> Verdict {
     if fit {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "its stdout got the client's bytes raw");
+    let failure = Failure::new(
+        Outcome::WrongData,
+        "the server printed control bytes unescaped",
+    );
     Err(failure
         .expected("one line with escapes, as in `\\x1b[2J`")
         .received(show(&stdout)))
@@ -250,9 +255,9 @@ fn shown_escaped(trial: &Trial) -> Verdict {
 
 pub const STDOUT_GONE: Check = Check {
     name: "stdout-gone",
-    title: "A server whose stdout is gone goes on answering",
-    why: "`server | head -1` closes the pipe after one line; `println!` panics then",
-    hint: "look at what `write` returns, and go on without the output",
+    title: "The server goes on answering when the reader of its stdout is gone",
+    why: "`server | head -1` closes the pipe after one line, and then `println!` panics",
+    hint: "when `write` fails, go on without the output",
     body: stdout_gone,
     ..UDP
 };
@@ -268,9 +273,9 @@ fn stdout_gone(trial: &Trial) -> Verdict {
 
 pub const STOPPED_FOR_A_WHILE: Check = Check {
     name: "stopped-for-a-while",
-    title: "Datagrams that came while the server was stopped are answered when it goes on",
-    why: "Ctrl-Z and `fg` interrupt a waiting call with EINTR, which is no error",
-    hint: "EINTR from `recvfrom`: ask again",
+    title: "Datagrams that come while the server is stopped are answered when it continues",
+    why: "Ctrl-Z and `fg` may interrupt a waiting call with EINTR, although nothing is wrong",
+    hint: "when `recvfrom` fails with EINTR, call it again",
     body: stopped_for_a_while,
     ..UDP
 };
@@ -280,7 +285,7 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
     let clients = crowd(&server, 40)?;
     clients[0].ask(b"ready?\n", b"?ydaer\n", ANSWER)?;
     let state = || server.process.state();
-    trial.wait_until("it waits", || state() == Some('S'))?;
+    trial.wait_until("the server sleeps", || state() == Some('S'))?;
     trial.stop(&server.process)?;
     clients
         .iter()
@@ -294,9 +299,9 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
 
 pub const PORT_IN_USE: Check = Check {
     name: "port-in-use",
-    title: "A port that is taken: a message with address and reason, exit status 1",
+    title: "The server explains that its port is taken and ends with exit status 1",
     why: "with SO_REUSEADDR a second UDP server would silently take over the datagrams",
-    hint: "look at what `bind` returns; SO_REUSEADDR means something else for UDP (`socket(7)`)",
+    hint: "check what `bind` returns, and do not set SO_REUSEADDR, which lets two UDP servers share a port",
     needs: &[Need::Option("--port")],
     body: port_in_use,
     ..UDP
@@ -310,7 +315,7 @@ fn port_in_use(trial: &Trial) -> Verdict {
     let wanted = format!("127.0.0.1:{port}: Address already in use");
     let log = second.process.log();
     ensure(log.contains(&wanted), Outcome::Behaviour, || {
-        format!("the message does not say `{wanted}`: `{}`", log.trim_end())
+        format!("stderr does not contain `{wanted}`: `{}`", log.trim_end())
     })?;
     let client = first.datagram("the client of the first server")?;
     client.ask(b"hello\n", b"olleh\n", ANSWER)
@@ -318,9 +323,9 @@ fn port_in_use(trial: &Trial) -> Verdict {
 
 pub const PRIVILEGED_PORT: Check = Check {
     name: "privileged-port",
-    title: "A port that is for root only: a message with address and reason, exit status 1",
-    why: "port 53 is the first that many try, and who reads `Permission denied` thinks of files",
-    hint: "look at what `bind` returns",
+    title: "The server explains that its port is for root only and ends with exit status 1",
+    why: "many people try port 53 first, and `Permission denied` alone makes them think of files",
+    hint: "check what `bind` returns, and print the address and the reason",
     needs: terminal::PRIVILEGED_PORT.needs,
     body: terminal::PRIVILEGED_PORT.body,
     ..PORT_IN_USE
@@ -328,9 +333,9 @@ pub const PRIVILEGED_PORT: Check = Check {
 
 pub const USAGE: Check = Check {
     name: "usage",
-    title: "A wrong command line: the usage on stderr, exit status 2",
-    why: "scripts tell a wrong call from a failed one by the status",
-    hint: "check the options before anything else; exit with status 2",
+    title: "The server answers a wrong command line with its usage on stderr, and exit status 2",
+    why: "a script distinguishes a wrong call from a failed one by the exit status",
+    hint: "check the options before anything else, and call `exit` with status 2",
     points: 1,
     needs: &[Need::Option("--threads")],
     body: usage,
@@ -347,7 +352,7 @@ fn usage(trial: &Trial) -> Verdict {
         server.expect_exit(2)?;
         let log = server.process.log();
         ensure(log.contains("--help"), Outcome::Behaviour, || {
-            format!("it does not say how to get help: `{}`", log.trim_end())
+            format!("stderr does not mention `--help`: `{}`", log.trim_end())
         })?;
     }
     Ok(())
@@ -355,9 +360,9 @@ fn usage(trial: &Trial) -> Verdict {
 
 pub const IPV6: Check = Check {
     name: "ipv6",
-    title: "It serves an IPv6 address as well",
-    why: "an address is more than four numbers with dots",
-    hint: "the family of the socket comes from the address",
+    title: "The server with `--host ::1` answers over IPv6",
+    why: "not every address is four numbers with dots",
+    hint: "take the family for `socket` from the address",
     points: 1,
     needs: &[Need::Ipv6, Need::Option("--host")],
     body: ipv6,
@@ -368,7 +373,10 @@ fn ipv6(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["--host", "::1"]).start()?;
     let here = server.address().ip() == Ipv6Addr::LOCALHOST;
     ensure(here, Outcome::Behaviour, || {
-        format!("told to use ::1 it listens on {}", server.address())
+        format!(
+            "with `--host ::1` the server listens on {}",
+            server.address()
+        )
     })?;
     let client = server.datagram("the client")?;
     client.ask(b"hello\n", b"olleh\n", ANSWER)

@@ -7,7 +7,7 @@ use crate::failure::Verdict;
 use crate::stage::Stage;
 use crate::trial::Trial;
 
-/// How long an answer may take: over loopback far more than any living server needs.
+/// How long an answer may take: over loopback far more than a working server needs.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the checks of this stage have in common.
@@ -16,8 +16,8 @@ pub const UDP: Check = Check {
     role: "",
     name: "reverses-a-datagram",
     title: "A datagram is answered with its text reversed",
-    why: "it is what the server is for",
-    hint: "`recvfrom` says where a datagram came from: `sendto` that address",
+    why: "this is what the server is for",
+    hint: "take the sender's address from `recvfrom`, and pass it to `sendto`",
     chapter: "docs/src/phase0/stage03.md",
     tier: Tier::Robust,
     points: 2,

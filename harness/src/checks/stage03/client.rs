@@ -14,9 +14,9 @@ use crate::trial::{Launch, Running, Trial};
 
 const UDP_CLIENT: Check = Check {
     name: "udp-client-a-line-is-a-datagram",
-    title: "udp-client: each line goes out as one datagram, and its answer is printed",
-    why: "a datagram keeps its borders: one line, one datagram, one answer",
-    hint: "send the line with its ending, print the answer as it came",
+    title: "udp-client sends each line as one datagram, and prints the answer",
+    why: "UDP keeps the borders of datagrams: one line is one datagram, and so is its answer",
+    hint: "`send` the line with its line ending, and print the answer as it came",
     points: 3,
     needs: &[Need::Companion("udp-client")],
     body: a_line_is_a_datagram,
@@ -35,13 +35,13 @@ fn client<'t>(
     Ok(launch.input(Input::Bytes(input.into())))
 }
 
-/// Its log has one of `words` in it.
+/// Expects that its log contains one of `words`.
 fn expect_logged(client: &Running, words: &[&str]) -> Verdict {
     let log = client.process.log().to_lowercase();
     let found = words.iter().any(|word| log.contains(word));
     ensure(found, Outcome::Behaviour, || {
         let words = words.join("` or `");
-        format!("its log says nothing of `{words}`: `{}`", log.trim_end())
+        format!("stderr does not contain `{words}`: `{}`", log.trim_end())
     })
 }
 
@@ -70,9 +70,9 @@ fn a_line_is_a_datagram(trial: &Trial) -> Verdict {
 
 pub const SENDS_AGAIN: Check = Check {
     name: "udp-client-sends-again",
-    title: "udp-client: a line that gets no answer in time is sent again",
-    why: "UDP may lose the datagram or its answer; nobody but the client notices",
-    hint: "wait with a timeout (SO_RCVTIMEO or `poll`), then send the same datagram again",
+    title: "udp-client sends a line again when no answer comes in time",
+    why: "UDP may lose the datagram or its answer, and only the client can notice",
+    hint: "wait with a timeout (SO_RCVTIMEO or `poll`), then `send` the same datagram again",
     body: sends_again,
     ..UDP_CLIENT
 };
@@ -82,7 +82,7 @@ fn sends_again(trial: &Trial) -> Verdict {
     let options = ["--timeout", "0.3", "--retries", "20"];
     let client = client(trial, &server, b"hello\n", &options)?.run()?;
     server.expect(b"hello\n")?;
-    trial.step("this one is lost");
+    trial.step("the check does not answer this datagram, as if it were lost");
     let port = server.expect(b"hello\n")?;
     server.send(b"olleh\n", port);
     client.expect_exit(0)?;
@@ -91,9 +91,9 @@ fn sends_again(trial: &Trial) -> Verdict {
 
 pub const GIVES_UP: Check = Check {
     name: "udp-client-gives-up",
-    title: "udp-client: after the retries it says so, goes on, and ends with exit status 1",
-    why: "a server that is gone never answers: who waits for ever never tells",
-    hint: "count the tries; go on with the next line, and remember for the exit status",
+    title: "udp-client reports a line without an answer, goes on, and ends with exit status 1",
+    why: "a server that is gone never answers, and a client that waits forever never reports it",
+    hint: "count the tries; after the last one `send` the next line, and at the end exit with status 1",
     body: gives_up,
     ..UDP_CLIENT
 };
@@ -105,8 +105,8 @@ fn gives_up(trial: &Trial) -> Verdict {
     for _ in 0..3 {
         server.expect(b"lost\n")?;
     }
-    // That there is no fourth shows in what comes next. This one is answered whenever
-    // it comes again, for the check itself may be slow.
+    // The next datagram must not be a fourth try of this line. The check answers it each time
+    // it comes, because the check itself may be slow.
     let mut port = server.expect(b"found\n")?;
     loop {
         server.send(b"dnuof\n", port);
@@ -122,9 +122,9 @@ fn gives_up(trial: &Trial) -> Verdict {
 
 pub const LATE_ANSWER: Check = Check {
     name: "udp-client-late-answer",
-    title: "udp-client: a late answer to one line is not taken for the answer to the next",
+    title: "udp-client does not take a late answer to one line for the answer to the next",
     why: "datagrams carry no number: on the same socket two answers look alike",
-    hint: "a new socket for each line: what comes to the old one comes to nobody",
+    hint: "open a new `socket` for each line: an answer to the closed one is dropped",
     points: 4,
     body: late_answer,
     ..UDP_CLIENT
@@ -132,22 +132,27 @@ pub const LATE_ANSWER: Check = Check {
 
 fn late_answer(trial: &Trial) -> Verdict {
     let server = trial.datagram_upstream()?;
-    // Ten seconds, for the second line must not time out.
+    // Ten seconds in all, because the second line must not time out.
     let options = ["--timeout", "0.5", "--retries", "20"];
     let client = client(trial, &server, b"first\nsecond\n", &options)?.run()?;
     let first = server.expect(b"first\n")?;
-    trial.step("its answer is slow, so the line comes again");
+    trial.step("the check delays its answer, so that the client sends the line again");
     let again = server.expect(b"first\n")?;
     server.send(b"tsrif\n", again);
-    // Whatever came meanwhile is the first line still.
+    // All that comes before the second line is the first line again.
     let second = loop {
         match server.receive(patience())? {
             Some((line, port)) if line == b"second\n" => break port,
             Some(_) => {}
-            None => return Err(Failure::new(Outcome::Timeout, "the second line never came")),
+            None => {
+                return Err(Failure::new(
+                    Outcome::Timeout,
+                    "the second line has not come",
+                ));
+            }
         }
     };
-    trial.step("only now comes the answer to the first try");
+    trial.step("only now does the check answer the first try");
     server.send(b"tsrif\n", first);
     server.send(b"dnoces\n", second);
     client.expect_exit(0)?;
@@ -156,9 +161,9 @@ fn late_answer(trial: &Trial) -> Verdict {
 
 pub const STRANGER: Check = Check {
     name: "udp-client-stranger",
-    title: "udp-client: a datagram from somebody else is no answer",
-    why: "anybody may send to a UDP port; a connected socket receives from its server only",
-    hint: "`connect` the UDP socket, or compare the address that `recvfrom` tells",
+    title: "udp-client does not take a datagram from another sender for an answer",
+    why: "any program may send to a UDP port, but a connected socket receives from its server only",
+    hint: "`connect` the UDP socket, or compare the address that `recvfrom` returns",
     body: stranger,
     ..UDP_CLIENT
 };
@@ -178,9 +183,9 @@ fn stranger(trial: &Trial) -> Verdict {
 
 pub const LONG_LINES: Check = Check {
     name: "udp-client-long-lines",
-    title: "udp-client: a line that fits in no datagram gets an error, and the next is sent",
-    why: "no UDP datagram holds more than 65,507 bytes, and half a line is the wrong line",
-    hint: "look at the length before you send; pass over the rest of the line",
+    title: "udp-client reports a line that is too long for a datagram, and sends the next one",
+    why: "a UDP datagram holds at most 65,507 bytes, and the answer to a part of a line is wrong",
+    hint: "check the length of the line before `send`, and skip the whole line",
     body: long_lines,
     ..UDP_CLIENT
 };
@@ -199,9 +204,9 @@ fn long_lines(trial: &Trial) -> Verdict {
 
 pub const NOBODY_THERE: Check = Check {
     name: "udp-client-nobody-there",
-    title: "udp-client: when nobody receives there it says so and ends with exit status 1",
-    why: "the machine itself tells (ICMP port unreachable), to a connected socket only",
-    hint: "`connect` the UDP socket: then `recv` returns ECONNREFUSED",
+    title: "udp-client reports a port without a server, and ends with exit status 1",
+    why: "the kernel reports this (ICMP port unreachable), but only to a connected socket",
+    hint: "`connect` the UDP socket, so that `recv` fails with ECONNREFUSED",
     points: 1,
     body: nobody_there,
     ..UDP_CLIENT
@@ -218,9 +223,9 @@ fn nobody_there(trial: &Trial) -> Verdict {
 
 pub const STOPPED_FOR_A_WHILE: Check = Check {
     name: "udp-client-stopped-for-a-while",
-    title: "udp-client: stopped and continued while it waits, it goes on waiting",
-    why: "Ctrl-Z and `fg` interrupt a `recv` with a timeout: EINTR, which is no error",
-    hint: "EINTR from `recv`: ask again",
+    title: "udp-client goes on waiting after it was stopped and continued",
+    why: "Ctrl-Z and `fg` make a `recv` with a timeout fail with EINTR, although nothing is wrong",
+    hint: "when `recv` fails with EINTR, call it again",
     points: 1,
     body: stopped_for_a_while,
     ..UDP_CLIENT
@@ -231,7 +236,7 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
     let options = ["--timeout", "20", "--retries", "0"];
     let client = client(trial, &server, b"hello\n", &options)?.run()?;
     let port = server.expect(b"hello\n")?;
-    trial.wait_until("it waits", || client.process.state() == Some('S'))?;
+    trial.wait_until("udp-client sleeps", || client.process.state() == Some('S'))?;
     trial.stop(&client.process)?;
     trial.go_on(&client.process)?;
     server.send(b"olleh\n", port);
@@ -241,9 +246,9 @@ fn stopped_for_a_while(trial: &Trial) -> Verdict {
 
 pub const STDOUT_READER_GONE: Check = Check {
     name: "udp-client-stdout-reader-gone",
-    title: "udp-client: when nobody reads its output any more it ends, without a crash",
-    why: "`udp-client | head -1` closes the pipe after one line; `println!` panics then",
-    hint: "`write` returns EPIPE: there is nothing left to do, so end",
+    title: "udp-client ends without a crash when the reader of its output is gone",
+    why: "`udp-client | head -1` closes the pipe after one line, and then `println!` panics",
+    hint: "when `write` fails with EPIPE, exit: there is nothing left to do",
     points: 1,
     body: stdout_reader_gone,
     ..UDP_CLIENT
@@ -251,8 +256,8 @@ pub const STDOUT_READER_GONE: Check = Check {
 
 fn stdout_reader_gone(trial: &Trial) -> Verdict {
     let server = trial.datagram_upstream()?;
-    // Many answers: another program that is being started may hold the pipe a moment
-    // longer, and take the first of them.
+    // Many answers: a program that another thread starts at this moment may hold the
+    // reading end a little longer, so that the first writes succeed.
     let client = client(trial, &server, b"hello\n".repeat(20), &[])?
         .stdout(Sink::Handed)
         .run()?;

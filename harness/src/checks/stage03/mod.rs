@@ -1,5 +1,5 @@
-//! Stage 3: UDP. [`answers`] is what any UDP server must do, [`threads`] what one with
-//! threads must, [`client`] is about `udp-client`.
+//! Stage 3: UDP. [`answers`] is what any UDP server must do, [`threads`] is what a server with
+//! threads must do, and [`client`] is about `udp-client`.
 
 mod answers;
 mod base;
@@ -23,6 +23,7 @@ pub const CHECKS: &[Check] = &[
     answers::STDOUT_GONE,
     answers::STOPPED_FOR_A_WHILE,
     Check {
+        hint: "neither block nor handle these signals",
         chapter: "docs/src/phase0/stage03.md",
         ..super::signals::ENDS_ON_A_SIGNAL.taken_over(Stage::Stage03)
     },

@@ -1,5 +1,5 @@
-//! The server and the netcats, each in the ways in which it can be used for UDP: none of
-//! them ends by itself at the right moment, so most of the time their stdin stays open.
+//! The server with each variant of netcat, in the ways in which it works for UDP. None of
+//! them ends by itself at the right moment, so in most cases their stdin stays open.
 
 use super::base::UDP;
 use crate::check::{Check, Need};
@@ -9,9 +9,9 @@ use crate::trial::Trial;
 
 pub const OPENBSD: Check = Check {
     name: "netcat-openbsd",
-    title: "`nc -u` (openbsd) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
-    why: "netcat is the client that everybody has",
-    hint: "answer the address that `recvfrom` tells, from the socket that received",
+    title: "`nc -u` (openbsd) gets its answers, and so does `printf 'hello\\n' | nc -u -w1`",
+    why: "netcat is a client that is installed almost everywhere",
+    hint: "`sendto` the address that `recvfrom` returned, on the same socket",
     points: 1,
     needs: &[Need::Tool("nc.openbsd")],
     body: |trial| {
@@ -23,7 +23,7 @@ pub const OPENBSD: Check = Check {
 
 pub const TRADITIONAL: Check = Check {
     name: "netcat-traditional",
-    title: "`nc -u` (traditional) gets its answers, and `printf 'hello\\n' | nc -u -w1` too",
+    title: "`nc -u` (traditional) gets its answers, and so does `printf 'hello\\n' | nc -u -w1`",
     needs: &[Need::Tool("nc.traditional")],
     body: |trial| {
         interactive(trial, &["nc.traditional", "-u"])?;
@@ -32,10 +32,10 @@ pub const TRADITIONAL: Check = Check {
     ..OPENBSD
 };
 
-/// At the end of its stdin ncat leaves before the answer can come.
+/// At the end of its stdin, ncat ends before the answer can come.
 pub const NCAT: Check = Check {
     name: "ncat",
-    title: "`ncat -u` gets its answers while it is typed into",
+    title: "`ncat -u` gets its answers while its stdin is open",
     needs: &[Need::Tool("ncat")],
     body: |trial| interactive(trial, &["ncat", "-u"]),
     ..OPENBSD

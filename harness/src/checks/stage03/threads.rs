@@ -1,5 +1,5 @@
-//! What a UDP server with threads must do: not too many of them, and none that is
-//! missing stops it.
+//! What a UDP server with threads must do: start not too many of them, and go on when no more
+//! can be started.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::trial::{Server, Trial};
 pub const BOUNDED_IN_A_FLOOD: Check = Check {
     name: "threads-bounded-in-a-flood",
     title: "A flood of datagrams does not start hundreds of threads",
-    why: "a thread costs memory and time: whoever sends enough datagrams would stop the machine",
-    hint: "start a fixed number of threads, or wait until one is free",
+    why: "a thread costs memory and time, so a flood of datagrams could stop the whole machine",
+    hint: "start a fixed number of threads, or wait until one is free before the next `recvfrom`",
     points: 4,
     body: |trial| {
-        // More threads than this are no design, they are one for each datagram.
+        // A server with more threads than this starts one for each datagram.
         bounded_in_a_flood(trial, &[], 100)
     },
     ..UDP
@@ -31,13 +31,13 @@ fn bounded_in_a_flood(trial: &Trial, options: &[&str], bound: usize) -> Verdict 
     let most = flood(&server, Duration::from_secs(1))?;
     trial.step(format!("the server had up to {most} threads"));
     ensure(most <= bound, Outcome::Resources, || {
-        format!("it had {most} threads in the flood, {bound} are enough")
+        format!("the server had {most} threads during the flood; at most {bound} are allowed")
     })?;
     answers_after_all_is_read(trial, &server)
 }
 
-/// Sends for so long as fast as it can and reads nothing; the largest number of threads
-/// that was seen meanwhile.
+/// Sends as fast as it can for this long, and reads nothing. Returns the largest number of
+/// threads that the server had meanwhile.
 fn flood(server: &Server, duration: Duration) -> Verdict<usize> {
     let cannot = |error: std::io::Error| Failure::grader("send a flood", error);
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(cannot)?;
@@ -45,14 +45,14 @@ fn flood(server: &Server, duration: Duration) -> Verdict<usize> {
     let (end, mut most) = (Instant::now() + duration, 0);
     while Instant::now() < end {
         for _ in 0..50 {
-            let _ = socket.send(&[b'x'; 500]); // lost or not: it is a flood
+            let _ = socket.send(&[b'x'; 500]); // it may be lost: this is a flood
         }
         most = most.max(server.figures()?.threads);
     }
     Ok(most)
 }
 
-/// One request, when there is room for it again in the server's queue.
+/// One request, after the server's queue has room for it again.
 fn answers_after_all_is_read(trial: &Trial, server: &Server) -> Verdict {
     trial.wait_until("the server has read all that was sent", || {
         unread(server.address()) == 0 || server.process.status().is_some()
@@ -64,10 +64,10 @@ fn answers_after_all_is_read(trial: &Trial, server: &Server) -> Verdict {
 
 pub const NO_MORE_THREADS: Check = Check {
     name: "no-more-threads",
-    title: "When no thread can be created any more the server lives on and answers",
-    why: "the number of threads is limited, and others of the same user use them up, too",
-    hint: "creating a thread can fail (`pthread_create` returns EAGAIN, `thread::spawn` panics): \
-           answer without it",
+    title: "The server goes on answering when no more threads can be created",
+    why: "the number of threads of a user is limited, and the user's other programs may need them all",
+    hint: "when `pthread_create` returns EAGAIN, answer without a new thread; in Rust use \
+           `thread::Builder`, because `thread::spawn` panics",
     points: 3,
     needs: &[Need::Root],
     body: |trial| no_more_threads(trial, &[], 0),
@@ -76,7 +76,7 @@ pub const NO_MORE_THREADS: Check = Check {
 
 pub const PER_DATAGRAM_NO_MORE_THREADS: Check = Check {
     name: "per-datagram-no-more-threads",
-    title: "--per-datagram: when no thread can be created any more the server lives on",
+    title: "The server with --per-datagram goes on answering when no more threads can be created",
     needs: &[Need::Root, Need::Option("--per-datagram")],
     body: |trial| no_more_threads(trial, &["--per-datagram"], 1),
     ..NO_MORE_THREADS
@@ -84,14 +84,14 @@ pub const PER_DATAGRAM_NO_MORE_THREADS: Check = Check {
 
 pub const THREADS_NO_MORE: Check = Check {
     name: "threads-option-no-more-threads",
-    title: "--threads 8: when fewer can be created, those serve",
+    title: "The server with --threads 8 answers with fewer threads when no more can be created",
     needs: &[Need::Root, Need::Option("--threads")],
     body: |trial| no_more_threads(trial, &["--threads", "8"], 2),
     ..NO_MORE_THREADS
 };
 
 fn no_more_threads(trial: &Trial, options: &[&str], user: u32) -> Verdict {
-    // The limit counts all of a user's threads, so a user that nobody else is.
+    // The limit counts all threads of a user, so we take a user that has no others.
     let user = 20_000 + 3 * (std::process::id() % 13_000) + user;
     let server = trial
         .launch()
@@ -105,8 +105,8 @@ fn no_more_threads(trial: &Trial, options: &[&str], user: u32) -> Verdict {
 
 pub const IDLE: Check = Check {
     name: "idle",
-    title: "A server that nobody asks uses no CPU time",
-    why: "a thread that waits in `recvfrom` costs nothing; one that asks again and again does",
+    title: "A server without requests uses no CPU time",
+    why: "a thread that blocks in `recvfrom` costs nothing, but one that loops uses a whole CPU",
     hint: "let the threads block in `recvfrom`",
     body: idle,
     ..UDP
@@ -121,9 +121,9 @@ fn idle(trial: &Trial) -> Verdict {
 
 pub const THREADS: Check = Check {
     name: "threads-option",
-    title: "--threads 3: three threads serve the socket",
-    why: "the number of threads is what the experiment of this stage is about",
-    hint: "each of them runs the same loop: receive, reverse, send",
+    title: "The server with --threads 3 serves its socket with three threads",
+    why: "the experiment of this stage compares different numbers of threads",
+    hint: "let each thread run the same loop: `recvfrom`, reverse, `sendto`",
     points: 1,
     needs: &[Need::Option("--threads")],
     body: threads_option,
@@ -132,9 +132,9 @@ pub const THREADS: Check = Check {
 
 fn threads_option(trial: &Trial) -> Verdict {
     let server = trial.launch().options(["--threads", "3"]).start()?;
-    // One more may wait for the others.
+    // The main thread may be one more, which waits for the others.
     let right = || matches!(server.figures(), Ok(figures) if (3..=4).contains(&figures.threads));
-    trial.wait_until("it has 3 threads", right)?;
+    trial.wait_until("the server has 3 threads", right)?;
     all_answered(&server)
 }
 
@@ -150,13 +150,13 @@ fn all_answered(server: &Server) -> Verdict {
 
 pub const PER_DATAGRAM: Check = Check {
     name: "per-datagram",
-    title: "--per-datagram: a thread for each datagram answers as exactly",
+    title: "The server with --per-datagram, a thread for each datagram, gives the same answers",
     why: "the two designs differ in what they cost, not in what they do",
-    hint: "give each thread its own copy of the datagram and of the client's address",
+    hint: "give each thread its own copy of the datagram and of the address from `recvfrom`",
     needs: &[Need::Option("--per-datagram")],
     body: |trial| {
         exact_lengths(trial, &["--per-datagram"])?;
-        // With a single thread the receiver has to wait for each one.
+        // With --max-threads 1 the receiver has to wait for each thread.
         for options in [
             &["--per-datagram"][..],
             &["--per-datagram", "--max-threads", "1"],
@@ -170,14 +170,14 @@ pub const PER_DATAGRAM: Check = Check {
 
 pub const MAX_THREADS: Check = Check {
     name: "max-threads",
-    title: "--per-datagram --max-threads 8: never more threads than that, also in a flood",
-    why: "a bound that a flood can pass is none",
-    hint: "while all threads are busy do not receive: the kernel keeps or drops what comes",
+    title: "The server with --per-datagram --max-threads 8 keeps to that limit, even in a flood",
+    why: "a limit that a flood can exceed does not protect the machine",
+    hint: "do not call `recvfrom` while all threads are busy: the kernel keeps or drops what comes",
     points: 3,
     needs: &[Need::Option("--max-threads")],
     body: |trial| {
-        // And the one that receives; and the kernel counts a thread for a little longer
-        // than anybody who waits for its end.
+        // The thread that receives is one more. And the kernel still counts a thread for a moment
+        // after another thread has joined it.
         bounded_in_a_flood(trial, &["--per-datagram", "--max-threads", "8"], 16)
     },
     ..UDP

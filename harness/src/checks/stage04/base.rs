@@ -14,9 +14,9 @@ pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     stage: Stage::Stage04,
     role: "",
     name: "clients-at-the-same-time",
-    title: "Ten clients are served at the same time, whoever speaks first",
-    why: "that is what epoll is for: one thread waits for all clients at once",
-    hint: "nothing but `epoll_wait` may wait: `accept` and `recv` only what is ready",
+    title: "Ten clients are served at the same time, in whatever order",
+    why: "this is what epoll is for: one thread waits for all clients at the same time",
+    hint: "block only in `epoll_wait`; call `accept` and `recv` only on sockets that it reports",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Core,
     points: 3,
@@ -25,8 +25,8 @@ pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     body: clients_at_the_same_time,
 };
 
-/// The last to come speaks first, so that a server which serves them one after the
-/// other cannot pass.
+/// The client that connected last sends first, so that a server that serves one client after
+/// the other cannot pass.
 fn clients_at_the_same_time(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let clients = server.connect_many(10)?;
@@ -38,8 +38,8 @@ fn clients_at_the_same_time(trial: &Trial) -> Verdict {
 
 pub const SILENT_CLIENT: Check = Check {
     name: "silent-client",
-    title: "A client that connects and says nothing keeps nobody waiting",
-    why: "most clients are silent most of the time, and anybody can open a connection",
+    title: "A client that connects and sends nothing does not delay others",
+    why: "most clients are silent most of the time, and anyone can open a connection and send nothing",
     body: silent_client,
     ..CLIENTS_AT_THE_SAME_TIME
 };
@@ -57,16 +57,16 @@ fn silent_client(trial: &Trial) -> Verdict {
 
 pub const OUTLIVES_ITS_CLIENTS: Check = Check {
     name: "outlives-its-clients",
-    title: "When a client leaves, the others are served on, and new ones too",
-    why: "clients come and go, a server stays",
-    hint: "a `recv` of 0 bytes ends one client: take it out of epoll, close it, go on",
+    title: "The server serves the others, and new clients, when one leaves",
+    why: "clients come and go, but a server keeps running",
+    hint: "when `recv` returns 0, only this client has ended: remove it from epoll, close its socket, and go on with the loop",
     body: outlives_its_clients,
     ..CLIENTS_AT_THE_SAME_TIME
 };
 
 fn outlives_its_clients(trial: &Trial) -> Verdict {
     let server = trial.start()?;
-    let before = server.connect("a client from before")?;
+    let before = server.connect("an earlier client")?;
     reverse_ping(&before)?;
     for _ in 0..3 {
         let client = server.connect("a client that leaves")?;
@@ -77,13 +77,13 @@ fn outlives_its_clients(trial: &Trial) -> Verdict {
     expect_alive(&server)
 }
 
-/// At most `most` clients, fewer where the queue of a server that accepts nobody at
-/// the moment is shorter: then the kernel leaves a client without an answer.
+/// Connects at most `most` clients. There are fewer if the server accepts none at the moment and
+/// its listen queue fills up: then the kernel does not answer the next client.
 pub fn connect_as_many_as_fit(trial: &Trial, server: &Server, most: usize) -> Verdict<Vec<Peer>> {
     let moment = Duration::from_millis(500);
     let connect = |_| TcpStream::connect_timeout(&server.address(), moment).ok();
     let streams: Vec<TcpStream> = (0..most).map_while(connect).collect();
-    trial.step(format!("{} clients connected", streams.len()));
+    trial.step(format!("{} clients connect", streams.len()));
     let named = streams.into_iter().zip(1..);
     named
         .map(|(stream, number)| {
@@ -93,7 +93,7 @@ pub fn connect_as_many_as_fit(trial: &Trial, server: &Server, most: usize) -> Ve
         .collect()
 }
 
-/// A new client gets its answer, and the process has not ended.
+/// Expects that a new client gets its answer and that the process still runs.
 pub fn expect_alive(server: &Server) -> Verdict {
     server.expect_running()?;
     reverse_ping(&server.connect("a new client")?)?;

@@ -1,5 +1,5 @@
-//! What one call of `epoll_wait` may bring. A server that is stopped while its
-//! clients act finds everything at once when it goes on.
+//! Many events from one call of `epoll_wait`. These checks stop the server while its clients act,
+//! so that it finds all the events together when it continues.
 
 use super::base::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, expect_alive};
 use crate::check::{Check, Tier};
@@ -10,9 +10,9 @@ use crate::trial::Trial;
 
 pub const MORE_THAN_ONE_READ: Check = Check {
     name: "more-than-one-read",
-    title: "30,000 bytes that arrive together come back, and so does the end of the stream",
-    why: "an edge-triggered server hears of new bytes once: what it leaves unread stays there",
-    hint: "edge-triggered: read until EAGAIN; level-triggered: the next `epoll_wait` tells again",
+    title: "A client whose 30,000 bytes arrive together with their end gets all answers, then the end",
+    why: "edge-triggered epoll reports new bytes only once: bytes that you leave unread cause no further event",
+    hint: "with edge-triggered epoll, call `recv` until EAGAIN; level-triggered epoll reports the socket again",
     tier: Tier::Robust,
     body: more_than_one_read,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -39,9 +39,9 @@ fn more_than_one_read(trial: &Trial) -> Verdict {
 
 pub const DISCONNECT_IN_A_BATCH: Check = Check {
     name: "disconnect-in-a-batch",
-    title: "A client that leaves in the same moment in which 49 others send costs them nothing",
-    why: "`epoll_wait` returns many events at once: one of them is no reason to forget the others",
-    hint: "`continue` with the next event, no `break`; and no event for a client already freed",
+    title: "49 clients get their answers even if another client leaves while they send",
+    why: "`epoll_wait` returns many events together, and a client that has left must not make the loop skip the rest of them",
+    hint: "after the end of a client use `continue`, not `break`; ignore events for a client that you have already freed",
     tier: Tier::Robust,
     body: disconnect_in_a_batch,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -53,7 +53,7 @@ fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
         let mut clients = server.connect_many(50)?;
         clients.iter().try_for_each(reverse_ping)?;
         trial.stop(&server.process)?;
-        // Before the others send, so that its event is not the last one.
+        // It leaves before the others send, so that its event is not the last one.
         let leaver = clients.remove(leaving);
         if leaving == 24 {
             leaver.reset()?;
@@ -73,9 +73,9 @@ fn disconnect_in_a_batch(trial: &Trial) -> Verdict {
 
 pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
     name: "many-at-once-in-the-queue",
-    title: "40 clients that connect in the same moment are all accepted",
+    title: "40 clients that connect at the same moment are all accepted",
     why: "one event of the listener may stand for many clients in its queue",
-    hint: "edge-triggered: `accept` until EAGAIN; level-triggered: the next `epoll_wait` tells again",
+    hint: "with edge-triggered epoll, call `accept` until EAGAIN; level-triggered epoll reports the listener again",
     tier: Tier::Robust,
     body: many_at_once_in_the_queue,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -99,8 +99,8 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
 
 pub const STOPPED_AND_CONTINUED: Check = Check {
     name: "stopped-and-continued",
-    title: "A server that is stopped and continued (Ctrl-Z, `fg`) serves on",
-    why: "`epoll_wait` returns EINTR after SIGCONT, which is no fault (signal(7))",
+    title: "A server that is stopped and continued (Ctrl-Z, `fg`) still serves its clients",
+    why: "`epoll_wait` fails with EINTR when a stopped process continues (signal(7)), and this is not an error of the server",
     hint: "when `epoll_wait` fails with EINTR, call it again",
     tier: Tier::Robust,
     points: 1,
@@ -113,7 +113,7 @@ fn stopped_and_continued(trial: &Trial) -> Verdict {
     let client = server.connect("the client")?;
     for _ in 0..5 {
         reverse_ping(&client)?;
-        // Asleep, it is in `epoll_wait`: there the signals find it.
+        // A server that sleeps is in `epoll_wait`, so the signals interrupt that call.
         trial.wait_until("the server sleeps", || server.process.state() == Some('S'))?;
         trial.stop(&server.process)?;
         trial.go_on(&server.process)?;

@@ -10,14 +10,14 @@ use crate::data::lines;
 use crate::failure::Verdict;
 use crate::trial::Trial;
 
-/// A share of a measuring window, for a server that has nothing to do.
+/// The share of CPU time that a server with nothing to do may use.
 const IDLE: f64 = 0.1;
 
 pub const RESETS: Check = Check {
     name: "resets-at-any-moment",
-    title: "A client that resets its connection, at whatever moment, ends nothing but that",
-    why: "a client that crashes or loses its network shows as an error of `recv` or `send`",
-    hint: "an error on a client's socket ends that client: close it, go on with the next event",
+    title: "A client that resets its connection, at any moment, ends only this connection",
+    why: "when a client crashes, `recv` or `send` on its connection fails",
+    hint: "when a call on a client's socket fails, close this socket and go on with the next event",
     tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: resets,
@@ -38,7 +38,8 @@ fn resets(trial: &Trial) -> Verdict {
         in_a_line.until_all_is_read()?;
         in_a_line.reset()?;
 
-        // Right after its line: the answer, or its bytes, find nobody.
+        // The reset follows the line immediately, so the server reads from, or sends to, a
+        // connection that is already gone.
         let unanswered = server.connect("a client that does not wait for its answer")?;
         unanswered.send(b"hello\n")?;
         unanswered.reset()?;
@@ -52,7 +53,7 @@ fn resets(trial: &Trial) -> Verdict {
         half_closed.half_close()?;
         half_closed.reset()?;
 
-        // To close with unread bytes resets too (tcp(7)).
+        // Closing a socket with unread bytes also resets the connection (tcp(7)).
         let unread = server.connect("a client that leaves its answer unread")?;
         unread.send(b"hello\n")?;
         unread.until_all_is_read()?;
@@ -66,9 +67,9 @@ fn resets(trial: &Trial) -> Verdict {
 
 pub const RESET_DURING_AN_ANSWER: Check = Check {
     name: "reset-during-an-answer",
-    title: "A client that resets its connection while it is sent to does not end the server",
-    why: "to send to a connection that is gone raises SIGPIPE, whose default is to kill the process",
-    hint: "`send` with MSG_NOSIGNAL, or ignore SIGPIPE; then its error ends that client only",
+    title: "A client that resets its connection while the server sends to it does not end the server",
+    why: "`send` on a connection that is gone raises SIGPIPE, and by default this signal kills the process",
+    hint: "call `send` with MSG_NOSIGNAL, or ignore SIGPIPE; then `send` fails with EPIPE, and you close only this client",
     body: reset_during_an_answer,
     ..RESETS
 };
@@ -82,7 +83,7 @@ fn reset_during_an_answer(trial: &Trial) -> Verdict {
     client.send_until_stuck(&text, 64 << 20)?;
     client.reset()?;
     expect_alive(&server)?;
-    // To one that has half-closed before, the very first `send` raises SIGPIPE.
+    // If the client had half-closed before its reset, the very first `send` raises SIGPIPE.
     let client = server.connect("the client that half-closes")?;
     half_close_while_answers_wait(&client)?;
     client.reset()?;
@@ -93,9 +94,9 @@ fn reset_during_an_answer(trial: &Trial) -> Verdict {
 
 pub const CONNECTS_AND_LEAVES: Check = Check {
     name: "connects-and-leaves",
-    title: "Thousands of clients that connect and leave at once do no harm",
+    title: "Thousands of clients that connect and leave immediately do not harm the server",
     why: "health checks and port scanners do this all day; some are gone before `accept` returns",
-    hint: "a client may be gone at any moment: each call on its socket may fail, and that is all",
+    hint: "expect every call on a client's socket to fail, because the client may already be gone; then close only this client",
     body: connects_and_leaves,
     ..RESETS
 };
@@ -106,8 +107,8 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
     reverse_ping(&other)?;
     let before = server.figures()?;
     for number in 0..trial.size(1_000, 10_000) {
-        let client = server.connect("a client that leaves at once")?;
-        // Two in three with a reset, so that the connection is dead when it is accepted.
+        let client = server.connect("a client that leaves immediately")?;
+        // Two in three reset their connection, so that it is dead when the server accepts it.
         if number % 3 == 0 {
             client.close();
         } else {
@@ -121,9 +122,9 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
 
 pub const NO_LEAK: Check = Check {
     name: "no-leak",
-    title: "After thousands of clients, descriptors and memory are back where they were",
-    why: "a server runs for months: what is lost with each client will run out",
-    hint: "what was made for a client is given back when it leaves: descriptor, buffers, entry",
+    title: "The server uses no more descriptors and memory after thousands of clients than before",
+    why: "a server runs for months, so even a small leak with each client uses up all memory or descriptors in the end",
+    hint: "when a client leaves, free everything that you made for it: descriptor, buffers, table entry",
     body: no_leak,
     ..RESETS
 };
@@ -139,7 +140,7 @@ fn no_leak(trial: &Trial) -> Verdict {
         Ok(())
     };
     (0..50).try_for_each(|_| cycle())?;
-    trial.step("the server has warmed up");
+    trial.step("50 clients are served as a warm-up");
     let before = server.figures()?;
     (0..trial.size(1_500, 10_000)).try_for_each(|_| cycle())?;
     server.expect_no_leak(&before)

@@ -1,4 +1,4 @@
-//! When descriptors run out.
+//! A server that runs out of descriptors.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::failure::{Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
 
-/// A limit, more clients than it allows, and how many of them surely fit.
+/// A descriptor limit, more clients than it allows, and how many of them fit in any case.
 struct Crowd {
     limit: u64,
     clients: usize,
@@ -33,9 +33,9 @@ const CROWDS: &[Crowd] = &[
 
 pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
     name: "at-the-descriptor-limit",
-    title: "At its descriptor limit the server serves who is in, and rests",
-    why: "a client that cannot be accepted stays in the queue and keeps the listener ready: a loop that tries again at once uses a whole CPU and fills the disk with its log",
-    hint: "on EMFILE take the listener out of epoll for a while, and log it once",
+    title: "The server at its descriptor limit serves its connected clients and uses no CPU time",
+    why: "a client that cannot be accepted stays in the queue and keeps the listener ready: a loop that retries immediately uses a whole CPU and fills the disk with its log",
+    hint: "when `accept` fails with EMFILE, remove the listener from epoll for a while, and log the shortage once",
     tier: Tier::Robust,
     body: at_the_descriptor_limit,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -46,9 +46,11 @@ fn at_the_descriptor_limit(trial: &Trial) -> Verdict {
         let (server, clients) = crowd_in(trial, crowd)?;
         server.expect_idle(Duration::from_secs(1), 0.1)?;
         let log = server.process.log_size();
-        trial.step(format!("its log has {log} bytes"));
+        trial.step(format!("the server's log has {log} bytes"));
         ensure(log < 64 * 1024, Outcome::Resources, || {
-            format!("at the descriptor limit it has logged {log} bytes")
+            format!(
+                "at the descriptor limit the server has logged {log} bytes; at most 64 KiB are allowed"
+            )
         })?;
         clients[..crowd.fit].iter().try_for_each(reverse_ping)?;
         server.expect_running()?;
@@ -56,17 +58,18 @@ fn at_the_descriptor_limit(trial: &Trial) -> Verdict {
     Ok(())
 }
 
-/// Starts the server with a limit of descriptors and connects more clients than it
-/// can accept. The first of them, who were accepted, have spoken with it.
+/// Starts the server with a descriptor limit and connects more clients than it can accept. The
+/// first ones, which it has accepted, get an answer.
 fn crowd_in(trial: &Trial, crowd: &Crowd) -> Verdict<(Server, Vec<Peer>)> {
     let launch = trial.launch().limit(Resource::RLIMIT_NOFILE, crowd.limit);
     let server = launch.start()?;
     let clients = connect_as_many_as_fit(trial, &server, crowd.clients)?;
     ensure(clients.len() > crowd.fit, Outcome::Behaviour, || {
         format!(
-            "with a limit of {} only {} clients could connect",
+            "with a limit of {} descriptors only {} clients could connect; more than {} should",
             crowd.limit,
-            clients.len()
+            clients.len(),
+            crowd.fit
         )
     })?;
     clients[..crowd.fit].iter().try_for_each(reverse_ping)?;
@@ -75,9 +78,9 @@ fn crowd_in(trial: &Trial, crowd: &Crowd) -> Verdict<(Server, Vec<Peer>)> {
 
 pub const SERVES_ON_AFTER_THE_LIMIT: Check = Check {
     name: "serves-on-after-the-limit",
-    title: "When clients leave, those that wait at the descriptor limit are served",
-    why: "an edge-triggered listener says once that somebody waits: who gives up then never hears of it again",
-    hint: "when a client has left, or after a moment, try to accept again",
+    title: "The clients that wait at the descriptor limit are served when others leave",
+    why: "edge-triggered epoll reports a waiting client only once: a server that gives up then gets no further event",
+    hint: "when a client has left, or after a short time, call `accept` again",
     body: serves_on_after_the_limit,
     ..AT_THE_DESCRIPTOR_LIMIT
 };
@@ -85,7 +88,7 @@ pub const SERVES_ON_AFTER_THE_LIMIT: Check = Check {
 fn serves_on_after_the_limit(trial: &Trial) -> Verdict {
     for crowd in CROWDS {
         let (server, mut clients) = crowd_in(trial, crowd)?;
-        // Each leaver makes room for one who waits, in the order in which they came.
+        // Each client that leaves makes room for the client that has waited longest.
         while clients.len() > crowd.fit {
             clients.remove(0).close();
             reverse_ping(&clients[crowd.fit - 1])?;
@@ -98,9 +101,9 @@ fn serves_on_after_the_limit(trial: &Trial) -> Verdict {
 
 pub const RAISES_THE_LIMIT: Check = Check {
     name: "raises-its-descriptor-limit",
-    title: "The server takes all descriptors that it may have",
-    why: "most systems start a process with 1,024 and let it have many more for the asking",
-    hint: "at the start raise the soft limit of RLIMIT_NOFILE to the hard one (getrlimit(2))",
+    title: "The server raises its limit of descriptors as far as it may",
+    why: "most systems start a process with a limit of 1,024 descriptors, but let it raise this limit",
+    hint: "at the start, raise the soft limit of RLIMIT_NOFILE to the hard limit (`setrlimit`, getrlimit(2))",
     needs: &[Need::Option("--backlog")],
     body: raises_the_limit,
     ..AT_THE_DESCRIPTOR_LIMIT

@@ -1,4 +1,4 @@
-//! What clients cost that do nothing.
+//! What idle clients cost the server.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::data::lines;
 use crate::failure::Verdict;
 use crate::trial::Trial;
 
-/// How long the CPU time of an idle server is measured, and how much of it is fine.
+/// How long the CPU time of an idle server is measured, and the share of it that is allowed.
 const WINDOW: Duration = Duration::from_millis(700);
 const IDLE: f64 = 0.05;
 
 pub const IDLE_CLIENTS: Check = Check {
     name: "idle-clients-cost-nothing",
-    title: "While its clients are silent the server uses no CPU time",
-    why: "a socket is nearly always ready for writing: who waits for that never sleeps",
-    hint: "watch for EPOLLOUT only while answers wait to be sent",
+    title: "The server uses no CPU time while its clients are silent",
+    why: "a socket is nearly always ready for writing: a server that always watches for EPOLLOUT never sleeps",
+    hint: "watch a socket for EPOLLOUT only while answers wait to be sent on it",
     tier: Tier::Robust,
     body: idle_clients,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -26,7 +26,7 @@ pub const IDLE_CLIENTS: Check = Check {
 
 fn idle_clients(trial: &Trial) -> Verdict {
     let server = trial.start()?;
-    let _silent = server.connect("a client that never said a thing")?;
+    let _silent = server.connect("a client that has sent nothing")?;
     let unfinished = server.connect("a client with half a line")?;
     unfinished.send(b"abc")?;
     unfinished.until_all_is_read()?;
@@ -40,9 +40,9 @@ fn idle_clients(trial: &Trial) -> Verdict {
 
 pub const WAITING_FOR_A_READER: Check = Check {
     name: "waiting-for-a-reader-costs-nothing",
-    title: "While it waits for clients to take their answers the server uses no CPU time",
-    why: "with level-triggered epoll, a state that is watched and not acted on wakes you for ever",
-    hint: "a client that is not read from must not be watched for EPOLLIN or EPOLLRDHUP either",
+    title: "The server uses no CPU time while it waits for clients to take their answers",
+    why: "level-triggered epoll reports a state again and again until you act on it, so the server never sleeps",
+    hint: "while you do not read from a client, do not watch its socket for EPOLLIN or EPOLLRDHUP either",
     body: waiting_for_a_reader,
     ..IDLE_CLIENTS
 };
@@ -57,16 +57,16 @@ fn waiting_for_a_reader(trial: &Trial) -> Verdict {
     reverse_ping(&other)?;
     server.expect_idle(WINDOW, IDLE)?;
 
-    // And the one that has half-closed gets what it is owed.
+    // The client that has half-closed gets the answers that it is owed.
     owed.expect(&half_closed)?;
     reverse_ping(&other)
 }
 
 pub const THOUSANDS_IDLE: Check = Check {
     name: "thousands-of-idle-clients",
-    title: "With thousands of idle clients, one that is active costs what it costs alone",
-    why: "that is the difference between epoll and `select`: the work goes with the ready ones",
-    hint: "no loop over all clients in a turn: find the one by what its event carries",
+    title: "An active client costs no more CPU time among thousands of idle clients than alone",
+    why: "this is the difference between epoll and `select`: the work grows with the ready sockets, not with all of them",
+    hint: "do not loop over all clients in each turn; find the client by the data in its event (`epoll_data`)",
     timeout: Duration::from_secs(90),
     body: thousands_idle,
     ..IDLE_CLIENTS

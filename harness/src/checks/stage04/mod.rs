@@ -25,12 +25,12 @@ pub fn checks() -> Vec<Check> {
     .concat()
 }
 
-/// What any server of many clients must do that reverses their lines.
+/// What every server that reverses the lines of many clients must do.
 pub const MANY_CLIENTS: &[Check] = &[
     base::CLIENTS_AT_THE_SAME_TIME,
     base::SILENT_CLIENT,
     base::OUTLIVES_ITS_CLIENTS,
-    // What a client may do without harm to the others.
+    // What a client may do without any harm to the others.
     slow_readers::NEVER_READS,
     slow_readers::STUCK_CLIENT_IS_CHEAP,
     slow_readers::STREAMING_CLIENT,

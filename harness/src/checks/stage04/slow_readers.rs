@@ -1,4 +1,4 @@
-//! Clients that send without reading, and clients that never stop.
+//! Clients that send without reading, and clients that never stop sending.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use crate::trial::Trial;
 
 pub const NEVER_READS: Check = Check {
     name: "client-that-never-reads",
-    title: "A client that sends and never reads costs little memory and delays nobody",
-    why: "its answers have nowhere to go: who keeps them all runs out of memory, who waits serves nobody",
-    hint: "while a client owes the reading of much, do not read from it either (EPOLLIN off)",
+    title: "A client that sends and never reads costs little memory and does not delay the others",
+    why: "its answers cannot be delivered: a server that keeps them all runs out of memory, and a server that waits in `send` serves no other client",
+    hint: "use backpressure: while many answers wait for a client, do not read from it (EPOLLIN off)",
     tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: never_reads,
@@ -40,15 +40,15 @@ fn never_reads(trial: &Trial) -> Verdict {
         sent += taken;
     }
     trial.step(format!(
-        "another client waited {:?}",
+        "another client waits at most {:?} for an answer",
         slowest_ping(&other, 100)?
     ));
     server.expect_little_growth(&before)?;
     expect_alive(&server)
 }
 
-/// The longest that one of `count` answers took. Reported, not judged: an answer
-/// that does not come while the bad client is there is the failure.
+/// The longest time that one of `count` answers took. The time is only reported: the check fails
+/// if an answer does not come at all.
 fn slowest_ping(client: &Peer, count: usize) -> Verdict<Duration> {
     let mut slowest = Duration::ZERO;
     for _ in 0..count {
@@ -61,9 +61,9 @@ fn slowest_ping(client: &Peer, count: usize) -> Verdict<Duration> {
 
 pub const STUCK_CLIENT_IS_CHEAP: Check = Check {
     name: "stuck-client-is-cheap",
-    title: "The answers that wait for one client cost nothing while others are served",
-    why: "copying or sending them again at each turn of the loop makes everybody slow",
-    hint: "watch for EPOLLOUT only while answers wait, and touch them only when it comes",
+    title: "The answers that wait for one client cost no CPU time while others are served",
+    why: "a server that copies them, or tries to send them, in each turn of its loop becomes slow for all clients",
+    hint: "watch for EPOLLOUT only while answers wait, and touch them only when epoll reports it",
     body: stuck_client_is_cheap,
     ..NEVER_READS
 };
@@ -79,7 +79,7 @@ fn stuck_client_is_cheap(trial: &Trial) -> Verdict {
     let slowest = slowest_ping(&other, 300)?;
     let used = server.figures()?.cpu - before;
     trial.step(format!(
-        "300 answers to another client: {used:?} of CPU time, the slowest took {slowest:?}"
+        "300 answers to another client take {used:?} of CPU time; the slowest comes after {slowest:?}"
     ));
     let most = Duration::from_millis(300); // many times what they need
     if used <= most {
@@ -91,9 +91,9 @@ fn stuck_client_is_cheap(trial: &Trial) -> Verdict {
 
 pub const STREAMING_CLIENT: Check = Check {
     name: "streaming-client",
-    title: "A client that sends without a pause does not keep the others waiting",
-    why: "reading one client until it has nothing more never ends when it always has more",
-    hint: "after one or a few reads of a client, give the others their turn",
+    title: "A client that sends without a pause does not starve the others",
+    why: "a loop that reads from one client until there is nothing more never ends if this client always sends more",
+    hint: "after one or a few reads from a client, go on to the next event",
     body: streaming_client,
     ..NEVER_READS
 };
@@ -116,7 +116,8 @@ fn streaming_client(trial: &Trial) -> Verdict {
         })?;
         stream.half_close()
     };
-    // The reader does not know in which round the sender stops: the end tells.
+    // The reader does not know in which round the sender stops, so it reads until the end of the
+    // stream.
     let receive = || {
         let mut chunk = vec![0; 256 * 1024];
         let mut at = 0;
@@ -127,7 +128,7 @@ fn streaming_client(trial: &Trial) -> Verdict {
             }
             let expected = answers.iter().cycle().skip(at).take(count);
             if !chunk[..count].iter().eq(expected) {
-                let what = "the client that streams received something else";
+                let what = "the client that streams did not receive its own lines in reverse";
                 return Err(Failure::new(Outcome::WrongData, what));
             }
             at = (at + count) % answers.len();
@@ -137,10 +138,14 @@ fn streaming_client(trial: &Trial) -> Verdict {
         || both(send, receive),
         || {
             let flows = || begun.load(Ordering::Relaxed);
-            let waited = trial.wait_until("its first megabyte is on the way", flows);
+            let waited =
+                trial.wait_until("the client that streams has sent its first megabyte", flows);
             let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
-            trial.step(format!("another client waited {:?} at most", slowest?));
+            trial.step(format!(
+                "another client waits at most {:?} for an answer",
+                slowest?
+            ));
             Ok(())
         },
     )

@@ -13,7 +13,7 @@ use crate::trial::Trial;
 
 pub const STDOUT_UNREAD: Check = Check {
     name: "stdout-unread",
-    title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
+    title: "A full stdout that is not read (Ctrl-S, a stuck pipe) does not stop any client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
     hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
     tier: Tier::Robust,
@@ -24,7 +24,7 @@ pub const STDOUT_UNREAD: Check = Check {
 fn stdout_unread(trial: &Trial) -> Verdict {
     let server = trial.launch().stdout(Sink::Unread).start()?;
     let other = server.connect("another client")?;
-    let talker = server.connect("the client that says much")?;
+    let talker = server.connect("the client that sends much")?;
     let before = server.figures()?;
     // More than a pipe holds, and more than a server may keep.
     let text = lines(7, 4_000_000);
@@ -68,9 +68,9 @@ fn full_stdout(trial: &Trial) -> Verdict {
 
 pub const STDERR_CLOSED: Check = Check {
     name: "stderr-closed",
-    title: "A stderr that is closed ends no server",
-    why: "the terminal that started a server may be gone long before the server is",
-    hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
+    title: "A closed stderr does not end the server",
+    why: "the terminal in which a server was started may be closed long before the server ends",
+    hint: "ignore an error when you write a log line; do not use `eprintln!`, which panics",
     body: stderr_closed,
     ..STDOUT_UNREAD
 };
@@ -85,16 +85,16 @@ fn stderr_closed(trial: &Trial) -> Verdict {
 
 pub const STDERR_UNREAD: Check = Check {
     name: "stderr-unread",
-    title: "A stderr that nobody reads stops no client",
-    why: "each client leaves some log lines, and a pipe is full after 64 KiB",
-    hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
+    title: "A full stderr that is not read does not stop any client",
+    why: "each client causes some log lines, and a pipe is full after 64 KiB",
+    hint: "ask `poll` whether stderr can take a line; if it cannot, drop the line and count it",
     body: stderr_unread,
     ..STDOUT_UNREAD
 };
 
 fn stderr_unread(trial: &Trial) -> Verdict {
     let server = trial.launch().stderr(Sink::Unread).start()?;
-    // Two log lines a client: with 1,500 of them any pipe is full.
+    // Each client causes two log lines: those of 1,500 clients fill any pipe.
     for _ in 0..150 {
         server.connect_many(10)?.iter().try_for_each(reverse_ping)?;
     }
@@ -103,9 +103,9 @@ fn stderr_unread(trial: &Trial) -> Verdict {
 
 pub const EPOLL_WAIT_LOG: Check = Check {
     name: "logs-epoll-wait",
-    title: "With `-v` the log shows each `Epoll wait`",
-    why: "it shows that the thread sleeps in one place, and what wakes it",
-    hint: "log it at level debug, right before the call",
+    title: "The log with `-v` shows a line `Epoll wait` for each wait",
+    why: "these lines show that the thread sleeps in one place only, and when it wakes up",
+    hint: "log this line at level debug, right before you call `epoll_wait`",
     points: 1,
     needs: &[Need::Option("--verbose")],
     body: epoll_wait_log,

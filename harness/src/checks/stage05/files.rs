@@ -22,9 +22,9 @@ pub const WHOLE_FILE: Check = Check {
     stage: Stage::Stage05,
     role: "",
     name: "file-arrives-whole",
-    title: "A file of any bytes arrives as it was, and both programs end with exit status 0",
-    why: "a file is a stream of bytes: no text, no lines, no last byte to cut off",
-    hint: "count what `read` and `recv` return; write all of it, and nothing else",
+    title: "A file of any bytes arrives unchanged, and both programs end with exit status 0",
+    why: "a file is a stream of bytes: it need not be text, it need not have lines, and its last byte counts",
+    hint: "look at how many bytes `read` and `recv` return; send and write exactly these bytes",
     chapter: "docs/src/phase0/stage05.md",
     tier: Tier::Robust,
     points: 2,
@@ -43,8 +43,8 @@ fn whole_file(trial: &Trial) -> Verdict {
 
 pub const EMPTY_FILE: Check = Check {
     name: "empty-file",
-    title: "An empty file arrives too",
-    why: "a connection that ends without a byte has brought a file of no bytes",
+    title: "An empty file arrives as an empty file",
+    why: "a connection that ends without a byte carries a file of 0 bytes",
     points: 1,
     body: |trial| transfer_of(trial, b""),
     ..WHOLE_FILE
@@ -62,15 +62,16 @@ fn transfer_of(trial: &Trial, bytes: &[u8]) -> Verdict {
 
 pub const LARGE_FILE: Check = Check {
     name: "large-file",
-    title: "A file larger than any buffer arrives (beyond 4 GiB in the full test)",
-    why: "a size does not fit into 32 bits for ever, and a file need not fit into memory",
-    hint: "read a piece, send all of it, read the next",
+    title: "A file that is larger than any buffer arrives (more than 4 GiB in the full test)",
+    why: "the size of a file may not fit into 32 bits, and the file may not fit into memory",
+    hint: "read a piece, send all of it, then read the next",
     timeout: Duration::from_secs(300), // a slow disk takes 30 MB/s
     body: large_file,
     ..WHOLE_FILE
 };
 
-/// Mostly holes: marked at its ends, and around 4 GiB.
+/// The file consists mostly of holes. It has marks at its start, its middle and its end, and at
+/// 4 GiB.
 fn large_file(trial: &Trial) -> Verdict {
     let length: u64 = trial.size((8 << 20) + 17, (9 << 29) + 17);
     let grader = |error| Failure::grader("a large file", error);
@@ -90,29 +91,29 @@ fn large_file(trial: &Trial) -> Verdict {
     let client = file_client(trial, &source, server.address())?;
     let status = client.wait_for(LARGE_FILE.timeout)?;
     ensure(status.success(), Outcome::Behaviour, || {
-        format!("file-client ended with {status}")
+        format!("file-client ended with {status}; exit status 0 is expected")
     })?;
     server.expect_exit(0)?;
 
     let received = fs::File::open(out(trial)).map_err(grader)?;
     let size = received.metadata().map_err(grader)?.len();
     ensure(size == length, Outcome::ShortData, || {
-        format!("the file has {size} bytes in place of {length}")
+        format!("the received file has {size} bytes; {length} are expected")
     })?;
     places.iter().try_for_each(|&at| {
         let mut mark = [0; 12];
         received.read_exact_at(&mut mark, at).map_err(grader)?;
         let expected = format!("{at:12}");
         ensure(mark == expected.as_bytes(), Outcome::WrongData, || {
-            format!("the file is different at byte {at}")
+            format!("the received file differs from the sent file at byte {at}")
         })
     })
 }
 
 pub const CLASSIC_CLIENT: Check = Check {
     name: "file-from-a-plain-client",
-    title: "A client that just connects, sends and closes, as `nc -N` does, is understood",
-    why: "the protocol is the stream itself: anybody can speak it",
+    title: "A client that just connects, sends and closes, as `nc -N` does, can send a file",
+    why: "the file is the stream itself, so every TCP client can send one",
     needs: &[Need::Companion("file-server")],
     body: classic_client,
     ..WHOLE_FILE
@@ -130,9 +131,9 @@ fn classic_client(trial: &Trial) -> Verdict {
 
 pub const RESET_LEAVES_THE_OLD_FILE: Check = Check {
     name: "reset-leaves-the-old-file",
-    title: "A transfer that ends in a reset leaves the old file as it was, and nothing beside it",
-    why: "half a file under the name of a whole one is worse than none",
-    hint: "write into a temporary file, and rename it when the stream has ended in order; remove it when not",
+    title: "A transfer that ends in a reset leaves the old file unchanged, and leaves no other file",
+    why: "half a file under the name of the whole file is worse than no file",
+    hint: "write to a temporary file; rename it when `recv` returns 0, and remove it after an error",
     points: 3,
     needs: &[Need::Companion("file-server")],
     body: reset_leaves_the_old_file,
@@ -155,9 +156,9 @@ fn reset_leaves_the_old_file(trial: &Trial) -> Verdict {
 
 pub const DEATH_SHOWS_AS_A_RESET: Check = Check {
     name: "killed-file-client-resets",
-    title: "A file-client that is killed in the middle resets its connection",
-    why: "the kernel closes the sockets of a dead process in order, which would look like the end of a whole file",
-    hint: "SO_LINGER with a time of 0 while sending makes every close a reset (socket(7)); take it back before the last shutdown",
+    title: "A file-client that is killed during a transfer resets its connection",
+    why: "the kernel closes the sockets of a dead process normally, which would look like the end of the whole file",
+    hint: "set SO_LINGER with a time of 0 while you send: then every close is a reset (socket(7)); turn it off before the last `shutdown`",
     points: 3,
     needs: &[Need::Companion("file-client")],
     body: death_shows_as_a_reset,
@@ -178,19 +179,19 @@ fn death_shows_as_a_reset(trial: &Trial) -> Verdict {
         Err(failure) if failure.outcome == Outcome::Reset => Ok(()),
         Err(failure) => Err(failure),
         Ok(0) => Err(Failure::behaviour(
-            "its connection ended in order, as after a whole file",
+            "after file-client was killed its connection ended normally, as after a whole file; a reset is expected",
         )),
         Ok(_) => Err(Failure::new(
             Outcome::WrongData,
-            "it has sent more than the file holds",
+            "file-client has sent more bytes than the file has",
         )),
     }
 }
 
 pub const KILLED_CLIENT: Check = Check {
     name: "killed-file-client",
-    title: "When file-client is killed in the middle, file-server keeps the old file and says so",
-    why: "the two programs must agree on what a broken transfer looks like",
+    title: "A file-server whose client is killed during a transfer keeps the old file and says so",
+    why: "the two programs must agree on how a failed transfer looks",
     points: 3,
     body: killed_client,
     ..RESET_LEAVES_THE_OLD_FILE
@@ -211,9 +212,9 @@ fn killed_client(trial: &Trial) -> Verdict {
 
 const FED: Pattern = Pattern::new(4);
 
-/// A file-client whose file is a pipe: it is in the middle as long as the check has
-/// not closed it. What is fed is taken by the client before the call returns, but for
-/// a pipe's worth.
+/// A file-client whose file is a pipe: the transfer cannot end before the check closes the pipe.
+/// The function that is returned writes bytes into the pipe. When it returns, the client has read
+/// all of them except what the pipe holds.
 fn client_in_the_middle(
     trial: &Trial,
     server: SocketAddr,
@@ -223,7 +224,7 @@ fn client_in_the_middle(
         .map_err(|errno| Failure::grader("mkfifo", errno))?;
     let client = file_client(trial, &path, server)?;
     let grader = |error| Failure::grader("write into a pipe", error);
-    // Returns when the client has opened it too.
+    // Returns when the client has opened the pipe too.
     let mut pipe = fs::OpenOptions::new()
         .write(true)
         .open(&path)
@@ -234,9 +235,9 @@ fn client_in_the_middle(
 
 pub const KEEP: Check = Check {
     name: "file-server-keep",
-    title: "With `--keep` file-server serves on, also after a transfer that failed",
-    why: "a server that one bad client can end is not one",
-    hint: "a failed transfer is logged, and the loop goes on with the next client",
+    title: "A file-server with `--keep` serves the next client, even after a transfer that failed",
+    why: "one client that fails must not be able to end a server",
+    hint: "log a failed transfer, and go on with the next client in the loop",
     needs: &[
         Need::Companion("file-server"),
         Need::Companion("file-client"),
@@ -270,9 +271,9 @@ fn keep(trial: &Trial) -> Verdict {
 
 pub const SIGNAL_REMOVES_THE_PART: Check = Check {
     name: "file-server-interrupted",
-    title: "Ctrl-C in the middle of a transfer leaves the old file, and nothing beside it",
-    why: "a folder full of halves is what a program leaves that dies where it stands",
-    hint: "wait for the signal and the socket together, and leave by the same way as after a failure",
+    title: "Ctrl-C during a transfer leaves the old file unchanged, and leaves no other file",
+    why: "a program that ends without cleaning up leaves half a file each time",
+    hint: "wait for the signal and the socket together (`poll`), and clean up as after a failed transfer",
     body: signal_removes_the_part,
     ..RESET_LEAVES_THE_OLD_FILE
 };
@@ -292,9 +293,9 @@ fn signal_removes_the_part(trial: &Trial) -> Verdict {
 
 pub const SERVER_CANNOT_WRITE: Check = Check {
     name: "file-server-cannot-write",
-    title: "A file that cannot be written is explained at the start, with exit status 1",
-    why: "better to learn it before a client has sent a gigabyte",
-    hint: "create the temporary file, to see whether you can, before you listen",
+    title: "A file-server that cannot write its file explains it at the start and ends with exit status 1",
+    why: "the user should learn this before a client has sent a gigabyte",
+    hint: "create the temporary file before you call `listen`; this shows whether you can write it",
     points: 1,
     needs: &[Need::Companion("file-server")],
     body: server_cannot_write,
@@ -318,9 +319,9 @@ fn server_cannot_write(trial: &Trial) -> Verdict {
 
 pub const SERVERS_DEATH_SHOWS_AS_A_RESET: Check = Check {
     name: "killed-file-server-resets",
-    title: "A file-server that is killed before the file is in place resets its connection",
-    why: "for the client the end of the stream is the receipt, and the kernel closes the sockets of a dead process in order",
-    hint: "SO_LINGER with a time of 0 from accept on; take it back when the file has its name",
+    title: "A file-server that is killed before it has renamed the file resets its connection",
+    why: "the client takes the end of the stream for the receipt, and the kernel closes the sockets of a dead process normally",
+    hint: "set SO_LINGER with a time of 0 right after `accept`; turn it off when the file has been renamed",
     points: 1,
     needs: &[Need::Companion("file-server")],
     body: servers_death_shows_as_a_reset,
@@ -341,9 +342,9 @@ fn servers_death_shows_as_a_reset(trial: &Trial) -> Verdict {
 
 pub const CLIENT_CANNOT_READ: Check = Check {
     name: "file-client-cannot-read",
-    title: "A file that is missing, a folder or not readable is explained, with exit status 1",
-    why: "the most common mistake is a wrong name, and it must be easy to understand",
-    hint: "open the file before you connect, and name it in the error",
+    title: "A file-client whose file is missing, a folder or unreadable says so and ends with exit status 1",
+    why: "a wrong name is the most common mistake, so the message must be easy to understand",
+    hint: "open the file before you connect, and name it in the error message",
     points: 1,
     needs: &[Need::Companion("file-client")],
     body: client_cannot_read,
@@ -364,7 +365,7 @@ fn client_cannot_read(trial: &Trial) -> Verdict {
     ] {
         let path = trial.directory().join(name);
         let launch = trial.launch_companion("file-client")?;
-        // Root reads everything.
+        // Root may read every file, so the client runs as another user.
         let launch = match Uid::effective().is_root() {
             true => launch.user(65534)?,
             false => launch,
@@ -379,9 +380,9 @@ fn client_cannot_read(trial: &Trial) -> Verdict {
 
 pub const CLIENT_WITHOUT_A_SERVER: Check = Check {
     name: "file-client-without-a-server",
-    title: "When there is no server, file-client says so and ends with exit status 1",
-    why: "\"Connection refused\" needs the address to be of any help",
-    hint: "name the address and the system's reason",
+    title: "A file-client that finds no server says so and ends with exit status 1",
+    why: "\"Connection refused\" helps only together with the address",
+    hint: "print the address and the system's error message",
     body: client_without_a_server,
     ..CLIENT_CANNOT_READ
 };
@@ -397,9 +398,9 @@ fn client_without_a_server(trial: &Trial) -> Verdict {
 
 pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
     name: "file-server-gone-in-the-middle",
-    title: "When the server goes in the middle, or does not take the file, file-client ends with exit status 1",
-    why: "exit status 0 must mean that the server has the file; a script relies on it",
-    hint: "bytes that `send` took may still be on their way: wait for the server's end of the stream",
+    title: "A file-client ends with exit status 1 when the server resets during or after the transfer",
+    why: "exit status 0 must mean that the server has the file, because scripts rely on it",
+    hint: "bytes that `send` took may still be on their way: after `shutdown`, wait until `recv` returns 0",
     points: 2,
     body: server_gone_in_the_middle,
     ..CLIENT_CANNOT_READ
@@ -414,10 +415,10 @@ fn server_gone_in_the_middle(trial: &Trial) -> Verdict {
     server.reset()?;
     client.expect_exit(1)?;
     ensure(!client.process.log().is_empty(), Outcome::Behaviour, || {
-        "file-client says nothing about it".to_owned()
+        "file-client printed no error message to stderr".to_owned()
     })?;
 
-    // A file so small that it is sent at once, and a server that fails after that.
+    // Now the file is so small that it has been sent when the server fails.
     let source = write(trial, "t1.bin", b"hello\n")?;
     let client = file_client(trial, &source, upstream.address())?;
     let server = upstream.accept("the file server that the check plays")?;
@@ -451,7 +452,7 @@ fn write(trial: &Trial, name: &str, bytes: &[u8]) -> Verdict<PathBuf> {
 
 fn expect_file(path: &Path, expected: &[u8]) -> Verdict {
     let received = fs::read(path).map_err(|error| {
-        let what = format!("there is no file {}: {error}", path.display());
+        let what = format!("cannot read the received file {}: {error}", path.display());
         Failure::behaviour(what)
     })?;
     if received == expected {
@@ -459,7 +460,7 @@ fn expect_file(path: &Path, expected: &[u8]) -> Verdict {
     }
     let (got, wanted) = (received.len(), expected.len());
     let difference = show_difference(expected, &received);
-    let what = format!("the file has {got} bytes, {wanted} are expected; {difference}");
+    let what = format!("the file has {got} bytes; {wanted} are expected; {difference}");
     Err(Failure::new(Outcome::WrongData, what))
 }
 
@@ -475,19 +476,19 @@ fn expect_folder(trial: &Trial, expected: &[&str]) -> Verdict {
     if names == expected {
         return Ok(());
     }
-    let failure = Failure::behaviour("the folder does not hold what it should");
+    let failure = Failure::behaviour("the folder contains other files than expected");
     Err(failure
         .expected(expected.join(", "))
         .received(names.join(", ")))
 }
 
-/// What it has printed to stderr holds each of these.
+/// What the program has printed to stderr contains each of these.
 fn expect_words(process: &Process, words: &[&str]) -> Verdict {
     let log = process.log();
     match words.iter().find(|word| !log.contains(**word)) {
         None => Ok(()),
         Some(word) => {
-            let failure = Failure::behaviour(format!("what it prints to stderr lacks `{word}`"));
+            let failure = Failure::behaviour(format!("stderr does not contain `{word}`"));
             Err(failure.received(log.trim_end()))
         }
     }

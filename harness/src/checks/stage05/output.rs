@@ -17,9 +17,9 @@ use crate::trial::{Server, Trial};
 
 pub const REQUESTS: Check = Check {
     name: "shows-requests",
-    title: "The first line of each HTTP request is shown on stdout, fit for a terminal",
-    why: "it shows who asks for what; and a client that can send control characters to your terminal can rewrite what you see",
-    hint: "what a client sends first, or after an answer, may begin a request: escape and show its first line",
+    title: "The proxy shows the first line of each HTTP request on stdout, escaped for a terminal",
+    why: "it shows what clients ask for; but a client that can send control characters to your terminal can change what you see there",
+    hint: "a request may begin with the first bytes of a client, and after each answer: escape and print its first line",
     tier: Tier::Robust,
     needs: &[Need::Option("--quiet")],
     body: requests,
@@ -50,16 +50,16 @@ fn requests(trial: &Trial) -> Verdict {
     await_log(&server, "Client disconnected")?;
     let lines = server.process.stdout().split(|&byte| byte == b'\n').count() - 1;
     ensure(lines == 3, Outcome::WrongData, || {
-        format!("for three requests on one connection it has shown {lines} lines")
+        format!("stdout shows {lines} lines for three requests on one connection; 3 are expected")
     })
     .map_err(|failure| failure.received(server.process.stdout().escape_ascii().to_string()))
 }
 
 pub const TOTALS: Check = Check {
     name: "shows-totals",
-    title: "Of a connection that is not HTTP stdout shows how many bytes went which way, at its end",
-    why: "bytes of an unknown protocol are not for a terminal, but how many there were is worth knowing",
-    hint: "count what comes from each side; one line when the pair is closed",
+    title: "The proxy shows on stdout how many bytes went each way when a connection that is not HTTP ends",
+    why: "the bytes of an unknown protocol do not belong on a terminal, but their number is worth knowing",
+    hint: "count the bytes from each side, and print one line when the pair is closed",
     body: totals,
     ..REQUESTS
 };
@@ -88,15 +88,15 @@ fn expect_shown(server: &Server, text: &str) -> Verdict {
     {
         return Ok(());
     }
-    let failure = Failure::new(Outcome::WrongData, "stdout has no such line");
+    let failure = Failure::new(Outcome::WrongData, "stdout does not show the expected line");
     let printed = server.process.stdout().escape_ascii().to_string();
     Err(failure.expected(line.trim_end()).received(printed))
 }
 
 pub const LOG_LINES: Check = Check {
     name: "log-lines",
-    title: "The log says where the proxy listens, who comes and who goes",
-    why: "the log is what an operator sees of a server, and what the exercises refer to",
+    title: "The log says where the proxy listens, and when a client connects and disconnects",
+    why: "an operator sees a server only through its log, and the exercises refer to these lines",
     hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
     points: 1,
     body: log_lines,
@@ -113,7 +113,7 @@ fn log_lines(trial: &Trial) -> Verdict {
     ensure(
         !server.process.log().contains("Client disconnected"),
         Outcome::Behaviour,
-        || "it logs `Client disconnected` while the client is still there".to_owned(),
+        || "the log says `Client disconnected` while the client is still connected".to_owned(),
     )?;
     ends.close()?;
     await_log(&server, "Client disconnected")
@@ -121,9 +121,9 @@ fn log_lines(trial: &Trial) -> Verdict {
 
 pub const ONE_WARNING: Check = Check {
     name: "one-warning",
-    title: "While the upstream is down the log says so, with its address, but not once for each client",
-    why: "at thousands of clients a second the same line thousands of times hides everything else, and fills the disk",
-    hint: "say it at once, then at most once a second, with the number of times that it stands for",
+    title: "The log says that the upstream is down, with its address, but not once for each client",
+    why: "with thousands of clients per second, one line for each hides everything else and fills the disk",
+    hint: "log the warning immediately, and then at most once a second with the number of failures since the last one",
     body: one_warning,
     ..REQUESTS
 };
@@ -140,19 +140,19 @@ fn one_warning(trial: &Trial) -> Verdict {
     let log = server.process.log();
     let warnings = log.lines().filter(|line| line.contains(&address)).count();
     let most = 2 + begun.elapsed().as_secs() as usize * 2;
-    trial.step(format!("{warnings} lines of its log name the upstream"));
+    trial.step(format!("{warnings} lines of the log name the upstream"));
     ensure(warnings <= most, Outcome::Behaviour, || {
         format!(
-            "for 300 clients it has logged {warnings} lines that name the upstream; at most {most} are fine"
+            "for 300 clients the proxy has logged {warnings} lines that name the upstream; at most {most} are allowed"
         )
     })
 }
 
 pub const QUIET: Check = Check {
     name: "quiet",
-    title: "With `-q` the proxy prints nothing while all is well",
-    why: "under load, what is printed for each message is the dearest thing a server does",
-    hint: "`-q` turns the log down to warnings, and the messages on stdout off",
+    title: "The proxy with `-q` prints nothing unless something goes wrong",
+    why: "under load, printing a line for each message costs more than anything else that a server does",
+    hint: "let `-q` reduce the log to warnings and turn off the messages on stdout",
     points: 1,
     body: quiet,
     ..REQUESTS
@@ -172,7 +172,7 @@ fn quiet(trial: &Trial) -> Verdict {
     ensure(
         stdout.is_empty() && log.is_empty(),
         Outcome::Behaviour,
-        || "with `-q` it still prints".to_owned(),
+        || "the proxy prints something, although it was started with `-q`".to_owned(),
     )
     .map_err(|failure| {
         let printed = format!(
@@ -186,9 +186,9 @@ fn quiet(trial: &Trial) -> Verdict {
 
 pub const STDOUT_CLOSED: Check = Check {
     name: "stdout-closed",
-    title: "A stdout that nobody reads any more (`proxy | head -1`) ends no proxy",
-    why: "a write to a pipe without a reader fails, or kills the process by SIGPIPE",
-    hint: "ignore what a write to stdout returns; `printf` in C needs SIGPIPE ignored, `println!` panics",
+    title: "A stdout whose reader has ended (`proxy | head -1`) does not end the proxy",
+    why: "a write to a pipe without a reader kills the process with SIGPIPE, or fails with EPIPE if this signal is ignored",
+    hint: "ignore errors when you write to stdout; in C ignore SIGPIPE too, in Rust do not use `println!`, which panics",
     needs: &[],
     body: |trial| requests_with(trial, Sink::Closed, Sink::Captured),
     ..REQUESTS
@@ -196,7 +196,7 @@ pub const STDOUT_CLOSED: Check = Check {
 
 pub const STDOUT_UNREAD: Check = Check {
     name: "stdout-unread",
-    title: "A stdout that nobody reads (Ctrl-S, a stuck pipe) stops no client",
+    title: "A full stdout that is not read (Ctrl-S, a stuck pipe) does not stop any client",
     why: "a pipe is full after 64 KiB; a write that waits for its reader makes all clients wait",
     hint: "ask `poll` or epoll whether stdout takes bytes; keep some of what it does not take, drop the rest",
     body: |trial| requests_with(trial, Sink::Unread, Sink::Captured),
@@ -246,18 +246,18 @@ fn ask_much(client: &Peer) -> Verdict {
 
 pub const STDERR_CLOSED: Check = Check {
     name: "stderr-closed",
-    title: "A stderr that is closed ends no proxy",
-    why: "the terminal that started a server may be gone long before the server is",
-    hint: "a log line that cannot be written is lost, no more; `eprintln!` panics",
+    title: "A closed stderr does not end the proxy",
+    why: "the terminal in which a server was started may be closed long before the server ends",
+    hint: "ignore an error when you write a log line; do not use `eprintln!`, which panics",
     body: |trial| clients_with(trial, Sink::Closed, 3),
     ..STDOUT_CLOSED
 };
 
 pub const STDERR_UNREAD: Check = Check {
     name: "stderr-unread",
-    title: "A stderr that nobody reads stops no client",
-    why: "each client leaves some log lines, and a pipe is full after 64 KiB",
-    hint: "ask `poll` whether stderr takes a line, and count those that it does not take",
+    title: "A full stderr that is not read does not stop any client",
+    why: "each client causes some log lines, and a pipe is full after 64 KiB",
+    hint: "ask `poll` whether stderr can take a line; if it cannot, drop the line and count it",
     body: |trial| clients_with(trial, Sink::Unread, 150),
     ..STDOUT_CLOSED
 };
@@ -273,7 +273,7 @@ fn requests_with(trial: &Trial, stdout: Sink, stderr: Sink) -> Verdict {
     expect_echo(&server)
 }
 
-/// So many times ten clients, each of whom leaves some log lines.
+/// Ten clients in each round. Each of them causes some log lines.
 fn clients_with(trial: &Trial, stderr: Sink, rounds: usize) -> Verdict {
     let upstream = trial.upstream()?.serve(echo);
     let server = launch(trial, upstream.address()).stderr(stderr).start()?;
@@ -285,9 +285,9 @@ fn clients_with(trial: &Trial, stderr: Sink, rounds: usize) -> Verdict {
 
 pub const IPV6: Check = Check {
     name: "ipv6",
-    title: "With `--host ::1` the proxy is reached over IPv6, whatever its upstream is reached over",
-    why: "the two sides of a proxy have nothing to do with each other",
-    hint: "the family of each socket comes from its address, not from a constant",
+    title: "The proxy with `--host ::1` is reached over IPv6, even if its upstream has an IPv4 address",
+    why: "the connections on the two sides of a proxy are independent of each other",
+    hint: "take the family of each socket from its address, not from a constant",
     points: 1,
     needs: &[Need::Option("--host"), Need::Ipv6],
     body: ipv6,
@@ -300,7 +300,7 @@ fn ipv6(trial: &Trial) -> Verdict {
     let server = launch.options(["--host", "::1"]).start()?;
     let expected = SocketAddr::from((Ipv6Addr::LOCALHOST, server.address().port()));
     if server.address() != expected {
-        let failure = Failure::behaviour("it does not listen where it was told");
+        let failure = Failure::behaviour("the proxy listens on another address than `--host` says");
         let (expected, received) = (expected.to_string(), server.address().to_string());
         return Err(failure.expected(expected).received(received));
     }
@@ -309,9 +309,9 @@ fn ipv6(trial: &Trial) -> Verdict {
 
 pub const LOCALHOST: Check = Check {
     name: "host-by-name",
-    title: "`--host localhost` works as well as an address",
-    why: "people know names; a program looks up the address",
-    hint: "resolve the name, and take the first of its addresses that can be had",
+    title: "The proxy accepts a name instead of an address: `--host localhost`",
+    why: "people use names, and a program can look up the address",
+    hint: "resolve the name, and use the first of its addresses on which you can listen",
     points: 1,
     needs: &[Need::Option("--host")],
     body: localhost,
@@ -325,7 +325,7 @@ fn localhost(trial: &Trial) -> Verdict {
     let server = started.map_err(|failure| Failure {
         outcome: Outcome::Behaviour,
         what: format!(
-            "with `--host localhost` it does not start: {}",
+            "with `--host localhost` the proxy does not start: {}",
             failure.what
         ),
         ..failure

@@ -1,4 +1,4 @@
-//! What is no file to be sent: it is missing, not public, not a file, or somewhere else.
+//! Files that must not be sent: they are missing, not public, not regular, or outside the folder.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,9 +22,9 @@ const PUBLIC: &[u8] = b"for everyone\n";
 
 pub const NO_FILE: Check = Check {
     name: "file-that-cannot-be-sent",
-    title: "A missing, unreadable or odd file closes its client without a byte, with a warning",
-    why: "a client that gets no answer and no end waits for ever",
-    hint: "open, then look at what was opened: a regular file, and readable by everyone?",
+    title: "The server closes the client of a missing, unreadable or special file, and logs a warning",
+    why: "a client that gets neither an answer nor the end of the stream waits for ever",
+    hint: "open the file, then check with `fstat` that it is a regular file and that everyone may read it",
     body: no_file,
     ..SENT_IN_FULL
 };
@@ -43,7 +43,7 @@ fn no_file(trial: &Trial) -> Verdict {
                 Mode::from_bits_truncate(0o666),
             )?)
         });
-    made.map_err(|error| Failure::grader("make odd files", error))?;
+    made.map_err(|error| Failure::grader("make special files", error))?;
     let long = "x".repeat(300);
     let mut names = vec![
         "missing",
@@ -58,7 +58,7 @@ fn no_file(trial: &Trial) -> Verdict {
         &long,
         "new\nline",
     ];
-    // The null device, where one may be made.
+    // The null device too, if this user may make a device file.
     let device = nix::libc::makedev(1, 3);
     let mode = Mode::from_bits_truncate(0o666);
     if mknod(&public.path.join("device"), SFlag::S_IFCHR, mode, device).is_ok() {
@@ -86,9 +86,9 @@ fn no_file(trial: &Trial) -> Verdict {
 
 pub const OUTSIDE: Check = Check {
     name: "file-outside-the-public-folder",
-    title: "Nothing outside the public folder is sent, by whatever way its name leads out",
-    why: "`..`, a symlink, a folder whose name begins alike: each has been a real hole",
-    hint: "let the kernel confine the path (openat2(2), RESOLVE_BENEATH); never compare strings",
+    title: "No file outside the public folder is sent, in whatever way a name leads out of it",
+    why: "`..`, symlinks, and folders whose names begin alike have all been real security holes",
+    hint: "let the kernel confine the path (openat2(2), RESOLVE_BENEATH); do not compare strings",
     body: outside,
     ..SENT_IN_FULL
 };
@@ -131,11 +131,11 @@ fn outside(trial: &Trial) -> Verdict {
         let client = server.connect_to(listener, &format!("the client of `{way}`"))?;
         let received = client.receive_to_end(1 << 20)?;
         ensure(received.is_empty(), Outcome::Behaviour, || {
-            format!("`{way}` leads out of the public folder, and the file was sent")
+            format!("`{way}` leads out of the public folder, but the server has sent this file")
         })
         .map_err(|failure| failure.received(show(&received)))?;
     }
-    // A symlink that stays inside is none of these.
+    // A symlink that stays inside the folder is allowed.
     let client = server.connect_to(ways_out.len(), "the client of a symlink inside")?;
     client.expect(PUBLIC)?;
     client.expect_end()
@@ -143,9 +143,9 @@ fn outside(trial: &Trial) -> Verdict {
 
 pub const SWAPPED: Check = Check {
     name: "file-swapped-in-a-race",
-    title: "No secret is sent either while somebody swaps a symlink as fast as he can",
-    why: "who checks a name and then opens it may have checked another file than he opens",
-    hint: "check the descriptor that you have opened, or let the kernel check while it opens",
+    title: "No file outside the public folder is sent even while a symlink is swapped as fast as possible",
+    why: "a server that checks a name and then opens it may open another file than it has checked",
+    hint: "check the descriptor that you have opened (`fstat`), or let the kernel check while it opens the file (openat2(2))",
     timeout: std::time::Duration::from_secs(60),
     body: swapped,
     ..SENT_IN_FULL
@@ -184,7 +184,7 @@ fn swapped(trial: &Trial) -> Verdict {
             sent += usize::from(received == PUBLIC);
             let harmless = received.is_empty() || received == PUBLIC;
             ensure(harmless, Outcome::Behaviour, || {
-                format!("request {number} was answered with a file from outside")
+                format!("request {number} was answered with a file from outside the public folder")
             })
             .map_err(|failure| failure.received(show(&received)))
         });
@@ -192,21 +192,21 @@ fn swapped(trial: &Trial) -> Verdict {
         verdict
     });
     trial.step(format!(
-        "{sent} of {count} requests were answered with the file"
+        "{sent} of {count} requests are answered with the file"
     ));
     verdict?;
-    // Else it has refused everything, and nothing was tried.
+    // Otherwise the server has refused all requests, and the race was never tried.
     ensure(sent > 0, Outcome::Behaviour, || {
-        "not one request was answered with the file inside".to_owned()
+        format!("none of {count} requests was answered with the file inside the public folder")
     })?;
     server.expect_running()
 }
 
 pub const FIFO: Check = Check {
     name: "fifo-blocks-nobody",
-    title: "A FIFO under the name of the file keeps nobody waiting",
-    why: "to open a FIFO waits until somebody writes to it, and with it the whole loop waits",
-    hint: "open with O_NONBLOCK, then look whether it is a regular file",
+    title: "A FIFO under the name of the file does not block the server",
+    why: "opening a FIFO waits until a program opens it for writing, and the whole event loop waits too",
+    hint: "open the file with O_NONBLOCK, then check with `fstat` that it is a regular file",
     body: fifo,
     ..SENT_IN_FULL
 };

@@ -8,7 +8,7 @@ use crate::data::Pattern;
 use crate::failure::{Failure, Verdict};
 use crate::trial::{Launch, Trial};
 
-/// A folder of the check's own.
+/// A folder that the check makes for itself.
 pub struct Folder {
     pub path: PathBuf,
 }

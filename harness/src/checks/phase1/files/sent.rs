@@ -1,4 +1,4 @@
-//! What arrives of a file: all of it, whatever client and file do meanwhile.
+//! Files that are sent: all of the file arrives, whatever happens to client and file meanwhile.
 
 use std::fs;
 use std::thread;
@@ -14,9 +14,9 @@ use crate::trial::{Server, Trial};
 
 pub const SENT_IN_FULL: Check = Check {
     name: "file-in-full",
-    title: "A file is sent to its last byte, whatever its length, then the stream ends",
-    why: "a file without its end is worth nothing, and without an end of stream nobody knows it",
-    hint: "read the next piece when the pipe has room; at the file's end drain, then close",
+    title: "A file of any length is sent to its last byte, and then the stream ends",
+    why: "half a file is useless, and only the end of the stream shows the client that it has the whole file",
+    hint: "read the next piece when the pipe has room; at the end of the file drain the pipe, then close",
     chapter: "docs/src/phase1/architecture.md",
     needs: &[Need::Option("--public")],
     body: sent_in_full,
@@ -48,9 +48,9 @@ fn length_of(name: &str) -> u64 {
 
 pub const INPUT_IS_IGNORED: Check = Check {
     name: "file-whatever-the-client-says",
-    title: "What a client sends is ignored, and does not cost it a byte of the file",
-    why: "to close a socket with unread input resets the connection, and the reset destroys what is still on its way",
-    hint: "a lingering close: end the sending side first, read and forget until the client ends",
+    title: "What a client sends is ignored and does not cost it a single byte of the file",
+    why: "closing a socket with unread input resets the connection, and the reset destroys what is still on its way",
+    hint: "use a lingering close: half-close first (`shutdown`), then read and discard until the client ends",
     body: input_is_ignored,
     ..SENT_IN_FULL
 };
@@ -65,10 +65,10 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
     expect_echo(&server, 1)?;
     let before = server.figures()?;
     for words in [1, 1_000, 100_000] {
-        let client = server.connect(&format!("the client that says {words} bytes"))?;
+        let client = server.connect(&format!("the client that sends {words} bytes"))?;
         client.send(&vec![b'x'; words])?;
         client.expect_pattern(pattern, length)?;
-        // After the last byte of the file, and before its end was seen.
+        // The client has the last byte of the file, but has not seen the end of the stream.
         client.send(b"thank you")?;
         client.expect_end()?;
 
@@ -78,8 +78,8 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
         polite.expect_pattern(pattern, length)?;
         polite.expect_end()?;
     }
-    // More than any socket holds, all of it before the first look at the file.
-    let talker = server.connect_to(2, "a client that talks first")?;
+    // The client sends more than any socket holds before it reads the first byte of the file.
+    let talker = server.connect_to(2, "a client that sends before it reads")?;
     talker.send_pattern(pattern, 20_000_000)?;
     talker.expect_pattern(pattern, 50_000)?;
     talker.expect_end()?;
@@ -89,9 +89,9 @@ fn input_is_ignored(trial: &Trial) -> Verdict {
 
 pub const LATE_WORD: Check = Check {
     name: "file-to-a-slow-reader-that-speaks-late",
-    title: "A client that reads slowly and says something late gets the whole file all the same",
-    why: "the last byte is in the kernel long before it has arrived: a socket that is closed then is reset by the next word",
-    hint: "the time of a lingering close begins anew while the client still takes what was sent",
+    title: "A client that reads slowly and sends something late still gets the whole file",
+    why: "the kernel takes the last byte long before the client has it, and if you close the socket then, the next bytes from the client cause a reset",
+    hint: "restart the timer of a lingering close whenever the client has taken more bytes",
     body: late_word,
     ..SENT_IN_FULL
 };
@@ -100,12 +100,13 @@ fn late_word(trial: &Trial) -> Verdict {
     let public = Folder::new(trial, "public")?;
     let pattern = Pattern::new(7);
     public.file("f", pattern, 3_000_000)?; // less than a socket holds
-    // Two clocks that both look at what the client has taken: that of the lingering close, and
-    // beside it the one for idle clients.
+    // Two timers look at what the client has taken: that of the lingering close, and the idle
+    // timeout.
     for options in [&[][..], &["--idle-timeout", "1"]] {
         let server = public.serve(trial, &["file:f"]).options(options).start()?;
         let client = server.connect("a slow reader")?;
-        // Time itself is the recipe: longer than the two seconds for which a server lingers.
+        // The time is the test, not a way to wait: it is longer than the two seconds of a lingering
+        // close.
         for (number, piece) in pattern.bytes(3_000_000).chunks(75_000).enumerate() {
             client.expect(piece)?;
             if number == 30 {
@@ -120,9 +121,9 @@ fn late_word(trial: &Trial) -> Verdict {
 
 pub const NEVER_READS: Check = Check {
     name: "file-to-a-slow-reader",
-    title: "A large file waits on the disk for a client that does not read, not in memory",
-    why: "200 MB for each of a hundred slow clients is more than any machine has",
-    hint: "read a piece of the file only when the pipe is below its threshold",
+    title: "A large file stays on the disk, and not in memory, while its client does not read",
+    why: "200 MB for each of a hundred slow clients is more memory than most machines have",
+    hint: "use backpressure: read a piece of the file only when the pipe is below its threshold",
     timeout: Duration::from_secs(60),
     body: slow_reader,
     ..SENT_IN_FULL
@@ -145,7 +146,7 @@ fn slow_reader(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)
 }
 
-/// Until the sockets hold all that they can, and the server sleeps.
+/// Waits until the sockets hold all that they can and the server sleeps.
 fn wait_until_stuck(trial: &Trial, server: &Server, client: &Peer) -> Verdict {
     let mut before = 0;
     trial.wait_until("the sockets are full", || {
@@ -157,15 +158,15 @@ fn wait_until_stuck(trial: &Trial, server: &Server, client: &Peer) -> Verdict {
 
 pub const LARGE: Check = Check {
     name: "file-of-more-than-4-gib",
-    title: "A file may be larger than memory, and than a 32-bit number",
-    why: "an offset or a length that is cut to 32 bits begins again at 0 after 4 GiB",
-    hint: "offsets and lengths of files are 64 bits wide (off_t)",
+    title: "A file may be larger than memory, and larger than 4 GiB",
+    why: "an offset or a length with only 32 bits begins again at 0 after 4 GiB",
+    hint: "use 64 bits for offsets and lengths of files (`off_t`)",
     timeout: Duration::from_secs(120),
     body: large,
     ..SENT_IN_FULL
 };
 
-/// With a hole in it, so that it needs no room on the disk.
+/// The file has a hole, so that it needs no room on the disk.
 fn large(trial: &Trial) -> Verdict {
     let public = Folder::new(trial, "public")?;
     let length: u64 = trial.size(200 << 20, (4 << 30) + 12_345);
@@ -187,7 +188,9 @@ fn large(trial: &Trial) -> Verdict {
         let count = client.receive(&mut chunk[..most])?;
         let right = count > 0 && chunk[..count] == zeros[..count];
         ensure(right, Outcome::WrongData, || {
-            format!("with {left} of {length} bytes to come, something else came, or the end")
+            format!(
+                "when {left} of {length} bytes were still to come, the client got a wrong byte or the end of the stream"
+            )
         })?;
         left -= count as u64;
     }
@@ -197,9 +200,9 @@ fn large(trial: &Trial) -> Verdict {
 
 pub const REPLACED: Check = Check {
     name: "file-replaced-while-sent",
-    title: "A client gets one file, also when another one takes its name meanwhile",
-    why: "editors and deployments replace files all the time: half of each is neither",
-    hint: "open the file once and read from that descriptor to the end",
+    title: "A client gets one whole file even if another file takes its name meanwhile",
+    why: "editors and deployments replace files all the time, and half of the old file with half of the new one is useless",
+    hint: "open the file once, and read from this descriptor to the end",
     body: replaced,
     ..SENT_IN_FULL
 };
@@ -214,7 +217,7 @@ fn replaced(trial: &Trial) -> Verdict {
     client.expect_pattern(old, 1_000)?;
     let renamed = fs::rename(public.path.join("next"), public.path.join("f"));
     renamed.map_err(|error| Failure::grader("rename a file", error))?;
-    trial.step("another file takes its name");
+    trial.step("another file takes the name of the file");
     let rest = old.bytes(length as usize);
     client.expect(&rest[1_000..])?;
     client.expect_end()?;
@@ -225,9 +228,9 @@ fn replaced(trial: &Trial) -> Verdict {
 
 pub const TRUNCATED: Check = Check {
     name: "file-truncated-while-sent",
-    title: "A file that becomes shorter while it is sent is broken off by a reset, and nothing else is",
-    why: "who waits for bytes that no longer exist waits for ever; an end in order looks as if the file were complete",
-    hint: "a read of 0 bytes before the length that the file had: reset the connection (SO_LINGER 0, socket(7))",
+    title: "A file that becomes shorter while it is sent ends in a reset, and only its client is reset",
+    why: "a server that waits for the missing bytes waits for ever, and a normal end of the stream looks as if the file were complete",
+    hint: "when `read` returns 0 before the length that the file had, reset the connection (SO_LINGER with a time of 0, socket(7))",
     body: truncated,
     ..SENT_IN_FULL
 };
@@ -242,7 +245,7 @@ fn truncated(trial: &Trial) -> Verdict {
     let file = fs::File::options().write(true).open(public.path.join("f"));
     let cut = file.and_then(|file| file.set_len(1_000));
     cut.map_err(|error| Failure::grader("truncate a file", error))?;
-    trial.step("the file is cut to 1000 bytes");
+    trial.step("the file is cut to 1,000 bytes");
     client.expect_reset()?;
     server.expect_idle(Duration::from_millis(300), 0.05)?;
     expect_echo(&server, 1)
@@ -250,9 +253,9 @@ fn truncated(trial: &Trial) -> Verdict {
 
 pub const FROM_ANYWHERE: Check = Check {
     name: "file-from-any-directory",
-    title: "The server finds its files wherever it is started from",
-    why: "a server started by a service manager has another working directory than yours",
-    hint: "open the public folder once, and every file below it",
+    title: "The server finds its files in whatever directory it is started",
+    why: "a service manager starts a server in another working directory than you do",
+    hint: "open the public folder once, and open every file relative to this descriptor (`openat`)",
     body: from_anywhere,
     ..SENT_IN_FULL
 };
@@ -262,13 +265,13 @@ fn from_anywhere(trial: &Trial) -> Verdict {
     public.file("f", Pattern::new(6), 5_000)?;
     let other = Folder::new(trial, "other")?;
     for directory in [trial.directory(), &other.path, &public.path] {
-        trial.step(format!("it runs in {}", directory.display()));
+        trial.step(format!("the server runs in {}", directory.display()));
         let launch = public.serve(trial, &["file:f"]).in_directory(directory);
         let client = launch.start()?.connect("the client")?;
         client.expect_pattern(Pattern::new(6), 5_000)?;
         client.expect_end()?;
     }
-    // A folder that is named from where it is started.
+    // Here `--public` is relative to the working directory.
     let launch = trial.launch().options(["--public", "public"]);
     let server = launch.roles(&["file:f"]).start()?;
     let client = server.connect("the client")?;
