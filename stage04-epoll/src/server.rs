@@ -74,7 +74,7 @@ impl Server {
             debug!("Epoll wait");
             let count = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
-                Err(Errno::EINTR) => 0, // stopped and continued (signal(7))
+                Err(Errno::EINTR) => 0, // the process was stopped and continued (signal(7))
                 Err(errno) => bail!("cannot wait for events: {}", errno.desc()),
             };
             for event in &events[..count] {
@@ -100,7 +100,7 @@ impl Server {
         let Some(until) = self.accept_again else {
             return EpollTimeout::NONE;
         };
-        // Rounded up to whole milliseconds: rounded down, the loop would spin in the last one.
+        // Rounded up to whole milliseconds. With a timeout of 0 the loop would spin.
         let wait = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }

@@ -119,7 +119,8 @@ impl Pair {
         }
     }
 
-    /// One `recv` from this side and one `send` to the other: how many bytes came.
+    /// Calls `recv` on this side and `send` on the other side, once each. Returns how many bytes
+    /// came.
     fn receive(&mut self, side: Side, chunk: &mut [u8]) -> usize {
         let flow = &mut self.flows[side as usize];
         let source = self.sockets[side as usize].as_raw_fd();
@@ -202,15 +203,16 @@ impl Pair {
     /// What to watch this side for. `None` takes it out of the epoll set.
     fn interest(&self, side: Side) -> Option<EpollFlags> {
         if self.connecting.is_some() {
-            // Until then the client's bytes wait in its socket.
+            // Until the pair is connected, the client's bytes wait in its socket.
             return (side == Side::Upstream).then_some(EpollFlags::EPOLLOUT);
         }
         let (outgoing, incoming) = (side as usize, side.other() as usize);
         let mut interest = EpollFlags::empty();
         interest.set(EpollFlags::EPOLLIN, self.flows[outgoing].wants_bytes());
         interest.set(EpollFlags::EPOLLOUT, self.flows[incoming].wants_room());
-        // epoll reports HUP and ERR asked for or not, and in every turn. A socket that is gone
-        // and from which we want nothing must leave the set: it would wake us again and again.
+        // epoll reports HUP and ERR in every turn, even if we do not ask for them. So a socket that
+        // has hung up must leave the set when we want nothing from it. Otherwise it would wake us
+        // again and again.
         (!interest.is_empty() || !self.hung_up[side as usize]).then_some(interest)
     }
 }

@@ -91,7 +91,7 @@ impl Proxy {
             debug!("Epoll wait");
             let count = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(count) => count,
-                Err(Errno::EINTR) => 0, // stopped and continued (signal(7))
+                Err(Errno::EINTR) => 0, // the process was stopped and continued (signal(7))
                 Err(errno) => bail!("cannot wait for events: {}", errno.desc()),
             };
             for event in &events[..count] {
@@ -130,7 +130,7 @@ impl Proxy {
         let Some(next) = due.into_iter().flatten().min() else {
             return EpollTimeout::NONE;
         };
-        // Rounded up to whole milliseconds: rounded down, the loop would spin in the last one.
+        // Rounded up to whole milliseconds. With a timeout of 0 the loop would spin.
         let wait = next.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
@@ -228,7 +228,7 @@ impl Proxy {
         }
     }
 
-    /// What no event announces. It is done once per turn.
+    /// Does the work that no event announces, once per turn.
     fn do_what_is_due(&mut self) {
         self.give_up_late_connects();
         self.close_late_clients();

@@ -45,9 +45,9 @@ impl Upstream {
         own.is_ok_and(|own| self.addresses.iter().any(|&to| own == to.into()))
     }
 
-    /// Begins to connect to the first address, from index `from` on, for which that is possible.
-    /// Returns the socket and the index of the address. If no address is left, fails with
-    /// `failure`, which says why the one before did not work.
+    /// Begins to connect to the address with index `from`, or to a later one if the kernel refuses
+    /// that immediately. Returns the socket and the index of its address. If no address is left,
+    /// it fails with `failure`, which says why the last address did not work.
     pub fn begin(&self, from: usize, mut failure: Errno) -> nix::Result<(OwnedFd, usize)> {
         for (address, &target) in self.addresses.iter().enumerate().skip(from) {
             match begin_connect(target) {

@@ -51,7 +51,7 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// A loop that `wake` can wake up; those events carry `token`.
+    /// Makes a loop. An event of `wake` carries `token`.
     pub fn new(wake: Wake, token: Token) -> nix::Result<EventLoop> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let interest = EpollEvent::new(EpollFlags::EPOLLIN, token.to_bits());

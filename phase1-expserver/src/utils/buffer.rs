@@ -49,7 +49,7 @@ impl Chunk {
 /// Where chunks come from and go back to.
 ///
 /// A cache, not a quota: it always lends. With a quota two pipes could wait for each other's chunks
-/// for ever, a deadlock. The thresholds of a client's pipes limit what it can make the server hold.
+/// forever, a deadlock. The thresholds of a client's pipes limit what it can make the server hold.
 #[derive(Default)]
 pub struct ChunkPool {
     // The chunk that came back last is lent first.
@@ -92,7 +92,7 @@ impl ChunkPool {
 ///
 /// Chunks go back to the pool only through methods that take the pool. [`clear`](BufferList::clear)
 /// a list before dropping it: otherwise its memory is freed, but the pool counts its chunks as
-/// [lent](ChunkPool::lent) for ever.
+/// [lent](ChunkPool::lent) forever.
 #[derive(Default)]
 pub struct BufferList {
     // No chunk is empty, except the last one between `room` and `commit`.

@@ -1,7 +1,7 @@
 //! The practice problem, second program: sends a file over TCP.
 //!
 //! The end of the stream is the end of the file. So the two ways in which a connection ends must
-//! mean different things: in order (a FIN) means a whole file, a reset one that was cut off.
+//! mean different things: a FIN means a whole file, a reset means a file that was cut off.
 
 mod common;
 mod progress;
@@ -132,7 +132,7 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
 
 /// Sends all of `bytes`. One `send` may take only a part of them. While we wait for room, we also
 /// receive: if this is a server of another kind, it may answer, and not read on before its answers
-/// are read. Then both would wait for ever.
+/// are read. Then both would wait forever.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     // If the server is gone, `send` fails. Without NOSIGNAL the kernel would also send us SIGPIPE,
     // which ends a C program. Rust's start-up code ignores that signal.

@@ -109,7 +109,7 @@ impl<Output: AsFd> Messages<Output> {
         self.full
     }
 
-    /// Call this when epoll reports room, or that the reader is gone: goes on writing.
+    /// Goes on writing. Call it when epoll reports that there is room, or that the reader is gone.
     pub fn resume(&mut self) {
         self.full = false;
         self.flush();

@@ -141,7 +141,7 @@ fn bulk_at_the_limit(trial: &Trial) -> Verdict {
 const STUCK_AT_THE_LIMIT: Check = Check {
     name: "stuck-bulk-leaves-room",
     title: "Streams that are stuck keep only their sockets and a fair share of the other descriptors",
-    why: "a kernel pipe keeps two descriptors as long as bytes wait in it, and with a peer that never reads they wait for ever",
+    why: "a kernel pipe keeps two descriptors as long as bytes wait in it, and with a peer that never reads they wait forever",
     hint: "limit the kernel pipes, which are only for speed, to a share of the descriptors",
     body: stuck_at_the_limit,
     ..AT_THE_LIMIT

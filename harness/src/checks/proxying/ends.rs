@@ -14,7 +14,7 @@ use crate::trial::Trial;
 pub const UPSTREAM_ENDS: Check = Check {
     name: "end-of-the-upstream",
     title: "The client gets the last bytes and then the end of the stream when its upstream closes",
-    why: "an HTTP/1.0 answer ends with the connection: without this end a browser waits for ever",
+    why: "an HTTP/1.0 answer ends with the connection: without this end a browser waits forever",
     hint: "when `recv` from the upstream returns 0, pass the end on to its client",
     body: upstream_ends,
     ..PROXY

@@ -64,7 +64,7 @@ fn resets(trial: &Trial) -> Verdict {
 pub const RESET_PASSES_THROUGH: Check = Check {
     name: "reset-passes-through",
     title: "The connection of one side ends when the other side resets its connection",
-    why: "otherwise the other side waits for ever for a peer that is gone",
+    why: "otherwise the other side waits forever for a peer that is gone",
     hint: "after an error on one side, close the other side too",
     body: reset_passes_through,
     ..RESETS

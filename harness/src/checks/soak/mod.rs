@@ -226,7 +226,7 @@ impl Soak<'_> {
     }
 
     /// Without its upstream a proxy cannot serve a client, but it must not send wrong bytes or let
-    /// the client wait for ever.
+    /// the client wait forever.
     fn is_excused(&self, operation: &Operation, changes: u64, failure: &Failure) -> bool {
         operation.role == Role::Proxy
             && self.upstream.was_away_since(changes)

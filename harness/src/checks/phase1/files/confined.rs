@@ -23,7 +23,7 @@ const PUBLIC: &[u8] = b"for everyone\n";
 pub const NO_FILE: Check = Check {
     name: "file-that-cannot-be-sent",
     title: "The server closes the client of a missing, unreadable or special file, and logs a warning",
-    why: "a client that gets neither an answer nor the end of the stream waits for ever",
+    why: "a client that gets neither an answer nor the end of the stream waits forever",
     hint: "open the file, then check with `fstat` that it is a regular file and that everyone may read it",
     body: no_file,
     ..SENT_IN_FULL

@@ -229,7 +229,7 @@ fn replaced(trial: &Trial) -> Verdict {
 pub const TRUNCATED: Check = Check {
     name: "file-truncated-while-sent",
     title: "A file that becomes shorter while it is sent ends in a reset, and only its client is reset",
-    why: "a server that waits for the missing bytes waits for ever, and a normal end of the stream looks as if the file were complete",
+    why: "a server that waits for the missing bytes waits forever, and a normal end of the stream looks as if the file were complete",
     hint: "when `read` returns 0 before the length that the file had, reset the connection (SO_LINGER with a time of 0, socket(7))",
     body: truncated,
     ..SENT_IN_FULL
