@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "6..=13", default_value_t = 13, hide_default_value = true,
           value_parser = clap::value_parser!(u8).range(6..=13), conflicts_with = "listen")]
     pub stage: u8,
-    /// Serve this port in this role instead; may be repeated: `8001=echo`, `[::1]:8001=reverse`,
+    /// Serve this port in this role, instead of the ports of a stage; may be repeated: `8001=echo`, `[::1]:8001=reverse`,
     /// `8001=proxy:127.0.0.1:3000`, `0.0.0.0:8001=file:index.html`; port 0 takes a free port
     #[arg(long, value_name = "[HOST:]PORT=ROLE", value_parser = parse_service)]
     pub listen: Vec<Service>,
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/public"),
           hide_default_value = true)]
     pub public: PathBuf,
-    /// How many threads serve clients; each has its own share of them
+    /// How many threads serve clients; each thread has its own share of the clients
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,

@@ -100,7 +100,7 @@ pub struct Session {
     last_moved: Instant,
     /// How many bytes the kernel had not delivered when it was last asked.
     undelivered: u64,
-    /// When both directions are over: until when the sockets of the two ends are kept at most.
+    /// Set when both directions are over: the latest time at which the sockets are closed.
     linger_until: Option<Instant>,
     /// When to check next whether these sockets are still needed.
     look_again: Option<Instant>,
@@ -184,7 +184,7 @@ impl Session {
         }
     }
 
-    /// Whether a step would do anything. Pairs the pipes with the same ends as `move_some`.
+    /// Whether a step would do anything. Each pipe has the same source and sink as in `move_some`.
     pub fn has_work(&self) -> bool {
         let (client, up, down) = (&self.client, &self.up, &self.down);
         let moves = match &self.backend {

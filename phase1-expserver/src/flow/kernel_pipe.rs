@@ -4,9 +4,9 @@
 //! by passing on the memory pages that hold them. The bytes are not copied, and the server never
 //! sees them.
 //!
-//! A [`Pipe`](super::Pipe) owns a kernel pipe while its flow is bulky; a source fills it and a sink
-//! drains it, each with its own descriptor. It knows nothing about readiness: the source and the
-//! sink decide what a short splice means.
+//! A [`Pipe`](super::Pipe) owns a kernel pipe while most reads of its flow are large. A source fills
+//! it and a sink drains it, each with its own descriptor. It knows nothing about readiness: the
+//! source and the sink decide what a short splice means.
 
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,16 +23,17 @@ use crate::vec::XpsVec;
 /// takes fewer system calls, and wakes the receiver less often.
 pub(super) const CAPACITY: usize = 256 * 1024;
 
-/// A smaller pipe is not worth its cost. An unprivileged user who already has many pipes gets
-/// smaller ones from the kernel, at last only of one or two pages (pipe(7),
+/// A smaller pipe is not worth its cost. If an unprivileged user already has many pipes, the
+/// kernel makes new ones smaller, in the end only one or two pages (pipe(7),
 /// `pipe-user-pages-soft`).
 const LEAST_CAPACITY: usize = 64 * 1024;
 
 /// How many unused pipes the pool keeps, with two descriptors each. It closes any beyond that.
 const KEPT: usize = 16;
 
-/// At most one pipe per this many descriptors of the limit, so that pipes use at most a quarter of
-/// them. Without a pipe, bytes are copied; without a descriptor, a client is not served at all.
+/// The descriptor limit divided by this is the most pipes that exist. A pipe has two descriptors, so
+/// pipes use at most a quarter of all. Without a pipe, bytes are copied. Without a descriptor, a
+/// client is not served at all.
 const DESCRIPTORS_PER_PIPE: u64 = 8;
 
 /// A pipe(7), of which the server holds both ends.

@@ -25,7 +25,7 @@ use crate::utils::buffer::BufferList;
 /// A read of this many bytes is a large one. Copying them costs more than a kernel pipe, which
 /// costs a few system calls.
 const LARGE: usize = 16 * 1024;
-/// A flow is bulky if it has had this many more large reads than small ones.
+/// When a flow has had this many more large reads than small ones, it counts as bulky.
 const BULKY: u8 = 4;
 
 /// One direction: its [`State`], and the bytes that are not delivered yet.
@@ -123,7 +123,7 @@ impl Pipe {
                 self.weigh(count);
                 return count;
             }
-            Ok(Progress::Blocked) => self.choose(false, resources), // returns an empty kernel pipe
+            Ok(Progress::Blocked) => self.choose(false, resources), // gives an empty kernel pipe back
             Ok(Progress::Eof) => self.on(Event::SourceEnded, resources),
             Ok(Progress::Broken) => self.on(Event::SourceBroken, resources),
             Err(errno) => {

@@ -131,8 +131,8 @@ fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Resul
 }
 
 /// Sends all of `bytes`. One `send` may take only a part of them. While we wait for room, we also
-/// receive: if this is a server of another kind, it may answer, and not read on before its answers
-/// are read. Then both would wait forever.
+/// receive, because a server of another kind may send answers. If we did not read them, it could
+/// stop reading, and both sides would wait forever.
 fn send_all(server: &OwnedFd, mut bytes: &[u8]) -> Result<()> {
     // If the server is gone, `send` fails. Without NOSIGNAL the kernel would also send us SIGPIPE,
     // which ends a C program. Rust's start-up code ignores that signal.
@@ -168,8 +168,8 @@ fn server_speaks(server: &OwnedFd) -> Result<bool> {
     }
 }
 
-/// Ends the stream, and waits until the server ends its side. Before that, bytes that `send` took
-/// may still be on their way, and the server's disk may be full.
+/// Ends the stream, and waits until the server ends its side: only then the server has the file.
+/// Bytes that `send` took may still be on their way, or the server's disk may be full.
 fn finish(server: &OwnedFd) -> Result<()> {
     shutdown(server.as_raw_fd(), Shutdown::Write).map_err(lost)?;
     while !has_ended(server)? {}

@@ -104,8 +104,8 @@ fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedF
 /// Receives until the client ends the stream. Returns how many bytes came; `None` when a signal
 /// came first.
 fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Option<u64>> {
-    // For the client, the end of our side is the receipt. Until the file is in place, closing the
-    // socket must reset the connection, also when this program dies.
+    // When we end our side, the client knows that we have the file. Until the file is in place,
+    // closing the socket must reset the connection instead, also when this program dies.
     reset_on_close(client, true)?;
     let mut part = Partial::create(out)?;
     let mut chunk = vec![0; CHUNK];

@@ -29,8 +29,8 @@ pub enum Linger {
 ///
 /// - `into`: how the direction into this end has ended.
 /// - `over`: the peer of this end has closed its side, or the connection has failed.
-/// - `unwanted`: the input from this end is useless, and may go on for a long time, because the
-///   server is ending or the upstream has failed in the middle of an upload.
+/// - `unwanted`: the input from this end is useless, because the server is ending or the upstream
+///   has failed in the middle of an upload. Such input may go on for a long time.
 ///
 /// Why not close immediately? When a socket is closed with unread bytes, or when bytes arrive
 /// later, the kernel sends a reset, and a reset destroys the bytes that are still on their way to

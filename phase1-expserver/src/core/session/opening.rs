@@ -56,7 +56,7 @@ impl Session {
     fn open_file(&mut self, path: &Path, shared: &mut Shared) {
         let opened = match &shared.public {
             Some(public) => shared.spare.spend_on(|| File::open(public, path)),
-            None => Err(FileError::NotFound), // cannot happen: core opens it if a role needs it
+            None => Err(FileError::NotFound), // cannot happen: core opens the folder if a role needs it
         };
         match opened {
             Ok(file) => self.backend = Backend::File(file),

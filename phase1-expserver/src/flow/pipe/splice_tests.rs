@@ -134,8 +134,8 @@ fn small_messages_are_copied_again() {
     assert_eq!(rig.pipe.bulk, 0);
 }
 
-/// If they changed earlier, later bytes could overtake the bytes that are held, or the held bytes
-/// would be lost.
+/// If a flow changed to the other one earlier, later bytes could overtake the bytes that are held,
+/// or the held bytes would be lost.
 #[test]
 fn memory_and_kernel_pipe_change_only_while_nothing_is_held() {
     let mut rig = Rig::new();
