@@ -20,8 +20,8 @@ pub struct Args {
     /// The server behind the proxy, an address or a name with its port
     #[arg(long, default_value = "127.0.0.1:3000", value_name = "HOST:PORT")]
     pub upstream: String,
-    /// How many seconds connecting to the upstream may take, for all its addresses together.
-    /// After that the client's connection is closed
+    /// How many seconds connecting to the upstream may take, for all its addresses together;
+    /// after that the client's connection is closed
     #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
     /// How many clients may wait in the kernel's queue to be accepted
