@@ -48,8 +48,8 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 4096,
           value_parser = clap::value_parser!(i32).range(1..=4096))]
     pub backlog: i32,
-    /// How many bytes to read ahead of a receiver that is slower than its sender, in each
-    /// direction; one read may exceed it
+    /// How many bytes the server may hold for a slow receiver, in each direction; one read may go
+    /// beyond that
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024,
           value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
     pub pipe_threshold: u32,

@@ -261,8 +261,8 @@ impl Core {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        // A timer that is set too early stays as it is: the step that it causes finds nothing due,
-        // and the next timer is set here. So a session that moves bytes does not set a new timer
+        // A timer that is set too early stays as it is. It causes a step that finds nothing due, and
+        // then the next timer is set here. So a session that moves bytes does not set a new timer
         // each time. A timer that is no longer needed is removed, because it would wake the server
         // for nothing.
         let wanted = session.deadline(&self.shared.config.limits);

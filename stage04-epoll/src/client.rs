@@ -15,7 +15,7 @@ use crate::given::reverse::reverse;
 /// While more bytes of answers than this wait for a client, nothing is read from it. TCP then
 /// makes the client wait as well (backpressure). The answers to one read may go beyond it.
 const MAX_OWED: usize = 64 * 1024;
-/// Memory up to this size is kept for the next answers, in bytes.
+/// When all answers are sent, the buffer keeps at most this many bytes of memory.
 const KEPT_CAPACITY: usize = 4096;
 
 pub struct Client {

@@ -147,7 +147,7 @@ impl Server {
         Ok(())
     }
 
-    /// Descriptors ran out, or memory. The clients in the queue keep the listener ready, so
+    /// There are no descriptors left, or no memory. The clients in the queue keep the listener ready, so
     /// epoll would report it again and again. Stop watching it, for a second or until a client
     /// leaves.
     fn pause_accepting(&mut self, errno: Errno) {
@@ -205,8 +205,8 @@ impl Server {
     }
 }
 
-/// Whether only the client at the head of the queue is affected, or its network. Then the
-/// next client may be accepted (accept(2), "Error handling").
+/// Whether the error concerns one client or its network. Then the next client may be accepted
+/// (accept(2), "Error handling").
 fn is_passing(errno: Errno) -> bool {
     matches!(
         errno,

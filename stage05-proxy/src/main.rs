@@ -1,7 +1,7 @@
 //! Stage 5: a TCP proxy.
 //!
-//! Each client gets its own connection to the upstream server. What one of the two sends goes
-//! to the other. One thread serves all pairs: `proxy.rs` is the event loop, `pair.rs` one
+//! Each client gets its own connection to the upstream server. The proxy passes on, in
+//! both directions, what the two send. One thread serves all pairs: `proxy.rs` is the event loop, `pair.rs` one
 //! client with its upstream, `flow.rs` one direction between them, and `upstream.rs` connects.
 //! You may skip the folder `given`: this stage needs it, but does not teach it.
 

@@ -183,8 +183,8 @@ impl Pair {
         }
     }
 
-    /// Tells epoll what to watch for now, if that has changed. While bytes pass through without
-    /// waiting it never changes, so a message costs no `epoll_ctl`.
+    /// Tells epoll what to watch for now, if that has changed. It does not change while
+    /// bytes pass through without waiting, so a message costs no `epoll_ctl`.
     pub fn watch(&mut self, epoll: &Epoll, tokens: [u64; 2]) -> nix::Result<()> {
         for side in Side::BOTH {
             let (socket, wanted) = (&self.sockets[side as usize], self.interest(side));

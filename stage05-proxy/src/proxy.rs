@@ -21,7 +21,7 @@ use crate::upstream::Upstream;
 
 /// Each event brings back a token. A pair has two tokens: twice its number, plus the side. No
 /// number is used twice. So an event for a pair that ended earlier in the same batch finds no
-/// pair, and in particular no wrong one.
+/// pair.
 const LISTENER: u64 = 0;
 const SIGNALS: u64 = 1;
 const STDOUT: u64 = u64::MAX;
@@ -40,7 +40,7 @@ pub struct Proxy {
     listener: Listener,
     signals: SignalFd,
     upstream: Upstream,
-    /// By number. To find one takes the same time however many there are.
+    /// By number. Finding a pair takes the same time, whether there are few or many.
     pairs: HashMap<u64, Pair>,
     last_number: u64,
     /// When to give up a connect, and for which pair. All get the same time, so the earliest

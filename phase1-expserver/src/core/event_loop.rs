@@ -28,8 +28,8 @@ const EVENTS: usize = 256;
 pub enum Wake {
     /// SIGINT and SIGTERM, for the one core that runs on the main thread.
     Signals(SignalFd),
-    /// The number of signals that have arrived. The main thread adds them up for a worker, because
-    /// only one signalfd gets each signal.
+    /// The number of signals that have arrived. Only the main thread can read them, because only
+    /// one signalfd gets each signal. It adds them up here for a worker.
     Told(Arc<EventFd>),
 }
 

@@ -104,8 +104,8 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
 
 // ---- circles of proxies ------------------------------------------------------------------------
 
-/// Refuses a proxy whose upstream is the proxy itself, or another proxy that leads back to it. When
-/// its first client came, such a proxy would connect to itself again and again, until no descriptor
+/// Refuses a proxy whose upstream is the proxy itself, or another proxy that leads back to it. As
+/// soon as a client connects, such a proxy connects to itself again and again, until no descriptor
 /// is left. `addresses` are those of the services.
 fn refuse_circles(config: &Config, addresses: &[SocketAddr]) -> Result<()> {
     for (index, service) in config.services.iter().enumerate() {

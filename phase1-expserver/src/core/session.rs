@@ -32,8 +32,8 @@ use crate::network::connection::Connection;
 use crate::network::socket::Readiness;
 use crate::network::upstream::Attempt;
 
-/// How many times one step reads and writes per pipe, while there is something to move. With more,
-/// other sessions wait longer; with fewer, bulk transfers need more turns.
+/// How many times one step reads and writes per pipe, while there is something to move. If it is
+/// larger, other sessions wait longer. If it is smaller, bulk transfers need more turns.
 const ROUNDS: usize = 4;
 /// The same limit in bytes, because a kernel pipe moves many bytes at once. A byte counts when it
 /// is read, and again when it is written.
@@ -247,7 +247,7 @@ impl Session {
         }
     }
 
-    /// Whether the time `at` is over, and the kernel has not delivered anything meanwhile either.
+    /// Whether `at` has come, and the kernel has delivered nothing since the last check.
     fn has_stalled(&mut self, at: Instant, now: Instant) -> bool {
         if at > now {
             return false;

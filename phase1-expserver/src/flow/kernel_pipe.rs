@@ -31,8 +31,8 @@ const LEAST_CAPACITY: usize = 64 * 1024;
 /// How many unused pipes the pool keeps, with two descriptors each. It closes any beyond that.
 const KEPT: usize = 16;
 
-/// The descriptor limit divided by this is the most pipes that exist. A pipe has two descriptors, so
-/// pipes use at most a quarter of all. Without a pipe, bytes are copied. Without a descriptor, a
+/// One pipe may exist for every 8 descriptors of the limit. A pipe has two descriptors, so pipes
+/// use at most a quarter of all. Without a pipe, bytes are copied. Without a descriptor, a
 /// client is not served at all.
 const DESCRIPTORS_PER_PIPE: u64 = 8;
 

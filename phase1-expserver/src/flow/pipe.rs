@@ -25,7 +25,7 @@ use crate::utils::buffer::BufferList;
 /// A read of this many bytes is a large one. Copying them costs more than a kernel pipe, which
 /// costs a few system calls.
 const LARGE: usize = 16 * 1024;
-/// When a flow has had this many more large reads than small ones, it counts as bulky.
+/// A flow counts as bulky when its large reads outnumber its small ones by this.
 const BULKY: u8 = 4;
 
 /// One direction: its [`State`], and the bytes that are not delivered yet.

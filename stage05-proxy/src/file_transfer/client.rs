@@ -105,13 +105,13 @@ fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let server = socket(family(address), SockType::Stream, flags, None)?;
     // From now on closing the socket resets the connection, also when this program dies. So the
-    // server does not take a part for the whole.
+    // server learns that the file is not complete.
     reset_on_close(&server, true)?;
     connect(server.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(server)
 }
 
-/// Sends the file up to its end. Returns how many bytes that were.
+/// Sends the file up to its end. Returns its length in bytes.
 fn send_file(file: &mut File, size: u64, server: &OwnedFd, path: &Path) -> Result<u64> {
     let mut chunk = vec![0; CHUNK];
     let mut progress = Progress::new(size);

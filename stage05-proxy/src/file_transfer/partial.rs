@@ -40,8 +40,8 @@ impl Partial {
                         complete,
                     });
                 }
-                // A server that was killed has left this file. It can have had our process number: in a
-                // container, every server may be process 1.
+                // A server that was killed has left this file. It may have had the same process
+                // number: in a container, every server may be process 1.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     number = number.wrapping_add(1);
                 }

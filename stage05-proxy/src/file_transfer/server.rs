@@ -65,7 +65,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     // We must remove the temporary file before a signal ends us.
     let signals = catch_signals()?;
-    // Create and remove one now: if that fails, better before a client comes than after.
+    // Create and remove a file now. If that is not possible, it fails before a client comes.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = open_listener(&args.host, args.port, 5, flags)?;

@@ -57,7 +57,7 @@ impl Listener {
         }
     }
 
-    /// Descriptors ran out, or memory: accepts no client for a while.
+    /// Accepts no client for a while, because there are no descriptors left, or no memory.
     pub fn pause(&mut self, epoll: &Epoll, errno: Errno, connected: usize) {
         if !self.warned {
             let why = errno.desc();
@@ -103,8 +103,8 @@ pub fn is_exhaustion(errno: Errno) -> bool {
     )
 }
 
-/// Whether only the client at the head of the queue is affected, or its network. Then the
-/// next client may be accepted (accept(2), "Error handling").
+/// Whether the error concerns one client or its network. Then the next client may be accepted
+/// (accept(2), "Error handling").
 fn is_passing(errno: Errno) -> bool {
     matches!(
         errno,

@@ -17,8 +17,8 @@ pub fn show_message(line: &[u8], shown: &mut String) {
     };
     shown.push_str("[CLIENT MESSAGE] ");
     let limit = shown.len() + MAX_SHOWN;
-    // The cut may split a character, which has at most four bytes. So we cut three bytes
-    // after the limit: then the loop below removes the pieces of a split character.
+    // A cut can split a character, which has at most four bytes. So we first keep three bytes
+    // more than the limit. The loop below removes them, and the pieces of a split character.
     let head = &text[..text.len().min(MAX_SHOWN + 3)];
     escape(head, shown);
     if shown.len() > limit {

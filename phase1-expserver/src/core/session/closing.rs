@@ -41,7 +41,7 @@ pub fn linger_rule(end: End, into: State, over: bool, unwanted: bool) -> Linger 
         (_, State::Failed, _, _) | (_, _, true, _) => Linger::Close,
         (End::Client, _, false, false) => Linger::UntilItCloses,
         (End::Client, _, false, true) => Linger::UntilDelivered,
-        // What an upstream still sends is not read: that would download it for nothing.
+        // What an upstream still sends is not read, because nobody needs it.
         (End::Upstream, _, false, _) => Linger::UntilDelivered,
     }
 }

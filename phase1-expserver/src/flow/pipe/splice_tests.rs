@@ -111,7 +111,7 @@ fn a_bulky_flow_has_a_kernel_pipe_while_bytes_wait() {
     );
     assert_eq!(rig.resources.kernel_pipes.lent(), 0);
 
-    // The receiver does not read: sends until all buffers are full.
+    // The receiver does not read, so the pipe sends until all buffers are full.
     let large = bytes(1 << 20);
     let mut sent = 0;
     rig.sender.set_nonblocking(true).unwrap();
@@ -134,8 +134,8 @@ fn small_messages_are_copied_again() {
     assert_eq!(rig.pipe.bulk, 0);
 }
 
-/// If a flow changed to the other one earlier, later bytes could overtake the bytes that are held,
-/// or the held bytes would be lost.
+/// If a pipe changed from memory to a kernel pipe while it holds bytes, later bytes could overtake
+/// them, or they would be lost.
 #[test]
 fn memory_and_kernel_pipe_change_only_while_nothing_is_held() {
     let mut rig = Rig::new();
