@@ -236,6 +236,11 @@ impl Peer {
             if self.on_the_way().is_some_and(|it| it.to_the_program == 0) {
                 return Ok(());
             }
+            if self.stream.peer_addr().is_err() {
+                let what =
+                    "is not connected any more, and the program has not read all that was sent";
+                return Err(self.failure(Outcome::Reset, format_args!("{what}")));
+            }
             thread::sleep(LOOK);
         }
         let what = format_args!(
@@ -465,6 +470,23 @@ pub fn both(first: impl FnOnce() -> Verdict + Send, second: impl FnOnce() -> Ver
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn a_connection_that_is_reset_is_not_waited_for() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_secs(60);
+        let peer = Peer::connect("the sender", address, &Trace::default(), deadline).unwrap();
+        let peer = peer.with_patience(Duration::from_secs(50));
+        peer.send(b"unread").unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        while stream.peek(&mut [0; 6]).unwrap() < 6 {}
+        drop(stream); // with unread bytes: the kernel sends a reset
+        let failure = peer.until_all_is_read().unwrap_err();
+        assert_eq!(failure.outcome, Outcome::Reset);
+        assert!(begun.elapsed() < Duration::from_secs(40));
+    }
 
     #[test]
     fn a_sender_does_not_run_away_from_its_reader() {

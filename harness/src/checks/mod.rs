@@ -82,6 +82,14 @@ mod tests {
     }
 
     #[test]
+    fn each_stage_with_checks_can_be_named_on_a_command_line() {
+        for check in all() {
+            let known = Stage::ALL.contains(&check.stage);
+            assert!(known, "{}: not in Stage::ALL", check.id());
+        }
+    }
+
+    #[test]
     fn each_check_names_a_chapter_that_is_there() {
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         for check in all() {

@@ -97,7 +97,7 @@ fn stages() -> Vec<copies::Stage> {
 
 #[test]
 fn what_is_given_is_the_same_in_all_stages() {
-    assert_eq!(stages().len(), 5);
+    assert!(stages().len() >= 5);
     expect_none(copies::differences(&stages()));
 }
 
