@@ -89,7 +89,8 @@ pub struct Core {
 }
 
 impl Core {
-    /// A core that accepts clients from `listeners`, which already listen, until `wake` ends it.
+    /// Makes a core. It accepts clients from `listeners`, until `wake` brings a signal. The listeners
+    /// must be listening already.
     pub fn new(config: Arc<Config>, listeners: XpsVec<Listener>, wake: Wake) -> Result<Core> {
         let failed = |errno: Errno| anyhow!("cannot set up epoll: {}", errno.desc());
         let events = EventLoop::new(wake, Token::plain(Kind::Wake)).map_err(failed)?;

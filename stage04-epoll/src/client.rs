@@ -13,7 +13,7 @@ use crate::given::messages::Messages;
 use crate::given::reverse::reverse;
 
 /// While more bytes of answers than this wait for a client, nothing is read from it. TCP then
-/// makes the client wait as well (backpressure). The answers to one read may go beyond it.
+/// makes the client wait as well (backpressure). The answers to one read may go beyond this limit.
 const MAX_OWED: usize = 64 * 1024;
 /// When all answers are sent, the buffer keeps at most this many bytes of memory.
 const KEPT_CAPACITY: usize = 4096;

@@ -32,7 +32,7 @@ fn tokens(number: u64) -> [u64; 2] {
 
 /// At most this many clients are accepted per turn, so that connected ones do not starve.
 const ACCEPTS_PER_TURN: usize = 64;
-/// How long a client may take to end its side when the rest of its pair is over.
+/// How long the proxy waits for the client's end of the stream, when all else of a pair is over.
 const LINGER: Duration = Duration::from_secs(30);
 
 pub struct Proxy {
@@ -48,7 +48,7 @@ pub struct Proxy {
     connect_deadlines: VecDeque<(Instant, u64)>,
     /// When to stop waiting for a client to end its side.
     linger_deadlines: VecDeque<(Instant, u64)>,
-    /// While the upstream is down, each client would add a line to the log.
+    /// Limits the warnings while the upstream is down. Otherwise each client would cause one.
     unreachable: Repeated,
     messages: Messages,
     /// stdout is in the epoll set, see [`Proxy::watch_stdout`].

@@ -66,7 +66,8 @@ fn bind_services(config: &Config) -> Result<XpsVec<Listener>> {
     Ok(listeners)
 }
 
-/// A socket on the first address of the service's host that can be bound. A name may have several.
+/// Opens a listening socket. The host's name may have several addresses: the first that can be bound
+/// is taken.
 fn bind_service(service: &Service, index: u16) -> Result<Listener> {
     let mut failure = anyhow!("cannot listen on {}", service.host);
     for address in service.addresses()? {

@@ -93,8 +93,8 @@ impl Pipe {
     /// because each step can change it, and no event reports that.
     pub fn can_fill(&self, source: &impl Source) -> bool {
         let room = match &self.held {
-            // A source that can splice no more (it has ended, for example) is read again when the
-            // kernel pipe is empty.
+            // If the source can splice no more, because it has ended for example, it waits until
+            // the kernel pipe is empty. Then `recv` takes over.
             Held::InKernel(pipe) => pipe.is_empty() || source.splices() && !pipe.is_full(),
             Held::Here(_) => true,
         };

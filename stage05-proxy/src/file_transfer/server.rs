@@ -26,8 +26,8 @@ use partial::Partial;
 
 /// Receives a file from file-client (or from `nc -N 127.0.0.1 8080 < t1.txt`).
 ///
-/// When a connection ends with a FIN, the file is complete. After a reset the old file stays. If `nc`
-/// is killed, its connection ends with a FIN as well, and what it has sent is taken for the file.
+/// When a connection ends with a FIN, the file is complete. After a reset the old file stays. A
+/// `nc` that is killed also ends its connection with a FIN, so what it has sent becomes the file.
 #[derive(Parser)]
 struct Args {
     /// Address to listen on: an IPv4 or IPv6 address, or a name

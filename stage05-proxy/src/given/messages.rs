@@ -16,8 +16,8 @@ use super::show::show_message;
 
 /// How much is kept while stdout takes nothing, in bytes. The last line may go beyond it.
 const MAX_KEPT: usize = 1024 * 1024;
-/// When this many bytes are kept, they are written before the turn ends. The buffer keeps its
-/// memory up to twice this size.
+/// When this many bytes are kept, they are written before the turn ends. A buffer of
+/// up to twice this size is kept for later.
 const BURST: usize = 64 * 1024;
 
 /// The lines for stdout, which are written once per turn of the event loop. Tests use another

@@ -27,7 +27,7 @@ pub enum Linger {
 
 /// Decides how long the socket of an end is kept.
 ///
-/// - `into`: how the direction into this end has ended.
+/// - `into`: the state of the pipe that leads to this end.
 /// - `over`: the peer of this end has closed its side, or the connection has failed.
 /// - `unwanted`: the input from this end is useless, because the server is ending or the upstream
 ///   has failed in the middle of an upload. Such input may go on for a long time.

@@ -77,7 +77,7 @@ impl Session {
         }
     }
 
-    /// Settles the attempt to connect to the upstream, if it is decided or its time is over. Returns
+    /// Finds out whether the upstream is connected, if the attempt has a result or is too late. Returns
     /// true if the next address is tried, with a new socket.
     pub(super) fn settle_attempt(&mut self, shared: &mut Shared) -> bool {
         let now = shared.resources.now;
