@@ -4,7 +4,8 @@
 /// The first line of `bytes` if it reads like `GET / HTTP/1.1`.
 pub fn request_line(bytes: &[u8]) -> Option<&[u8]> {
     // Most chunks are not a request. That must show quickly, after a few bytes.
-    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
+    let start = bytes.iter().take(32); // no method is longer
+    let method = start.take_while(|byte| byte.is_ascii_uppercase());
     if bytes.get(method.count().max(1)) != Some(&b' ') {
         return None;
     }

@@ -137,7 +137,11 @@ impl Session {
     /// half-closed now. Does nothing for a proxied client, because only its upstream knows what is
     /// still to come.
     pub fn last_call(&mut self) {
-        let answered_here = matches!(self.backend, Backend::Echo | Backend::Framer(_));
+        let answered_here = match self.backend {
+            Backend::Echo | Backend::Framer(_) => true,
+            Backend::Connecting(_) | Backend::Upstream(_) => false,
+            Backend::File(_) | Backend::Unavailable => false, // `up` has failed
+        };
         if answered_here && self.up.state() == State::Open {
             self.client.last_call();
         }
@@ -151,7 +155,9 @@ impl Session {
             Backend::Echo => (&self.up, false),
             Backend::File(_) => (&self.down, true),
             Backend::Upstream(server) => (&self.down, server.readable()),
-            _ => (&self.down, false),
+            Backend::Connecting(_) | Backend::Framer(_) | Backend::Unavailable => {
+                (&self.down, false)
+            }
         };
         if into_client.held() > 0 || more && !into_client.settled() {
             self.client.reset_at_close();

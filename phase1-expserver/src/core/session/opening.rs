@@ -23,7 +23,7 @@ impl Session {
         let threshold = config.limits.pipe_threshold;
         let pipe = |state| match config.role(service) {
             Role::Reverse => Pipe::new(threshold, state), // the framer must see the bytes
-            _ => Pipe::opaque(threshold, state),
+            Role::Echo | Role::File(_) | Role::Proxy(_) => Pipe::opaque(threshold, state),
         };
         let mut session = Session {
             client,
