@@ -23,8 +23,9 @@ use nix::sys::socket::{
 };
 use stage05_proxy::given::listen::family;
 use stage05_proxy::given::logger::start_logger;
+use stage05_proxy::given::words::words;
 
-use common::{CHUNK, reset_on_close, words};
+use common::{CHUNK, reset_on_close};
 use progress::Progress;
 
 /// Sends a file to file-server.

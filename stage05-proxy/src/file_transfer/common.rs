@@ -1,9 +1,7 @@
 //! What file-server and file-client have in common.
 
-use std::io;
 use std::os::fd::OwnedFd;
 
-use nix::errno::Errno;
 use nix::libc::linger;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
@@ -19,12 +17,4 @@ pub fn reset_on_close(socket: &OwnedFd, on: bool) -> nix::Result<()> {
         l_linger: 0,
     };
     setsockopt(socket, Linger, &option)
-}
-
-/// The system's words for an error, without its number.
-pub fn words(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
-    }
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Result, anyhow, bail};
-
-use crate::common::words;
+use stage05_proxy::given::words::words;
 
 /// The temporary file. It is in the folder of the real one, because a file cannot be renamed from
 /// one file system to another. If it is dropped before it is complete, it is removed.

@@ -14,6 +14,7 @@
 //! | `request`   | the first line of what looks like an HTTP request     |
 //! | `show`      | the `[CLIENT MESSAGE]` line for one message           |
 //! | `signals`   | SIGINT and SIGTERM as a descriptor (stage 4)          |
+//! | `words`     | the system's words for an error                       |
 
 pub mod accepting;
 pub mod cli;
@@ -26,3 +27,4 @@ pub mod repeated;
 pub mod request;
 pub mod show;
 pub mod signals;
+pub mod words;
