@@ -49,7 +49,7 @@ pub enum Status {
     BuildFailed,
     /// Something that the check needs is missing: it does not count.
     Skipped,
-    /// The grader or the machine is at fault.
+    /// The grader or the machine is at fault: it does not count either.
     NotCarriedOut,
 }
 
@@ -116,10 +116,9 @@ impl CheckResult {
             } else {
                 0
             },
-            points: if status == Status::Skipped {
-                0
-            } else {
-                check.points
+            points: match status {
+                Status::Skipped | Status::NotCarriedOut => 0,
+                _ => check.points,
             },
             outcome,
             what,
@@ -139,8 +138,10 @@ impl CheckResult {
         self.tier == Tier::Core.to_string()
     }
 
+    /// Whether it counts, and has no points.
     pub fn has_failed(&self) -> bool {
-        !matches!(self.status, Status::Passed | Status::Skipped)
+        use Status::{BuildFailed, Crashed, Failed};
+        matches!(self.status, Failed | Crashed | BuildFailed)
     }
 }
 
@@ -159,9 +160,17 @@ impl Graded {
     }
 
     pub fn skipped(&self) -> impl Iterator<Item = &CheckResult> {
+        self.with_status(Status::Skipped)
+    }
+
+    pub fn not_carried_out(&self) -> impl Iterator<Item = &CheckResult> {
+        self.with_status(Status::NotCarriedOut)
+    }
+
+    fn with_status(&self, status: Status) -> impl Iterator<Item = &CheckResult> {
         self.checks
             .iter()
-            .filter(|result| result.status == Status::Skipped)
+            .filter(move |result| result.status == status)
     }
 
     pub fn seconds(&self) -> f64 {

@@ -147,26 +147,36 @@ impl Work {
         match answer.and_then(|answer| owned.map(|()| answer)) {
             _ if is_interrupted() => {}
             Ok(Answer::Done) => {}
-            Ok(Answer::BuildFailed(words) | Answer::Trouble(words)) => {
-                self.give_up(&words, progress)
-            }
-            Ok(other) => self.give_up(&format!("{other:?}"), progress),
-            Err(error) => self.give_up(&format!("{error:#}"), progress),
+            Ok(Answer::BuildFailed(words)) => self.give_up(&words, progress),
+            Ok(Answer::Trouble(words)) => self.put_off(&words, progress),
+            Ok(other) => self.put_off(&format!("{other:?}"), progress),
+            Err(error) => self.put_off(&format!("{error:#}"), progress),
         }
     }
 
-    /// Fails all its open checks for the same reason, except those that could not run anyway.
+    /// There is nothing to check, and that is the student's fault.
     fn give_up(&self, why: &str, progress: &Progress) {
+        self.answer_all(|| Answer::BuildFailed(why.to_owned()), progress);
+        self.lock().build_failure = Some(why.to_owned());
+    }
+
+    /// There is nothing to check, and that is the fault of the grader or of the machine.
+    fn put_off(&self, why: &str, progress: &Progress) {
+        let why = format!("the grader could not build the program: {why}");
+        self.answer_all(|| Answer::Trouble(why.clone()), progress);
+    }
+
+    /// Gives all open checks the same answer, except those that could not run anyway.
+    fn answer_all(&self, answer: impl Fn() -> Answer, progress: &Progress) {
         let program = self.subject.program();
         for number in self.open_checks() {
             let check = self.checks[number];
             let answer = match suite::missing(check, &program) {
                 Some(need) => Answer::Skipped(need.to_string()),
-                None => Answer::BuildFailed(why.to_owned()),
+                None => answer(),
             };
             self.record(number, CheckResult::new(check, answer, 0.0), progress);
         }
-        self.lock().build_failure = Some(why.to_owned());
     }
 
     pub fn check(&self, number: usize, workplace: &Workplace) -> CheckResult {

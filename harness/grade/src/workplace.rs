@@ -134,7 +134,8 @@ impl Worker {
         let passed_on = ENVIRONMENT
             .iter()
             .filter_map(|&name| Some((name, std::env::var_os(name)?)));
-        let mut command = Command::new(std::env::current_exe()?);
+        // This program, even if its file has been built anew since it was started (proc_pid_exe(5)).
+        let mut command = Command::new("/proc/self/exe");
         command
             .arg(WORKER)
             .env_clear()

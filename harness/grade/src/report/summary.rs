@@ -45,7 +45,7 @@ fn one(graded: &Graded) -> String {
         );
         text += "| | check | points |\n|---|---|---:|\n";
         for result in checks() {
-            let mark = if result.has_failed() { "❌" } else { "✅" };
+            let mark = mark(result.status);
             let _ = writeln!(
                 text,
                 "| {mark} | {} | {}/{} |",
@@ -56,13 +56,15 @@ fn one(graded: &Graded) -> String {
         }
         text += "\n";
     }
-    for result in graded
+    let failed = graded
         .failed()
-        .filter(|result| result.status != Status::BuildFailed)
-    {
+        .filter(|result| result.status != Status::BuildFailed);
+    for result in failed.chain(graded.not_carried_out()) {
+        let mark = mark(result.status);
         let explanation = fenced(result.text.as_deref().unwrap_or_default());
         let title = html(&result.title);
-        text += &format!("<details><summary>❌ {title}</summary>\n\n{explanation}\n</details>\n\n");
+        text +=
+            &format!("<details><summary>{mark} {title}</summary>\n\n{explanation}\n</details>\n\n");
     }
     text
 }
@@ -73,15 +75,28 @@ fn class(all: &[Graded]) -> String {
             .to_owned();
     for graded in all {
         let (core, robust) = (graded.score_of(Tier::Core), graded.score_of(Tier::Robust));
-        let first = match (&graded.build_failure, graded.failed().next()) {
+        let first = graded
+            .failed()
+            .next()
+            .or_else(|| graded.not_carried_out().next());
+        let first = match (&graded.build_failure, first) {
             (Some(_), _) => "build failed".to_owned(),
-            (None, Some(result)) => cell(&result.title),
+            (None, Some(result)) if result.has_failed() => cell(&result.title),
+            (None, Some(result)) => format!("❔ not carried out: {}", cell(&result.title)),
             (None, None) => String::new(),
         };
         let (name, stage) = (cell(&graded.name), graded.stage.number());
         let _ = writeln!(text, "| {name} | {stage} | {core} | {robust} | {first} |");
     }
     text + "\n"
+}
+
+fn mark(status: Status) -> &'static str {
+    match status {
+        Status::Passed | Status::Skipped => "✅",
+        Status::NotCarriedOut => "❔",
+        Status::Failed | Status::Crashed | Status::BuildFailed => "❌",
+    }
 }
 
 fn capital(text: &str) -> String {

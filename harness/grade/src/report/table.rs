@@ -116,16 +116,16 @@ fn explanations(graded: &Graded) -> Vec<Part> {
     let mut parts = Vec::new();
     let failed = graded
         .failed()
-        .filter(|result| result.status != Status::BuildFailed);
+        .filter(|result| result.status != Status::BuildFailed)
+        .chain(graded.not_carried_out());
     let mut before: Option<&CheckResult> = None;
     for result in failed {
         let (mark, color) = mark(result.status);
-        let title = format!(
-            "{mark} {} ({}, {} points)",
-            result.id,
-            result.tier,
-            Score::of([result])
-        );
+        let points = match result.status {
+            Status::NotCarriedOut => "does not count".to_owned(),
+            _ => format!("{} points", Score::of([result])),
+        };
+        let title = format!("{mark} {} ({}, {points})", result.id, result.tier);
         parts.push(plain("\n"));
         parts.push(Part::Title(title, color));
         let text = match before {
@@ -190,7 +190,7 @@ fn verdict_color(graded: &Graded) -> Color {
     match (core_failed, graded.failed().next()) {
         (true, _) => Color::Red,
         (false, Some(_)) => Color::Yellow,
-        (false, None) if graded.not_done > 0 => Color::Yellow,
+        (false, None) if graded.not_done + graded.not_carried_out().count() > 0 => Color::Yellow,
         (false, None) => Color::Green,
     }
 }
@@ -231,9 +231,10 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
     ]));
     for graded in all {
         let color = verdict_color(graded);
-        let mark = match (color, graded.not_done) {
-            (Color::Green, _) => "✓",
-            (Color::Yellow, 1..) => "…",
+        let mark = match color {
+            Color::Green => "✓",
+            Color::Yellow if graded.not_carried_out().next().is_some() => "?",
+            Color::Yellow if graded.not_done > 0 => "…",
             _ => "✗",
         };
         table.add_row([
@@ -248,7 +249,33 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
     }
     let mut parts = vec![Part::table(table)];
     parts.extend(all.iter().flat_map(why_not_built));
+    parts.extend(all.iter().flat_map(why_not_carried_out));
     parts
+}
+
+/// The grader's own failures, each reason once.
+fn why_not_carried_out(graded: &Graded) -> Vec<Part> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for result in graded.not_carried_out() {
+        let reason = result.text.as_deref().unwrap_or_default().trim_end();
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, ids)) => ids.push(&result.id),
+            None => reasons.push((reason, vec![&result.id])),
+        }
+    }
+    let explained = reasons.iter().flat_map(|(reason, ids)| {
+        let title = format!(
+            "? {}: the grader could not carry out {}",
+            graded.name,
+            ids.join(", ")
+        );
+        [
+            plain("\n"),
+            Part::Title(title, Color::Yellow),
+            plain(format!("{reason}\n")),
+        ]
+    });
+    explained.collect()
 }
 
 /// The first lines of what the build printed.
@@ -290,9 +317,11 @@ fn what_has_failed(graded: &Graded) -> String {
         (true, 1) => "1 robust check".to_owned(),
         (true, others) => format!("{others} robust checks"),
     };
-    match (failed.is_empty(), graded.not_done) {
-        (_, 0) => failed,
-        (true, count) => format!("{count} not done"),
-        (false, count) => format!("{failed}; {count} not done"),
-    }
+    let open = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let parts = [
+        Some(failed).filter(|failed| !failed.is_empty()),
+        open(graded.not_carried_out().count(), "not carried out"),
+        open(graded.not_done, "not done"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

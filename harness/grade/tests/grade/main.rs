@@ -8,6 +8,7 @@ mod hostile;
 mod refused;
 mod reports;
 mod room;
+mod trouble;
 mod usage;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         refused::tests(),
         reports::tests(),
+        trouble::tests(),
         usage::tests(),
     ];
     let mut arguments = Arguments::from_args();
