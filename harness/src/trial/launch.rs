@@ -51,6 +51,8 @@ impl Trial<'_> {
 pub struct Launch<'t> {
     trial: &'t Trial<'t>,
     command: Vec<OsString>,
+    /// How many words of the command are the program's own.
+    own_words: usize,
     ports: Ports,
     roles: Vec<String>,
     /// How many listeners the options ask for, if they ask for any.
@@ -75,6 +77,7 @@ impl<'t> Launch<'t> {
         };
         Self {
             trial,
+            own_words: command.len(),
             command,
             ports,
             roles: Vec::new(),
@@ -139,8 +142,17 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Sets the working directory, instead of [`Trial::directory`].
+    /// Sets the working directory, instead of the program's folder. The program's own words may
+    /// name files in that folder: `python3 server.py`, `java -cp . Server`.
     pub fn in_directory(mut self, directory: &Path) -> Self {
+        if self.trial.program.folder.is_some() {
+            for word in &mut self.command[..self.own_words] {
+                let path = self.trial.directory().join(&*word);
+                if !word.is_empty() && path.exists() {
+                    *word = path.into();
+                }
+            }
+        }
         self.setup.directory = directory.to_owned();
         self
     }
@@ -183,30 +195,36 @@ impl<'t> Launch<'t> {
         self
     }
 
-    /// Runs it as this user, which only root may do. It runs a copy of the program, in a folder
-    /// that the user may enter, because the user may not be able to reach the original.
-    pub fn user(mut self, id: u32) -> Verdict<Self> {
-        let copy = self.trial.directory().join("program");
+    /// Runs it as this user, which only root may do. It runs a copy of the program, in the
+    /// check's folder, because the user may not be able to reach the original.
+    pub fn user(self, id: u32) -> Verdict<Self> {
+        let folder = self.trial.folder();
+        let mut launch = self.in_directory(folder);
+        let copy = folder.join("program");
         // Another process copies it, because a file that is open for writing cannot be run
         // (ETXTBSY). If we wrote it, a child that another thread starts at this moment could
         // inherit the open file.
-        let copied = Command::new("cp").arg(&self.command[0]).arg(&copy).status();
+        let copied = Command::new("cp")
+            .arg(&launch.command[0])
+            .arg(&copy)
+            .status();
         let copied = copied.map_err(|error| Failure::grader("cp", error))?;
         if !copied.success() {
             return Err(Failure::grader("copy the program", copied));
         }
         let everybody = PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(self.trial.directory(), everybody)
+        std::fs::set_permissions(folder, everybody)
             .map_err(|error| Failure::grader("open the folder", error))?;
-        self.command[0] = copy.into();
-        self.setup.user = Some(id);
-        Ok(self)
+        launch.command[0] = copy.into();
+        launch.setup.user = Some(id);
+        Ok(launch)
     }
 
     /// Takes one of root's privileges from it, named as in `capabilities(7)`. For a user who
     /// does not have the privilege this changes nothing. Needs the tool `setpriv`.
     pub fn without_capability(mut self, name: &str) -> Self {
         let wrapper = ["setpriv".into(), format!("--bounding-set=-{name}").into()];
+        self.own_words += wrapper.len();
         self.command.splice(..0, wrapper);
         self
     }

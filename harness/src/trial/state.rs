@@ -27,7 +27,10 @@ pub struct Trial<'p> {
     pub(super) stage: Stage,
     pub(super) trace: Trace,
     pub(super) deadline: Instant,
+    /// The program's working directory: a copy of its folder, or empty.
     directory: TempDir,
+    /// What the check itself makes is in here.
+    folder: TempDir,
     pub(super) processes: Mutex<Vec<Arc<Process>>>,
     /// The server that was started last.
     server: Mutex<Option<Arc<Process>>>,
@@ -36,8 +39,9 @@ pub struct Trial<'p> {
 impl<'p> Trial<'p> {
     /// A run of a check of this stage against `program`, which may take this long.
     pub(crate) fn new(stage: Stage, timeout: Duration, program: &'p Program) -> Verdict<Self> {
-        let directory =
-            TempDir::new().map_err(|error| Failure::grader("a temporary folder", error))?;
+        let new_folder =
+            || TempDir::new().map_err(|error| Failure::grader("a temporary folder", error));
+        let (directory, folder) = (new_folder()?, new_folder()?);
         if let Some(folder) = &program.folder {
             copy_tree(folder, directory.path())
                 .map_err(|error| Failure::grader("copy the program's folder", error))?;
@@ -50,6 +54,7 @@ impl<'p> Trial<'p> {
             trace: Trace::default(),
             deadline: Instant::now() + timeout + soak_by_hand().unwrap_or(full),
             directory,
+            folder,
             processes: Mutex::default(),
             server: Mutex::default(),
         })
@@ -76,8 +81,14 @@ impl<'p> Trial<'p> {
         self.stage
     }
 
-    /// A folder for this run only. The programs run in it.
-    pub fn directory(&self) -> &Path {
+    /// A new folder for what the check makes. It is apart from the program's folder, in which
+    /// every name may be taken.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the program runs.
+    pub(super) fn directory(&self) -> &Path {
         self.directory.path()
     }
 

@@ -8,6 +8,7 @@ mod hostile;
 mod refused;
 mod reports;
 mod room;
+mod surroundings;
 mod trouble;
 mod usage;
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         refused::tests(),
         reports::tests(),
         trouble::tests(),
+        surroundings::tests(),
         usage::tests(),
     ];
     let mut arguments = Arguments::from_args();

@@ -110,9 +110,12 @@ impl Room {
     }
 }
 
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
 pub fn fixture(source: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    fixtures.join(format!("{source}.c"))
+    fixtures().join(format!("{source}.c"))
 }
 
 /// Whether programs are graded in namespaces here. Without them, tests would compete for the

@@ -133,7 +133,7 @@ const NOTHING_IS_LEFT: Check = Check {
 };
 
 fn nothing_is_left(trial: &Trial) -> Verdict {
-    let public = trial.directory().join("public");
+    let public = trial.folder().join("public");
     let file = vec![b'x'; 200_000];
     std::fs::create_dir(&public)
         .and_then(|()| std::fs::write(public.join("f"), &file))

@@ -37,7 +37,7 @@ const FILE: &[u8] = b"what everybody may read";
 const CROWD: usize = 200;
 
 fn at_the_limit(trial: &Trial) -> Verdict {
-    let public = trial.directory().join("public");
+    let public = trial.folder().join("public");
     std::fs::create_dir(&public)
         .and_then(|()| std::fs::write(public.join("f"), FILE))
         .map_err(|error| Failure::grader("write a file", error))?;

@@ -136,7 +136,7 @@ fn mid_file(trial: &Trial) -> Verdict {
 
 /// Makes a public folder with one file, `f`.
 fn public_folder(trial: &Trial, pattern: Pattern, length: usize) -> Verdict<PathBuf> {
-    let public = trial.directory().join("public");
+    let public = trial.folder().join("public");
     fs::create_dir(&public)
         .and_then(|()| fs::write(public.join("f"), pattern.bytes(length)))
         .map_err(|error| Failure::grader("write a file", error))?;

@@ -54,7 +54,7 @@ fn curl_large_file(trial: &Trial) -> Verdict {
     let (_python, upstream) = python(trial, &folder)?;
     let server = proxy(trial, upstream)?;
     let before = server.figures()?;
-    let got = trial.directory().join("got.bin");
+    let got = trial.folder().join("got.bin");
     let path = got.to_string_lossy();
     let url = format!("http://{}/large.bin", server.address());
     // curl reads more slowly than the server sends, so that bytes have to wait.
@@ -227,7 +227,7 @@ fn bmp(width: usize, height: usize) -> Vec<u8> {
 
 /// The page as the browser has it when all is loaded.
 fn browse(trial: &Trial, url: &str) -> Verdict<String> {
-    let profile = trial.directory().join("profile");
+    let profile = trial.folder().join("profile");
     let command = [
         "chromium",
         "--headless",
@@ -264,7 +264,7 @@ fn expect_part(page: &str, part: &str) -> Verdict {
 
 /// The folder that the web server shows.
 fn folder(trial: &Trial) -> Verdict<PathBuf> {
-    let folder = trial.directory().join("public");
+    let folder = trial.folder().join("public");
     fs::create_dir(&folder).map_err(|error| Failure::grader("make a folder", error))?;
     Ok(folder)
 }

@@ -162,7 +162,7 @@ fn start(trial: &Trial, service: Option<&Service>, roles: &[Role]) -> Verdict<Se
 }
 
 fn public_folder(trial: &Trial) -> Verdict<PathBuf> {
-    let public = trial.directory().join("public");
+    let public = trial.folder().join("public");
     let path = public.join("f");
     fs::create_dir(&public)
         .and_then(|()| fs::write(&path, plan::file()))

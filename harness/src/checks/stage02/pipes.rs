@@ -166,7 +166,7 @@ fn bulk(trial: &Trial, size: usize, late: Late) -> Verdict {
 fn through_a_server(trial: &Trial, size: usize, late: Late, batch: usize) -> Verdict {
     let server = trial.upstream()?;
     let text = lines(2, size);
-    let file = trial.directory().join("lines");
+    let file = trial.folder().join("lines");
     std::fs::write(&file, &text).map_err(|error| Failure::grader("write a file", error))?;
     let answers = reversed(&text);
     drop(text);

@@ -219,7 +219,7 @@ fn client_in_the_middle(
     trial: &Trial,
     server: SocketAddr,
 ) -> Verdict<(Running, impl FnMut(usize) -> Verdict + use<>)> {
-    let path = trial.directory().join("pipe");
+    let path = trial.folder().join("pipe");
     mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
         .map_err(|errno| Failure::grader("mkfifo", errno))?;
     let client = file_client(trial, &path, server)?;
@@ -310,6 +310,7 @@ fn server_cannot_write(trial: &Trial) -> Verdict {
         ("/dev/null", "/dev/null"),
     ] {
         let server = trial.launch_companion("file-server")?;
+        let server = server.in_directory(trial.folder());
         let server = server.options(["--port", "0", "--out", out]).run()?;
         server.expect_exit(1)?;
         expect_words(&server.process, &["cannot", named])?;
@@ -353,7 +354,7 @@ pub const CLIENT_CANNOT_READ: Check = Check {
 
 fn client_cannot_read(trial: &Trial) -> Verdict {
     let upstream = trial.upstream()?;
-    let folder = trial.directory().join("a-folder");
+    let folder = trial.folder().join("a-folder");
     fs::create_dir(&folder).map_err(|error| Failure::grader("make a folder", error))?;
     let secret = write(trial, "secret.bin", b"secret")?;
     let nobody_reads = fs::set_permissions(&secret, PermissionsExt::from_mode(0o000));
@@ -363,7 +364,7 @@ fn client_cannot_read(trial: &Trial) -> Verdict {
         ("a-folder", "Is a directory"),
         ("secret.bin", "Permission denied"),
     ] {
-        let path = trial.directory().join(name);
+        let path = trial.folder().join(name);
         let launch = trial.launch_companion("file-client")?;
         // Root may read every file, so the client runs as another user.
         let launch = match Uid::effective().is_root() {
@@ -429,12 +430,13 @@ fn server_gone_in_the_middle(trial: &Trial) -> Verdict {
 }
 
 fn out(trial: &Trial) -> PathBuf {
-    trial.directory().join("t2.bin")
+    trial.folder().join("t2.bin")
 }
 
-/// A file-server that writes `t2.bin`.
+/// A file-server that writes `t2.bin` into the folder of the check.
 fn file_server(trial: &Trial, options: &[&str]) -> Verdict<Server> {
     let launch = trial.launch_companion("file-server")?;
+    let launch = launch.in_directory(trial.folder());
     let launch = launch.options(["--out", "t2.bin"]).options(options);
     launch.start()
 }
@@ -445,7 +447,7 @@ fn file_client(trial: &Trial, file: &Path, server: SocketAddr) -> Verdict<Runnin
 }
 
 fn write(trial: &Trial, name: &str, bytes: &[u8]) -> Verdict<PathBuf> {
-    let path = trial.directory().join(name);
+    let path = trial.folder().join(name);
     fs::write(&path, bytes).map_err(|error| Failure::grader(name, error))?;
     Ok(path)
 }
@@ -466,7 +468,7 @@ fn expect_file(path: &Path, expected: &[u8]) -> Verdict {
 
 /// The folder holds these files and no others.
 fn expect_folder(trial: &Trial, expected: &[&str]) -> Verdict {
-    let entries = fs::read_dir(trial.directory());
+    let entries = fs::read_dir(trial.folder());
     let entries = entries.map_err(|error| Failure::grader("read a folder", error))?;
     let names = entries.flatten().map(|entry| entry.file_name());
     let mut names: Vec<String> = names

@@ -15,7 +15,7 @@ pub struct Folder {
 
 impl Folder {
     pub fn new(trial: &Trial, name: &str) -> Verdict<Self> {
-        let path = trial.directory().join(name);
+        let path = trial.folder().join(name);
         let made = fs::create_dir(&path);
         made.map_err(|error| Failure::grader("make a folder", error))?;
         Ok(Self { path })

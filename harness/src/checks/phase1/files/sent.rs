@@ -264,7 +264,7 @@ fn from_anywhere(trial: &Trial) -> Verdict {
     let public = Folder::new(trial, "public")?;
     public.file("f", Pattern::new(6), 5_000)?;
     let other = Folder::new(trial, "other")?;
-    for directory in [trial.directory(), &other.path, &public.path] {
+    for directory in [trial.folder(), &other.path, &public.path] {
         trial.step(format!("the server runs in {}", directory.display()));
         let launch = public.serve(trial, &["file:f"]).in_directory(directory);
         let client = launch.start()?.connect("the client")?;
@@ -273,7 +273,8 @@ fn from_anywhere(trial: &Trial) -> Verdict {
     }
     // Here `--public` is relative to the working directory.
     let launch = trial.launch().options(["--public", "public"]);
-    let server = launch.roles(&["file:f"]).start()?;
+    let launch = launch.in_directory(trial.folder()).roles(&["file:f"]);
+    let server = launch.start()?;
     let client = server.connect("the client")?;
     client.expect_pattern(Pattern::new(6), 5_000)?;
     client.expect_end()
