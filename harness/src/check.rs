@@ -40,6 +40,8 @@ pub enum Need {
     Root,
     /// A network namespace of its own, where every port is free: [`crate::own_network`].
     OwnNetwork,
+    /// The right to change settings of that network (`sysctl(8)`, net.ipv4).
+    NetworkSettings,
 }
 
 impl fmt::Display for Need {
@@ -50,6 +52,7 @@ impl fmt::Display for Need {
             Need::Ipv6 => write!(f, "IPv6"),
             Need::Root => write!(f, "root"),
             Need::OwnNetwork => write!(f, "a network namespace"),
+            Need::NetworkSettings => write!(f, "the right to change settings of its network"),
         }
     }
 }

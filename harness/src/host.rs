@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{AccessFlags, access};
 
 /// Finds a program on the PATH.
 pub fn find_tool(name: &str) -> Option<PathBuf> {
@@ -13,6 +14,22 @@ pub fn find_tool(name: &str) -> Option<PathBuf> {
 
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Where the kernel's settings for this network are: `tcp_keepalive_time` (`tcp(7)`),
+/// `ip_local_port_range` (`ip(7)`).
+const NETWORK: &str = "/proc/sys/net/ipv4";
+
+pub fn network_can_be_set() -> bool {
+    access(
+        &Path::new(NETWORK).join("tcp_keepalive_time"),
+        AccessFlags::W_OK,
+    )
+    .is_ok()
+}
+
+pub fn set_network(name: &str, value: &str) -> std::io::Result<()> {
+    std::fs::write(Path::new(NETWORK).join(name), value)
 }
 
 /// Raises our own limit: a check with thousands of connections needs thousands of descriptors.

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use libtest_mimic::Failed;
 
 use crate::check::{Check, Need};
+use crate::host::network_can_be_set;
 use crate::program::{Ports, Program};
 
 /// This variable is set for the test binary inside the namespace.
@@ -38,6 +39,14 @@ pub fn is_possible() -> bool {
 /// Whether this is the test binary that runs inside.
 pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
+}
+
+/// Whether a check inside may change settings of its network. The grader's namespaces forbid it.
+pub fn can_be_set() -> bool {
+    match is_inside() {
+        true => network_can_be_set(),
+        false => is_possible(),
+    }
 }
 
 /// Whether `check` has to be run by [`run_again`]. For a program with fixed ports the

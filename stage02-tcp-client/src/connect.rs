@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getpeername, getsockname, socket,
+};
 
 use crate::given::cli::Server;
 
@@ -35,7 +37,19 @@ fn open_connection(address: SocketAddr) -> nix::Result<OwnedFd> {
     };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     connect(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    if is_connected_to_itself(&socket)? {
+        return Err(Errno::ECONNREFUSED);
+    }
     Ok(socket)
+}
+
+/// Whether both ends of the connection are this socket. If no server listens on the port, our kernel
+/// may choose this very port for our side, and TCP allows a connection from a port to itself
+/// (RFC 9293, 3.5, simultaneous open).
+fn is_connected_to_itself(socket: &OwnedFd) -> nix::Result<bool> {
+    let ours: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    let theirs: nix::Result<SockaddrStorage> = getpeername(socket.as_raw_fd());
+    Ok(theirs == Ok(ours)) // if it is no longer connected, `recv` says why
 }
 
 fn cannot_connect(address: SocketAddr, errno: Errno) -> anyhow::Error {

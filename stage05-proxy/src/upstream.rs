@@ -12,6 +12,7 @@ use nix::sys::socket::{
     SockFlag, SockType, SockaddrStorage, connect, getsockname, getsockopt, setsockopt, socket,
 };
 
+use crate::given::itself::is_connected_to_itself;
 use crate::given::listen::family;
 
 pub struct Upstream {
@@ -84,6 +85,8 @@ fn begin_connect(target: SocketAddr) -> nix::Result<OwnedFd> {
 /// which it is (connect(2)).
 pub fn connect_result(socket: &OwnedFd) -> nix::Result<()> {
     match getsockopt(socket, SocketError)? {
+        // Nobody listens there, and the kernel has taken the upstream's port for our side.
+        0 if is_connected_to_itself(socket)? => Err(Errno::ECONNREFUSED),
         0 => Ok(()),
         // It was connected, and then reset. An answer may have come before the reset.
         libc::ECONNRESET | libc::EPIPE => Ok(()),

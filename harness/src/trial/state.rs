@@ -13,6 +13,7 @@ use super::descriptors::{self, Reserved};
 use crate::datagram::DatagramServer;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::folder::copy_tree;
+use crate::host::set_network;
 use crate::lock::lock;
 use crate::patience::LOOK;
 use crate::patience::patience;
@@ -118,6 +119,18 @@ impl<'p> Trial<'p> {
     /// Starts a server where connections were refused so far.
     pub fn upstream_at(&self, nobody: Nobody, backlog: i32) -> Verdict<Upstream> {
         Upstream::appear(nobody, backlog, &self.trace, self.deadline)
+    }
+
+    /// Leaves the kernel only this port to choose for clients. The check must need
+    /// [`Need::NetworkSettings`](crate::check::Need::NetworkSettings).
+    pub fn leave_only_port(&self, port: u16) -> Verdict {
+        self.set_network("ip_local_port_range", &format!("{port} {port}"))
+    }
+
+    /// Changes a setting of the network in which the check runs.
+    pub fn set_network(&self, name: &str, value: &str) -> Verdict {
+        self.step(format!("in this network, {name} is now {value}"));
+        set_network(name, value).map_err(|error| Failure::grader(format!("set {name}"), error))
     }
 
     /// The same as [`Trial::upstream`] for UDP.

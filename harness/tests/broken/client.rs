@@ -94,6 +94,10 @@ pub const CASES: &[Case] = &[
         broken: "ends-silently-with-status-0",
     },
     Case {
+        check: "stage02/connected-to-itself",
+        broken: "takes-itself-for-the-server",
+    },
+    Case {
         check: "stage02/server-gone-at-the-prompt",
         broken: "takes-a-read-for-an-answer",
     },
@@ -305,8 +309,10 @@ pub fn run(name: &str, options: &[String]) -> bool {
             });
             relay(connect(options), Manner::default());
         }
-        // A fault only when stdout is a terminal.
-        "prints-what-comes" => relay(connect(options), Manner::default()),
+        // A fault only when stdout is a terminal, or when there is no server.
+        "prints-what-comes" | "takes-itself-for-the-server" => {
+            relay(connect(options), Manner::default())
+        }
         "forgets-the-last-answer" => {
             // As if it printed an answer only when the next line is typed.
             let print = |_: &[u8]| {};

@@ -46,6 +46,10 @@ pub const CASES: &[Case] = &[
     case("stage05/file-client-cannot-read", "file-client-panics"),
     case("stage05/file-client-without-a-server", "file-client-panics"),
     case(
+        "stage05/file-client-connected-to-itself",
+        "file-client-takes-itself-for-the-server",
+    ),
+    case(
         "stage05/file-server-gone-in-the-middle",
         "file-client-does-not-wait",
     ),

@@ -74,6 +74,10 @@ pub const CASES: &[Case] = &[
         "proxy-forgets-clients-without-an-upstream",
     ),
     case(
+        "stage05/connected-to-itself",
+        "proxy-takes-itself-for-the-upstream",
+    ),
+    case(
         "stage05/upstream-down-for-many-at-once",
         "proxy-stops-accepting-at-a-failed-connect",
     ),

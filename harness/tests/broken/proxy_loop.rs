@@ -350,7 +350,14 @@ impl Proxy {
             error.raw_os_error() != Some(Errno::ECONNRESET as i32)
                 || fault == "takes-a-reset-for-a-refusal"
         };
-        match error.filter(refused) {
+        let upstream = &pair.streams[UPSTREAM];
+        let ends = (upstream.local_addr(), upstream.peer_addr());
+        let itself = matches!(ends, (Ok(ours), Ok(theirs)) if ours == theirs);
+        let mut failure = error.filter(refused);
+        if itself && fault != "takes-itself-for-the-upstream" {
+            failure = Some(Errno::ECONNREFUSED.into());
+        }
+        match failure {
             None => self.settle(number),
             Some(error) => {
                 let Some(pair) = self.pairs.remove(&number) else {

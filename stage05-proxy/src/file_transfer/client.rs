@@ -21,6 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, connect, recv, send, shutdown, socket,
 };
+use stage05_proxy::given::itself::is_connected_to_itself;
 use stage05_proxy::given::listen::family;
 use stage05_proxy::given::logger::start_logger;
 use stage05_proxy::given::words::words;
@@ -109,6 +110,9 @@ fn connect_one(address: SocketAddr) -> nix::Result<OwnedFd> {
     // server learns that the file is not complete.
     reset_on_close(&server, true)?;
     connect(server.as_raw_fd(), &SockaddrStorage::from(address))?;
+    if is_connected_to_itself(&server)? {
+        return Err(Errno::ECONNREFUSED); // nobody listens there
+    }
     Ok(server)
 }
 

@@ -6,6 +6,7 @@
 //! | `accepting` | the listener of stage 4, with its pause               |
 //! | `cli`       | the command line as `Args`                            |
 //! | `escape`    | the bytes of a peer as text that is safe to print     |
+//! | `itself`    | whether a socket is connected to itself (stage 2)     |
 //! | `limit`     | as many descriptors as the system allows              |
 //! | `listen`    | a listening socket (stage 1)                          |
 //! | `logger`    | log lines go to stderr, and never end the program     |
@@ -19,6 +20,7 @@
 pub mod accepting;
 pub mod cli;
 pub mod escape;
+pub mod itself;
 pub mod limit;
 pub mod listen;
 pub mod logger;

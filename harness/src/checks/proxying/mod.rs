@@ -47,6 +47,7 @@ pub const CHECKS: &[Check] = &[
     upstreams::DOWN,
     upstreams::DOWN_FOR_MANY_AT_ONCE,
     upstreams::COMES_BACK,
+    upstreams::CONNECTED_TO_ITSELF,
     upstreams::FULL_QUEUE,
     upstreams::ANSWERS_AND_RESETS,
     upstreams::CONNECT_TIMEOUT,

@@ -103,6 +103,37 @@ fn comes_back(trial: &Trial) -> Verdict {
     Ok(())
 }
 
+pub const CONNECTED_TO_ITSELF: Check = Check {
+    name: "connected-to-itself",
+    title: "If the kernel gives the proxy the very port of its upstream, the client gets no byte of its own back",
+    why: "on a port above 32767 without a server, a connect to this machine sometimes succeeds: the socket is connected to itself, and a client that gets its own bytes takes them for an answer",
+    hint: "when `connect` has succeeded, compare `getsockname` with `getpeername`: if they are equal, the upstream is down",
+    needs: &[
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--upstream"),
+    ],
+    body: connected_to_itself,
+    ..DOWN
+};
+
+fn connected_to_itself(trial: &Trial) -> Verdict {
+    let nobody = trial.nobody()?.address();
+    let server = proxy(trial, nobody)?;
+    trial.leave_only_port(nobody.port())?;
+    let client = server.connect("a client")?;
+    // The proxy may have closed the connection already.
+    let _ = client.send(b"hello\n").and_then(|()| client.half_close());
+    let received = match client.receive_to_end(100) {
+        Err(failure) if failure.outcome == Outcome::Reset => Vec::new(),
+        received => received?,
+    };
+    ensure(received.is_empty(), Outcome::WrongData, || {
+        "the client got its own bytes back, although there is no upstream".to_owned()
+    })?;
+    server.expect_running()
+}
+
 /// Fills the listen queue of an upstream that accepts no connection. The next `connect` then
 /// waits, because the kernel neither completes nor refuses it.
 pub fn fill_the_queue(trial: &Trial, upstream: &Upstream) -> Verdict<Vec<TcpStream>> {

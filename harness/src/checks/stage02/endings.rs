@@ -50,6 +50,30 @@ fn reason_of_a_refusal(trial: &Trial) -> Verdict {
     client.expect_stdout(b"")
 }
 
+pub const CONNECTED_TO_ITSELF: Check = Check {
+    name: "connected-to-itself",
+    title: "If the kernel gives the client the very port that it connects to, the client reports a refused connection",
+    why: "on a port above 32767 without a server, a connect to this machine sometimes succeeds: the client is connected to itself, and takes its own lines for answers",
+    hint: "compare `getsockname` with `getpeername`: if they are equal, there is no server",
+    needs: &[
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--port"),
+    ],
+    body: connected_to_itself,
+    ..REASON_OF_A_REFUSAL
+};
+
+fn connected_to_itself(trial: &Trial) -> Verdict {
+    let nobody = trial.nobody()?.address();
+    trial.leave_only_port(nobody.port())?;
+    let input = Input::Bytes(b"hello\n".to_vec());
+    let client = trial.launch().client_of(nobody).input(input).run()?;
+    client.expect_exit(1)?;
+    client.expect_stdout(b"")?;
+    expect_told(&client, &["refused"])
+}
+
 /// A message about a server that is gone contains one of these words.
 const GONE: &[&str] = &["clos", "disconnect", "gone", "reset", "lost", "ended"];
 

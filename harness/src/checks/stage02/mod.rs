@@ -30,6 +30,7 @@ pub const CHECKS: &[Check] = &[
     terminal::CONTROL_BYTES,
     terminal::END_OF_INPUT,
     endings::REASON_OF_A_REFUSAL,
+    endings::CONNECTED_TO_ITSELF,
     endings::SERVER_GONE_AT_THE_PROMPT,
     endings::SERVER_CLOSES_EARLY,
     endings::SERVER_RESETS,

@@ -397,6 +397,33 @@ fn client_without_a_server(trial: &Trial) -> Verdict {
     expect_words(&client.process, &[&address, "Connection refused"])
 }
 
+pub const CLIENT_CONNECTED_TO_ITSELF: Check = Check {
+    name: "file-client-connected-to-itself",
+    title: "A file-client that the kernel connects to itself reports a refused connection, and ends with exit status 1",
+    why: "otherwise it would send the file to itself, and say something wrong about the server",
+    hint: "compare `getsockname` with `getpeername`: if they are equal, there is no server",
+    needs: &[
+        Need::Companion("file-client"),
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--port"),
+    ],
+    body: client_connected_to_itself,
+    ..CLIENT_CANNOT_READ
+};
+
+fn client_connected_to_itself(trial: &Trial) -> Verdict {
+    let nobody = trial.nobody()?.address();
+    trial.leave_only_port(nobody.port())?;
+    let source = write(trial, "t1.bin", b"hello\n")?;
+    let client = file_client(trial, &source, nobody)?;
+    client.expect_exit(1)?;
+    expect_words(
+        &client.process,
+        &[&nobody.to_string(), "Connection refused"],
+    )
+}
+
 pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
     name: "file-server-gone-in-the-middle",
     title: "A file-client ends with exit status 1 when the server resets during or after the transfer",

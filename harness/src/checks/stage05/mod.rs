@@ -44,6 +44,7 @@ const OWN: &[Check] = &[
     files::SERVER_CANNOT_WRITE,
     files::CLIENT_CANNOT_READ,
     files::CLIENT_WITHOUT_A_SERVER,
+    files::CLIENT_CONNECTED_TO_ITSELF,
     files::SERVER_GONE_IN_THE_MIDDLE,
 ];
 
