@@ -12,14 +12,31 @@ use crate::trial::Trial;
 pub enum Tier {
     /// What the course asks of the stage.
     Core,
-    /// What a real server must withstand.
+    /// What any program that is left running must at least do.
+    Solid,
+    /// What a real program must withstand.
     Robust,
+}
+
+impl Tier {
+    pub const ALL: [Tier; 3] = [Tier::Core, Tier::Solid, Tier::Robust];
+
+    /// What a check of this tier is worth. A fault that ordinary use meets weighs more than many
+    /// that only a hostile client finds, so that points put programs into a teacher's order.
+    pub fn points(self) -> u32 {
+        match self {
+            Tier::Core => 10,
+            Tier::Solid => 5,
+            Tier::Robust => 1,
+        }
+    }
 }
 
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.pad(match self {
             Tier::Core => "core",
+            Tier::Solid => "solid",
             Tier::Robust => "robust",
         })
     }
@@ -73,7 +90,6 @@ pub struct Check {
     /// Where the book explains it, from the top of the repository.
     pub chapter: &'static str,
     pub tier: Tier,
-    pub points: u32,
     /// The check fails after this time, whatever it is waiting for.
     pub timeout: Duration,
     pub needs: &'static [Need],

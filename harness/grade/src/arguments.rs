@@ -42,8 +42,8 @@ pub struct Arguments {
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub only: Vec<String>,
 
-    /// Run only one tier. Core: what the course asks for; robust: what a real program must
-    /// withstand
+    /// Run only one tier. Core: what the course asks for; solid: what any program that is left
+    /// running must do; robust: what a real program must withstand
     #[arg(long)]
     pub tier: Option<TierName>,
 
@@ -103,6 +103,7 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum TierName {
     Core,
+    Solid,
     Robust,
 }
 
@@ -110,6 +111,7 @@ impl From<TierName> for Tier {
     fn from(name: TierName) -> Tier {
         match name {
             TierName::Core => Tier::Core,
+            TierName::Solid => Tier::Solid,
             TierName::Robust => Tier::Robust,
         }
     }

@@ -25,7 +25,7 @@ pub struct Graded {
 pub struct CheckResult {
     pub id: String,
     pub title: String,
-    /// `core` or `robust`
+    /// `core`, `solid` or `robust`
     pub tier: String,
     pub status: Status,
     pub score: u32,
@@ -112,13 +112,13 @@ impl CheckResult {
             tier: check.tier.to_string(),
             status,
             score: if status == Status::Passed {
-                check.points
+                check.tier.points()
             } else {
                 0
             },
             points: match status {
                 Status::Skipped | Status::NotCarriedOut => 0,
-                _ => check.points,
+                _ => check.tier.points(),
             },
             outcome,
             what,

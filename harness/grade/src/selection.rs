@@ -42,9 +42,8 @@ impl Selection {
 
     /// The selected checks of a stage, tier `core` first.
     pub fn of(&self, stage: Stage) -> impl Iterator<Item = &'static Check> + '_ {
-        let tiers = [Tier::Core, Tier::Robust];
         let of_tier = move |tier| checks::of(stage).filter(move |check| check.tier == tier);
-        tiers
+        Tier::ALL
             .into_iter()
             .flat_map(of_tier)
             .filter(|check| self.includes(check))

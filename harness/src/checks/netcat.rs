@@ -22,7 +22,6 @@ const NC_OPENBSD: Check = Check {
     hint: "when `recv` returns 0, send the last answer and then `close` the connection",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
-    points: 1,
     timeout: Duration::from_secs(30),
     needs: &[Need::Tool("nc.openbsd")],
     body: |trial| netcat(trial, &["nc.openbsd", "-N"]),

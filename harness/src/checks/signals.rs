@@ -16,7 +16,6 @@ pub const ENDS_ON_A_SIGNAL: Check = Check {
     hint: "neither block nor handle these signals; set SO_REUSEADDR before `bind`",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
-    points: 1,
     timeout: std::time::Duration::from_secs(30),
     needs: &[Need::Option("--port")],
     body: ends_on_a_signal,

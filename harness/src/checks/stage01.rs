@@ -42,7 +42,6 @@ const ENDS_WITH_ITS_CLIENT: Check = Check {
     hint: "when `recv` returns 0, leave the loop and exit with status 1",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Core,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: ends_with_its_client,
@@ -61,7 +60,7 @@ const ENDS_AFTER_A_RESET: Check = Check {
     title: "The server ends with exit status 1 when its client resets the connection",
     why: "a client that crashes may reset its connection, and then `recv` fails instead of returning 0",
     hint: "when `recv` returns -1 after a reset, treat it as a client that has left",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: ends_after_a_reset,
     ..ENDS_WITH_ITS_CLIENT
 };
@@ -79,6 +78,7 @@ const ENDS_AFTER_A_RESET_WHILE_IT_SENDS: Check = Check {
     title: "The server ends with exit status 1 when its client resets during an answer",
     why: "`send` on a connection that was reset raises SIGPIPE, which kills the process by default",
     hint: "call `send` with MSG_NOSIGNAL, and check what it returns",
+    tier: Tier::Robust,
     body: ends_after_a_reset_while_it_sends,
     ..ENDS_AFTER_A_RESET
 };
@@ -103,6 +103,7 @@ const ITERATIVE: Check = Check {
     title: "The server with --iterative serves its clients one after the other",
     why: "a blocking server serves one client at a time, and the kernel lets the others wait in a queue",
     hint: "go back to `accept` when a client has left",
+    tier: Tier::Robust,
     needs: &[Need::Option("--iterative")],
     body: iterative,
     ..ENDS_AFTER_A_RESET

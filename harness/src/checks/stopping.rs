@@ -22,7 +22,6 @@ pub const SIGTERM: Check = Check {
     hint: "block the signals, let epoll watch a `signalfd` for them, and leave the loop",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: sigterm,

@@ -38,7 +38,6 @@ const PROGRAM: Check = Check {
     hint: "check what `bind` returns, and print the address and the system's reason to stderr",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Robust,
-    points: 1,
     timeout: Duration::from_secs(30),
     needs: &[Need::Option("--port")],
     body: port_in_use,

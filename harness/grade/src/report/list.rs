@@ -13,7 +13,7 @@ pub fn checks(selection: &Selection) -> Vec<Part> {
         .filter(|stage| selection.stage().is_none_or(|wanted| wanted == *stage));
     let mut parts = Vec::new();
     for stage in stages {
-        for tier in [Tier::Core, Tier::Robust] {
+        for tier in Tier::ALL {
             let checks: Vec<&Check> = selection
                 .of(stage)
                 .filter(|check| check.tier == tier)
@@ -29,7 +29,7 @@ pub fn checks(selection: &Selection) -> Vec<Part> {
 
 fn list_of(tier: Tier, checks: &[&Check]) -> Table {
     let mut table = bare();
-    let points: u32 = checks.iter().map(|check| check.points).sum();
+    let points: u32 = checks.iter().map(|check| check.tier.points()).sum();
     let count = match checks.len() {
         1 => "1 check".to_owned(),
         count => format!("{count} checks"),
@@ -44,7 +44,7 @@ fn list_of(tier: Tier, checks: &[&Check]) -> Table {
         };
         table.add_row([
             Cell::new(format!("{}\n  {}{needs}", check.id(), check.title)),
-            right(check.points),
+            right(check.tier.points()),
         ]);
     }
     table

@@ -27,7 +27,7 @@ fn one(graded: &Graded) -> String {
     if let Some(words) = &graded.build_failure {
         text += &format!("The program could not be built:\n\n{}\n", fenced(words));
     }
-    for tier in [Tier::Core, Tier::Robust] {
+    for tier in Tier::ALL {
         let name = tier.to_string();
         let checks = || {
             graded
@@ -71,10 +71,10 @@ fn one(graded: &Graded) -> String {
 
 fn class(all: &[Graded]) -> String {
     let mut text =
-        "## Submissions\n\n| | stage | core | robust | first failure |\n|---|---|---:|---:|---|\n"
+        "## Submissions\n\n| | stage | core | solid | robust | first failure |\n|---|---|---:|---:|---:|---|\n"
             .to_owned();
     for graded in all {
-        let (core, robust) = (graded.score_of(Tier::Core), graded.score_of(Tier::Robust));
+        let [core, solid, robust] = Tier::ALL.map(|tier| graded.score_of(tier));
         let first = graded
             .failed()
             .next()
@@ -86,7 +86,10 @@ fn class(all: &[Graded]) -> String {
             (None, None) => String::new(),
         };
         let (name, stage) = (cell(&graded.name), graded.stage.number());
-        let _ = writeln!(text, "| {name} | {stage} | {core} | {robust} | {first} |");
+        let _ = writeln!(
+            text,
+            "| {name} | {stage} | {core} | {solid} | {robust} | {first} |"
+        );
     }
     text + "\n"
 }

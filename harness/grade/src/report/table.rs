@@ -95,7 +95,7 @@ pub fn one(graded: &Graded) -> Vec<Part> {
     if let Some(words) = &graded.build_failure {
         parts.push(plain(format!("\n{}\n", words.trim_end())));
     }
-    for tier in [Tier::Core, Tier::Robust] {
+    for tier in Tier::ALL {
         let name = tier.to_string();
         let shown = |result: &&CheckResult| result.tier == name && result.status != Status::Skipped;
         let rows: Vec<&CheckResult> = graded.checks.iter().filter(shown).collect();
@@ -160,6 +160,7 @@ fn results(tier: Tier, rows: &[&CheckResult]) -> Table {
 pub(super) fn title_of(tier: Tier) -> &'static str {
     match tier {
         Tier::Core => "core: what the course asks for",
+        Tier::Solid => "solid: what any program that is left running must do",
         Tier::Robust => "robust: what a real program must withstand",
     }
 }
@@ -174,7 +175,7 @@ fn mark(status: Status) -> (&'static str, Color) {
 }
 
 fn totals(graded: &Graded) -> String {
-    let tiers = [Tier::Core, Tier::Robust].map(|tier| (tier, graded.score_of(tier)));
+    let tiers = Tier::ALL.map(|tier| (tier, graded.score_of(tier)));
     let there = tiers.into_iter().filter(|(_, score)| score.points > 0);
     let mut parts: Vec<String> = there
         .map(|(tier, score)| format!("{tier} {score}"))
@@ -225,6 +226,7 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
         "submission",
         "stage",
         "core",
+        "solid",
         "robust",
         "total",
         "what has failed",
@@ -242,6 +244,7 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
             Cell::new(&graded.name),
             Cell::new(graded.stage.number()),
             right(graded.score_of(Tier::Core)),
+            right(graded.score_of(Tier::Solid)),
             right(graded.score_of(Tier::Robust)),
             right(graded.score()),
             Cell::new(what_has_failed(graded)).fg(color),
@@ -293,7 +296,8 @@ fn why_not_built(graded: &Graded) -> Vec<Part> {
     ]
 }
 
-/// The names of the core checks that failed; if none did, how many of the others.
+/// The names of the core checks that failed; if none did, of the solid ones; if none did, how
+/// many of the others.
 fn what_has_failed(graded: &Graded) -> String {
     if let Some(words) = &graded.build_failure {
         let nothing = words.starts_with("nothing to grade");
@@ -305,17 +309,18 @@ fn what_has_failed(graded: &Graded) -> String {
         .to_owned();
     }
     let short = |result: &CheckResult| result.id.rsplit('/').next().unwrap_or_default().to_owned();
-    let core: Vec<String> = graded
-        .failed()
-        .filter(|result| result.is_core())
-        .map(short)
-        .collect();
-    let others = graded.failed().count() - core.len();
-    let failed = match (core.is_empty(), others) {
-        (false, _) => core.join(", "),
-        (true, 0) => String::new(),
-        (true, 1) => "1 robust check".to_owned(),
-        (true, others) => format!("{others} robust checks"),
+    let of_tier = |tier: Tier| -> Vec<String> {
+        let name = tier.to_string();
+        let failed = graded.failed().filter(|result| result.tier == name);
+        failed.map(short).collect()
+    };
+    let named = [Tier::Core, Tier::Solid].map(of_tier);
+    let named = named.into_iter().find(|names| !names.is_empty());
+    let failed = match (named, graded.failed().count()) {
+        (Some(names), _) => names.join(", "),
+        (None, 0) => String::new(),
+        (None, 1) => "1 robust check".to_owned(),
+        (None, count) => format!("{count} robust checks"),
     };
     let open = |count: usize, what: &str| (count > 0).then(|| format!("{count} {what}"));
     let parts = [

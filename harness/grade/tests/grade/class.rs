@@ -151,7 +151,7 @@ fn builds() {
                 .unwrap()
         })
         .collect();
-    assert_eq!(scores, [2, 2, 0, 0], "{}", run.err);
+    assert_eq!(scores, [10, 10, 0, 0], "{}", run.err);
     let words = json["submissions"][2]["build_failure"].as_str().unwrap();
     assert!(
         words.contains("missing") && words.contains("error"),

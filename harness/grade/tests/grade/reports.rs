@@ -126,7 +126,7 @@ fn junit() {
     };
     assert_eq!(
         (property("score"), property("points")),
-        ("0".into(), "2".into())
+        ("0".into(), "10".into())
     );
     let TestCaseStatus::NonSuccess {
         message,
@@ -146,7 +146,7 @@ fn gradescope() {
     let room = Room::new();
     grade_one(&room, "--gradescope results.json").expect_status(1);
     let results: Value = serde_json::from_str(&read(&room.path("results.json"))).unwrap();
-    assert_eq!(results["score"], 4);
+    assert_eq!(results["score"], 20);
     assert!(results["execution_time"].is_u64() && results["output"].is_string());
     assert_eq!(results["output_format"], "text");
     assert_eq!(results["visibility"], "visible");
@@ -158,7 +158,7 @@ fn gradescope() {
             .map(|test| test[field].as_u64().unwrap())
             .sum::<u64>()
     };
-    assert_eq!((score("score"), score("max_score")), (4, 6));
+    assert_eq!((score("score"), score("max_score")), (20, 30));
     for test in tests {
         let passed = test["status"] == "passed";
         assert_eq!(passed, test["score"] == test["max_score"]);
@@ -204,9 +204,9 @@ fn classroom() {
 
     let text = read(&summary);
     assert!(text.contains("## Stage 1: `tcp_server`"), "{text}");
-    assert!(text.contains("**Core: 4/6 points**"), "{text}");
+    assert!(text.contains("**Core: 20/30 points**"), "{text}");
     assert!(
-        text.contains("| ✅ | A line is answered with the line reversed | 2/2 |"),
+        text.contains("| ✅ | A line is answered with the line reversed | 10/10 |"),
         "{text}"
     );
     assert!(
@@ -223,7 +223,7 @@ fn classroom() {
     let result: Value = serde_json::from_slice(&decoded).unwrap();
     assert_eq!(
         (&result["version"], &result["max_score"]),
-        (&1.into(), &6.into())
+        (&1.into(), &30.into())
     );
     assert_eq!(result["status"], "fail");
     let tests = result["tests"].as_array().unwrap();
@@ -248,16 +248,16 @@ fn json() {
     let submission = &json["submissions"][0];
     assert_eq!(
         submission["core"],
-        serde_json::json!({"score": 4, "points": 6})
+        serde_json::json!({"score": 20, "points": 30})
     );
-    assert!(run.err.contains("core 4/6"), "{}", run.err);
+    assert!(run.err.contains("core 20/30"), "{}", run.err);
 }
 
 fn tutor() {
     let room = Room::new();
     let run = grade_one(&room, "");
     for part in [
-        "✗ stage01/line-after-line (core, 0/2 points)",
+        "✗ stage01/line-after-line (core, 0/10 points)",
         "A client gets an answer to each of its lines",
         "wrong data: the client received something else",
         "expected:",

@@ -19,7 +19,6 @@ pub const PHASE1: Check = Check {
     hint: "keep the role with the listener, and give each accepted client the role of its listener",
     chapter: "docs/src/phase1/architecture.md",
     tier: Tier::Robust,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[Need::Option("--listen")],
     body: roles_side_by_side,

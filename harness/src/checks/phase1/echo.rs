@@ -100,7 +100,6 @@ const NEVER_READS: Check = Check {
     name: "echo-to-a-client-that-never-reads",
     title: "A client that sends a gigabyte and never reads costs little memory and does not delay the others",
     why: "its echo cannot be delivered: a server that keeps all of it runs out of memory, and a server that waits in `send` serves no other client",
-    tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: never_reads,
     ..BULK
@@ -143,7 +142,7 @@ const RESETS: Check = Check {
     title: "A client of an echo that resets its connection, at any moment, ends only this connection",
     why: "the source and the sink of an echo fail at the same time, but its session must end only once",
     hint: "report a failed end to its pipe once, and end the session when nothing is left to move",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: resets,
     ..EVERY_BYTE
 };

@@ -87,7 +87,6 @@ const STAGE_13: Check = Check {
     name: "preset-13",
     title: "The finished server is a proxy on port 8001, sends a file on 8002, reverses on 8003, echoes on 8004",
     tier: Tier::Core,
-    points: 4,
     needs: &[Need::OwnNetwork],
     body: stage_13,
     ..STAGE_6
@@ -170,7 +169,6 @@ const BROWSER: Check = Check {
     why: "a browser opens many connections at the same time, keeps them open, and does not half-close them as a test does",
     hint: "look which part of the page is missing: either its bytes or the end of its stream did not come",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(90),
     needs: &[
         Need::OwnNetwork,

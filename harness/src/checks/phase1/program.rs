@@ -34,7 +34,6 @@ const USAGE: Check = Check {
     why: "a script must be able to distinguish a typing error from a server that failed",
     hint: "print the word that is wrong to stderr, and say what would be right",
     chapter: "docs/src/phase1/architecture.md",
-    points: 1,
     body: usage,
     ..PHASE1
 };

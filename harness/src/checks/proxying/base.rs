@@ -21,7 +21,6 @@ pub const PROXY: Check = Check {
     hint: "open a separate connection to the upstream for each client; send what you receive on one of the two to the other",
     chapter: "docs/src/phase0/stage05.md",
     tier: Tier::Core,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: passes_requests_and_answers,
@@ -131,7 +130,6 @@ pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     title: "Five clients are served at the same time, and each gets its own answer",
     why: "a browser opens several connections at the same time, and no answer may go to the wrong one",
     hint: "find the other socket of the pair from each socket, and block only in `epoll_wait`",
-    points: 3,
     body: clients_at_the_same_time,
     ..PROXY
 };

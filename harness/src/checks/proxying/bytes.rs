@@ -60,7 +60,6 @@ pub const LARGE_ANSWER: Check = Check {
     title: "8 MB arrive in full in each direction, even if the receiver starts to read late",
     why: "one `send` may take only a part of the bytes, and the rest must still be sent",
     hint: "look at how many bytes `send` returns, and continue after these",
-    points: 3,
     body: large_answer,
     ..PROXY
 };
@@ -100,7 +99,6 @@ pub const BOTH_WAYS_AT_ONCE: Check = Check {
     why: "an upload and its answer may overlap, and a proxy that finishes one direction before it starts the other gets stuck",
     hint: "give each direction its own buffer, and do not let one direction wait for the other",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(60),
     body: both_ways_at_once,
     ..PROXY

@@ -15,7 +15,7 @@ pub const ONE_AFTER_THE_OTHER: Check = Check {
     title: "Each of 200 clients, one after the other, gets its own answer",
     why: "a table with room for ten pairs is full after ten clients if its entries are never removed",
     hint: "when a pair has ended, remove its entry, and make sure that nothing is found under its old number",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: one_after_the_other,
     ..PROXY
 };
@@ -41,7 +41,6 @@ pub const FIFTY_AT_ONCE: Check = Check {
     why: "a slow answer to one client must not delay the other clients",
     hint: "do not use a table of fixed size; find the other side of a pair by the data in the event (`epoll_data`)",
     tier: Tier::Robust,
-    points: 3,
     body: fifty_at_once,
     ..PROXY
 };
@@ -95,7 +94,7 @@ pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
     title: "40 clients that connect at the same moment are all served",
     why: "one event of the listener may stand for many clients in its queue",
     hint: "with edge-triggered epoll, call `accept` until EAGAIN; level-triggered epoll reports the listener again",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: many_at_once_in_the_queue,
     ..PROXY
 };
@@ -136,7 +135,6 @@ pub const STOPPED_AND_CONTINUED: Check = Check {
     why: "`epoll_wait` fails with EINTR when a stopped process continues (signal(7)), and this is not an error of the proxy",
     hint: "when `epoll_wait` fails with EINTR, call it again",
     tier: Tier::Robust,
-    points: 1,
     body: stopped_and_continued,
     ..PROXY
 };

@@ -62,8 +62,7 @@ pub const CLIENT_HALF_CLOSES: Check = Check {
     title: "A client that half-closes after its request still gets the whole answer",
     why: "such a client sends no more but still reads, and some servers answer only at the end of the request",
     hint: "pass the end on with `shutdown(SHUT_WR)`, not with `close`, because the other direction goes on",
-    tier: Tier::Robust,
-    points: 4,
+    tier: Tier::Solid,
     body: client_half_closes,
     ..PROXY
 };
@@ -97,6 +96,7 @@ pub const ECHO_AND_HALF_CLOSE: Check = Check {
     name: "three-megabytes-and-half-close",
     title: "A client gets back all of its 3 MB from an upstream that echoes, then the end of the stream",
     why: "when the request ends, parts of the answer are still on their way, in every buffer",
+    tier: Tier::Robust,
     body: echo_and_half_close,
     ..CLIENT_HALF_CLOSES
 };
@@ -164,6 +164,7 @@ pub const LATE_READER: Check = Check {
     title: "A side that reads late gets all of the 6 MB that the other side sent before it closed",
     why: "the end of the stream comes after the bytes, and many of them may still be on their way",
     hint: "when one side has ended, empty your buffer first, and then call `shutdown(SHUT_WR)` on the other side",
+    tier: Tier::Robust,
     body: late_reader,
     ..CLIENT_HALF_CLOSES
 };
@@ -185,6 +186,7 @@ pub const END_WITH_BYTES_IN_ONE_EVENT: Check = Check {
     title: "Bytes that arrive together with the end of the stream are passed on",
     why: "`epoll_wait` reports EPOLLHUP as soon as both directions have ended, even if there are still bytes to read",
     hint: "do not close on EPOLLHUP or EPOLLRDHUP: read until `recv` returns 0",
+    tier: Tier::Robust,
     body: end_with_bytes_in_one_event,
     ..CLIENT_HALF_CLOSES
 };

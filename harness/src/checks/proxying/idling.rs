@@ -20,8 +20,7 @@ pub const IDLE_PAIRS: Check = Check {
     title: "The proxy uses no CPU time while no bytes move, whatever its pairs wait for",
     why: "level-triggered epoll reports a state again and again until you act on it, so the proxy never sleeps",
     hint: "watch for EPOLLOUT only while bytes wait; do not watch for EPOLLIN or EPOLLRDHUP on a side that has ended or that you do not read",
-    tier: Tier::Robust,
-    points: 3,
+    tier: Tier::Solid,
     body: idle_pairs,
     ..PROXY
 };
@@ -52,6 +51,7 @@ pub const WAITING_FOR_THE_UPSTREAM: Check = Check {
     title: "The proxy uses no CPU time while it waits for a connection to the upstream",
     why: "the client's bytes cannot be sent yet, and a proxy that watches for them wakes up again and again",
     hint: "until `connect` has a result, watch the upstream's socket for EPOLLOUT, and nothing else",
+    tier: Tier::Robust,
     body: waiting_for_the_upstream,
     ..IDLE_PAIRS
 };
@@ -73,6 +73,7 @@ pub const DEAD_ENDS: Check = Check {
     title: "The proxy uses no CPU time and loses no bytes while one side is gone and the other does not read",
     why: "epoll always reports EPOLLHUP and EPOLLERR, asked for or not, until the socket is removed from it",
     hint: "remove the dead socket from epoll, and still deliver the bytes that you have read from it",
+    tier: Tier::Robust,
     body: dead_ends,
     ..IDLE_PAIRS
 };
@@ -115,6 +116,7 @@ pub const GONE_WHILE_BOTH_WAIT: Check = Check {
     title: "A side does not get stuck if the other side dies while both wait for each other to read",
     why: "a side that is blocked in `send` does not read: if the proxy takes no more from it, it never gets what it is owed",
     hint: "while you still owe bytes to a side, keep reading from it and discard what it sends",
+    tier: Tier::Robust,
     body: gone_while_both_wait,
     ..IDLE_PAIRS
 };
@@ -148,6 +150,7 @@ pub const EARLY_ANSWER: Check = Check {
     title: "A client that still sends gets the whole answer of an upstream that answers early and closes",
     why: "closing a socket with unread input resets the connection, and the reset destroys the answer on its way",
     hint: "use a lingering close: half-close towards the client, then read and discard what it sends until it ends too, or for two seconds",
+    tier: Tier::Robust,
     body: early_answer,
     ..IDLE_PAIRS
 };
@@ -184,6 +187,7 @@ pub const THOUSANDS_IDLE: Check = Check {
     title: "An active pair costs no more CPU time among very many idle pairs than alone",
     why: "this is the difference between epoll and `select`: the work grows with the ready sockets, not with all of them",
     hint: "do not loop over all pairs in each turn; find the pair by the data in its event (`epoll_data`)",
+    tier: Tier::Robust,
     timeout: Duration::from_secs(90),
     body: thousands_idle,
     ..IDLE_PAIRS

@@ -18,7 +18,6 @@ pub const AT_THE_DESCRIPTOR_LIMIT: Check = Check {
     why: "a client that cannot be accepted keeps the listener ready: a loop that retries immediately uses a whole CPU, and a proxy that gives up never accepts a client again",
     hint: "when `accept` or `socket` fails with EMFILE, remove the listener from epoll until descriptors are free again, and log the shortage once",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| at_the_descriptor_limit(trial, 32, 60, 8),
     ..PROXY
@@ -78,7 +77,6 @@ pub const RAISES_THE_LIMIT: Check = Check {
     title: "The proxy raises its limit of descriptors as far as it may",
     why: "a pair needs two descriptors, and most systems start a process with a limit of 1,024",
     hint: "at the start, raise the soft limit of RLIMIT_NOFILE to the hard limit (`setrlimit`, getrlimit(2))",
-    points: 1,
     needs: &[Need::Option("--backlog")],
     body: raises_the_limit,
     ..AT_THE_DESCRIPTOR_LIMIT
@@ -130,6 +128,7 @@ pub const NO_LEAK: Check = Check {
     title: "The proxy uses no more descriptors and memory after thousands of clients than before",
     why: "a proxy runs for months, so even a small leak with each pair uses up all memory or descriptors in the end",
     hint: "when a pair ends, free everything that you made for it: two descriptors, buffers, table entries",
+    tier: Tier::Solid,
     body: no_leak,
     ..AT_THE_DESCRIPTOR_LIMIT
 };

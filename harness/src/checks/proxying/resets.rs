@@ -22,7 +22,7 @@ pub const RESETS: Check = Check {
     title: "A client that resets its connection, at any moment, ends only this connection",
     why: "when a client crashes, `recv` or `send` on its connection fails",
     hint: "when a call on one socket fails, close both sockets of its pair and go on with the next event",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     timeout: Duration::from_secs(60),
     body: resets,
     ..PROXY
@@ -66,6 +66,7 @@ pub const RESET_PASSES_THROUGH: Check = Check {
     title: "The connection of one side ends when the other side resets its connection",
     why: "otherwise the other side waits forever for a peer that is gone",
     hint: "after an error on one side, close the other side too",
+    tier: Tier::Robust,
     body: reset_passes_through,
     ..RESETS
 };
@@ -118,6 +119,7 @@ pub const BYTES_BEFORE_A_RESET: Check = Check {
     title: "Bytes that one side sends before its reset reach the other side",
     why: "a server that fails may have sent the reason before",
     hint: "`recv` returns the bytes first and the error after them: read even when epoll reports EPOLLERR",
+    tier: Tier::Robust,
     body: bytes_before_a_reset,
     ..RESETS
 };
@@ -149,6 +151,7 @@ pub const ANSWER_BEFORE_A_RESET: Check = Check {
     title: "When the upstream resets after a long answer, a client that reads slowly and still sends gets all that the proxy has received",
     why: "a socket that is closed with unread input resets the connection, and the reset destroys the answer on its way",
     hint: "deliver what was received, half-close, and read and drop what the client sends until it ends its side",
+    tier: Tier::Robust,
     body: answer_before_a_reset,
     ..RESETS
 };

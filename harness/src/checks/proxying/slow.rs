@@ -19,7 +19,6 @@ pub const CLIENT_NEVER_READS: Check = Check {
     why: "the upstream sends as fast as you read: a proxy that keeps all of it runs out of memory, and a proxy that waits in `send` serves no other client",
     hint: "use backpressure: while bytes wait for one side, do not read from the other (EPOLLIN off)",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| never_reads(trial, |ends| (ends.upstream, ends.client)),
     ..PROXY

@@ -19,7 +19,6 @@ pub const COME_AND_GO: Check = Check {
     why: "when a server is restarted, all its clients come back in the same second",
     hint: "try to connect again for each client; close the clients whose `connect` fails, and remember nothing about them",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(90),
     body: come_and_go,
     ..PROXY

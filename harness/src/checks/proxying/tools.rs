@@ -148,7 +148,6 @@ pub const CHROMIUM: Check = Check {
     why: "a browser is the most demanding client: it opens several connections early and at the same time, and closes them at any moment",
     hint: "try it: start `python3 -m http.server 3000`, open http://127.0.0.1:8080, and look at the browser's network tools",
     tier: Tier::Robust,
-    points: 4,
     timeout: Duration::from_secs(90),
     needs: &[Need::Tool("chromium"), Need::Tool("python3")],
     body: chromium,

@@ -17,8 +17,7 @@ pub const DOWN: Check = Check {
     title: "The proxy closes each client while the upstream is down, and keeps running",
     why: "servers are restarted all the time, and a proxy in front of them must survive it",
     hint: "when epoll reports the socket, ask for the result of `connect` (SO_ERROR, connect(2)); if it failed, close the client too",
-    tier: Tier::Robust,
-    points: 3,
+    tier: Tier::Solid,
     body: down,
     ..PROXY
 };
@@ -60,6 +59,7 @@ pub const DOWN_FOR_MANY_AT_ONCE: Check = Check {
     title: "20 clients that connect at the same moment while the upstream is down are all closed",
     why: "an accept loop that returns after the first failed `connect` forgets the clients behind it",
     hint: "when one client cannot be served, close it and go on with the accept loop",
+    tier: Tier::Robust,
     body: down_for_many_at_once,
     ..DOWN
 };
@@ -83,6 +83,7 @@ pub const COMES_BACK: Check = Check {
     title: "The proxy uses an upstream again that was down, without a restart",
     why: "the upstream may be restarted many times while the proxy keeps running",
     hint: "try to connect again for each client, and remember nothing about earlier failures",
+    tier: Tier::Robust,
     body: comes_back,
     ..DOWN
 };
@@ -157,6 +158,7 @@ pub const FULL_QUEUE: Check = Check {
     title: "The proxy serves other clients while it connects to the upstream for one of them",
     why: "`connect` may take minutes if the other end does not answer, and a proxy that waits for it serves no other client",
     hint: "a non-blocking `connect` fails with EINPROGRESS; epoll reports EPOLLOUT when there is a result",
+    tier: Tier::Robust,
     body: full_queue,
     ..DOWN
 };
@@ -225,6 +227,7 @@ pub const CONNECT_TIMEOUT: Check = Check {
     title: "The proxy with `--connect-timeout 1` closes a client whose upstream does not answer in time",
     why: "without a timeout the kernel tries for more than two minutes (tcp(7), tcp_syn_retries)",
     hint: "keep a deadline for each connect, and let `epoll_wait` wait only until the earliest deadline",
+    tier: Tier::Robust,
     needs: &[Need::Option("--connect-timeout")],
     body: connect_timeout,
     ..DOWN
@@ -266,7 +269,7 @@ pub const NAME_UNKNOWN: Check = Check {
     title: "An upstream whose name cannot be resolved ends the program immediately, with exit status 1",
     why: "a typing error in a name should show at the start, not when the first client connects",
     hint: "resolve the name before you call `listen`, and name it in the error message",
-    points: 1,
+    tier: Tier::Robust,
     needs: &[Need::Option("--upstream")],
     body: name_unknown,
     ..DOWN
@@ -293,6 +296,7 @@ pub const NAME_WITH_SEVERAL_ADDRESSES: Check = Check {
     title: "An upstream may be given by name, and the proxy tries all of its addresses",
     why: "`localhost` is ::1 and 127.0.0.1 on most machines, and many servers listen on only one of them",
     hint: "when `connect` to one address fails, try the next address of the list",
+    tier: Tier::Robust,
     needs: &[Need::Option("--upstream")],
     body: name_with_several_addresses,
     ..DOWN
@@ -318,6 +322,7 @@ pub const CLOSES_AT_ONCE: Check = Check {
     title: "An upstream that accepts and immediately closes or resets disturbs no other client",
     why: "an overloaded server does this to every client",
     hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
+    tier: Tier::Robust,
     body: closes_at_once,
     ..DOWN
 };
@@ -348,6 +353,7 @@ pub const ANSWERS_EARLY: Check = Check {
     title: "An early answer is passed on to the client, and so is the rest of the request to the upstream",
     why: "a server may answer \"too large\" or \"continue\" while the upload still runs",
     hint: "read from both sides whenever they have bytes; do not make the two sides take turns",
+    tier: Tier::Robust,
     body: answers_early,
     ..DOWN
 };

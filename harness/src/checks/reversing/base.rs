@@ -21,7 +21,6 @@ pub const LINE_PROTOCOL: Check = Check {
     hint: "keep the `\\n` at the end and reverse the bytes before it, then `send` the line",
     chapter: "docs/src/phase0/stage01.md",
     tier: Tier::Core,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: reverses_a_line,
@@ -82,7 +81,6 @@ pub const HOWEVER_IT_IS_CUT: Check = Check {
     why: "TCP is a stream of bytes: one `send` may arrive in many reads, and many in one read",
     hint: "collect what `recv` returns until there is a `\\n`, and then answer every complete line",
     tier: Tier::Robust,
-    points: 3,
     body: however_it_is_cut,
     ..LINE_PROTOCOL
 };
@@ -149,7 +147,6 @@ pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
     why: "`send` may accept only a part of the bytes, and the rest must still be sent",
     hint: "keep the bytes that `send` did not accept, and send them when the socket has room",
     tier: Tier::Robust,
-    points: 3,
     body: |trial| answers_to_a_late_reader(trial, 12_000_000, Duration::from_secs(1)),
     ..LINE_PROTOCOL
 };
@@ -159,8 +156,7 @@ pub const HALF_CLOSE: Check = Check {
     title: "A client that has sent its last byte still gets all its answers",
     why: "a half-closed client sends nothing more, but it still receives",
     hint: "when `recv` returns 0, send every answer that is left, and only then `close`",
-    tier: Tier::Robust,
-    points: 3,
+    tier: Tier::Solid,
     body: half_close,
     ..LINE_PROTOCOL
 };

@@ -18,7 +18,6 @@ pub const BOUNDARY_LENGTHS: Check = Check {
     why: "many servers go wrong with a line that exactly fills a buffer, or is one byte too long",
     hint: "do not take a full buffer for a complete line, and leave room in it for a NUL if you add one",
     tier: Tier::Robust,
-    points: 3,
     body: boundary_lengths,
     ..LINE_PROTOCOL
 };

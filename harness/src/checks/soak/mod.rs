@@ -46,7 +46,6 @@ pub const LINES: Check = Check {
     hint: "an event may be for a client that left earlier in the same batch: look the client up, and ignore the event if it is gone",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Robust,
-    points: 3,
     timeout: Duration::from_secs(90),
     needs: &[],
     body: |trial| soak(trial, &[Role::Reverse]),

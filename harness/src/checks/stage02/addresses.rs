@@ -12,7 +12,6 @@ pub const HOST_NAME: Check = Check {
     title: "The client accepts a name for the server",
     why: "people remember names, not addresses, and a name may have several addresses",
     hint: "call `getaddrinfo(3)`, and try to `connect` to its addresses in turn",
-    points: 1,
     needs: &[Need::Option("--host")],
     body: host_name,
     ..CLIENT
@@ -34,7 +33,6 @@ pub const IPV6: Check = Check {
     title: "The client accepts an IPv6 address for the server",
     why: "not every address is four numbers with dots",
     hint: "take the family for `socket` from the address",
-    points: 1,
     needs: &[Need::Ipv6, Need::Option("--host")],
     body: ipv6,
     ..CLIENT

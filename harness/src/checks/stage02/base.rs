@@ -19,7 +19,6 @@ pub const CLIENT: Check = Check {
     hint: "`send` the line with its `\\n`, then `recv` the answer and print it",
     chapter: "docs/src/phase0/stage02.md",
     tier: Tier::Robust,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: shows_each_answer,

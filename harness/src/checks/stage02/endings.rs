@@ -32,7 +32,6 @@ pub const REASON_OF_A_REFUSAL: Check = Check {
     title: "A message on stderr names the address that could not be reached, and the reason",
     why: "with \"failed\" alone the user must guess whether the port is wrong or the server is down",
     hint: "print the address and the reason why `connect` failed: `127.0.0.1:8080: Connection refused`",
-    points: 1,
     needs: &[Need::Option("--port")],
     body: reason_of_a_refusal,
     ..CLIENT
@@ -104,7 +103,7 @@ pub const SERVER_GONE_AT_THE_PROMPT: Check = Check {
     title: "The client notices immediately that the server closes, even while the user types nothing",
     why: "a client that waits only for the keyboard notices it one line too late",
     hint: "wait for stdin and for the socket at the same time, with `poll(2)`",
-    points: 3,
+    tier: Tier::Solid,
     body: server_gone_at_the_prompt,
     ..CLIENT
 };
@@ -129,7 +128,6 @@ pub const SERVER_CLOSES_EARLY: Check = Check {
     why: "the last message of a server often says why it closes",
     hint: "print what `recv` returns until it returns 0; if stdin has not ended by then, exit with \
            status 1",
-    points: 3,
     body: server_closes_early,
     ..CLIENT
 };
@@ -154,7 +152,7 @@ pub const SERVER_RESETS: Check = Check {
     title: "The client reports a reset that comes while it sends, and does not crash",
     why: "`send` on a connection that was reset raises SIGPIPE, which ends a program silently",
     hint: "call `send` with MSG_NOSIGNAL, and handle its error instead of unwrapping it",
-    points: 3,
+    tier: Tier::Solid,
     body: server_resets,
     ..CLIENT
 };
@@ -205,7 +203,6 @@ pub const UNKNOWN_HOST: Check = Check {
     title: "The client reports a name that cannot be resolved, and ends with exit status 1",
     why: "a typing error in a name must not end in a crash",
     hint: "when `getaddrinfo` fails, print the name and the error, and exit with status 1",
-    points: 1,
     needs: &[Need::Option("--host")],
     body: unknown_host,
     ..CLIENT
@@ -223,7 +220,6 @@ pub const USAGE: Check = Check {
     title: "The client answers a wrong command line with its usage on stderr, and exit status 2",
     why: "a script distinguishes a wrong call from a failed one by the exit status",
     hint: "check the options before anything else, and call `exit` with status 2",
-    points: 1,
     needs: &[Need::Option("--port")],
     body: usage,
     ..CLIENT

@@ -17,7 +17,6 @@ const MULTI_CLIENT: Check = Check {
     title: "multi-client has all its clients connected at the same time",
     why: "clients that connect one after the other do not test a server for many clients",
     hint: "`fork` all children before you `wait` for the first one",
-    points: 3,
     needs: &[Need::Companion("multi-client")],
     body: all_at_once,
     ..CLIENT
@@ -153,7 +152,6 @@ pub const CONNECTION_REFUSED: Check = Check {
     title: "multi-client fails when its connections are refused",
     why: "a script looks at the exit status, not at the screen",
     hint: "collect the exit status of every child (`waitpid(2)`)",
-    points: 1,
     body: connection_refused,
     ..MULTI_CLIENT
 };
@@ -170,7 +168,6 @@ pub const NO_MORE_PROCESSES: Check = Check {
     title: "multi-client fails when no more processes can be started, and reports it once",
     why: "the number of processes is limited, and a thousand messages hide the first one",
     hint: "when `fork` returns -1, start no more clients, and wait for those that run",
-    points: 1,
     needs: &[
         Need::Companion("multi-client"),
         Need::Option("--clients"),
@@ -213,7 +210,6 @@ pub const SIGCHLD_IGNORED: Check = Check {
     title: "multi-client knows how its clients ended, even if it was started with SIGCHLD ignored",
     why: "a program inherits ignored signals, and if SIGCHLD is ignored the kernel keeps no exit status",
     hint: "set SIGCHLD to its default before the first `fork` (`waitpid(2)`, under NOTES)",
-    points: 1,
     body: sigchld_ignored,
     ..MULTI_CLIENT
 };

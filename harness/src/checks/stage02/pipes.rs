@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::base::{CLIENT, client};
-use crate::check::Check;
+use crate::check::{Check, Tier};
 use crate::data::{lines, reversed};
 use crate::failure::{Failure, Verdict};
 use crate::peer::{Peer, both};
@@ -17,6 +17,7 @@ pub const END_OF_INPUT: Check = Check {
     title: "The client half-closes at the end of stdin, waits for the answers and ends",
     why: "`getline` returns -1 at the end, which is a very large number as a size for `send`",
     hint: "at the end of stdin call `shutdown` with SHUT_WR, and call `recv` until it returns 0",
+    tier: Tier::Solid,
     body: end_of_input,
     ..CLIENT
 };
@@ -39,7 +40,7 @@ pub const ANSWERS_CUT_ANYWHERE: Check = Check {
     title: "The output does not depend on how the answers were cut into reads",
     why: "TCP keeps the order of the bytes, but not the borders between two calls of `send`",
     hint: "when stdout is a pipe, print exactly what `recv` returned, and nothing else",
-    points: 3,
+    tier: Tier::Solid,
     body: answers_cut_anywhere,
     ..CLIENT
 };
@@ -67,7 +68,6 @@ pub const LINES_FASTER_THAN_ANSWERS: Check = Check {
     title: "The client sends lines without waiting for the answers to earlier ones",
     why: "a server may need more input before it answers, and waiting costs a round trip per line",
     hint: "wait for stdin and for the socket at the same time, with `poll(2)`",
-    points: 3,
     body: lines_faster_than_answers,
     ..CLIENT
 };
@@ -93,7 +93,6 @@ pub const LARGE_FILE: Check = Check {
     title: "The client sends a file of many megabytes and prints all the answers, byte for byte",
     why: "a client that sends everything before it reads waits for a server that waits for it",
     hint: "when the socket accepts no more bytes, read answers: `poll` for POLLIN and POLLOUT",
-    points: 4,
     timeout: Duration::from_secs(90),
     body: large_file,
     ..CLIENT
@@ -109,7 +108,6 @@ pub const SLOW_SERVER: Check = Check {
     title: "A server that reads late gets every byte",
     why: "`send` may accept only a part of the bytes, and the rest must still be sent",
     hint: "keep the bytes that `send` did not accept, and send them when there is room (POLLOUT)",
-    points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| bulk(trial, BULK, Late::Server),
     ..CLIENT
@@ -120,7 +118,6 @@ pub const LATE_READER: Check = Check {
     title: "The output is complete even if it is read late",
     why: "a pipe is full after 64 KiB, and then `write` blocks or accepts only a part",
     hint: "check what `write` returns and write the rest; until then, do not call `recv` again",
-    points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| bulk(trial, BULK, Late::Reader),
     ..CLIENT
@@ -151,7 +148,6 @@ pub const ANSWERS_IN_BULK: Check = Check {
     why: "a server that sends many answers reads nothing meanwhile: if the client blocks in `send`, \
           both wait forever",
     hint: "call `send` with MSG_DONTWAIT, so that it never blocks",
-    points: 3,
     timeout: Duration::from_secs(60),
     body: |trial| through_a_server(trial, 2 * BULK, Late::Nobody, BULK),
     ..CLIENT
@@ -236,7 +232,6 @@ pub const ANY_BYTES: Check = Check {
     title: "NUL bytes and bytes that are not UTF-8 pass unchanged in both directions",
     why: "a line consists of bytes: `strlen` stops at a NUL, and `read_line` refuses non-UTF-8",
     hint: "read bytes, not strings, and use the number that `read` and `recv` return",
-    points: 3,
     body: any_bytes,
     ..CLIENT
 };
@@ -264,7 +259,7 @@ pub const IDLE: Check = Check {
     why: "stdin at its end is always ready, so a client that still polls it never sleeps",
     hint: "pass to `poll` only what you would read now: not stdin when it is at its end, or while \
            the socket is full",
-    points: 2,
+    tier: Tier::Solid,
     body: idle,
     ..CLIENT
 };

@@ -53,7 +53,6 @@ pub const STOPPED_WHILE_IT_CARRIES: Check = Check {
     title: "The client loses no byte when it is stopped and continued in the middle of a file",
     why: "a call that is interrupted may have done a part of its work, and returns how much",
     hint: "when `send` fails with EINTR, call it again; otherwise go on after the bytes it accepted",
-    points: 3,
     timeout: Duration::from_secs(60),
     body: stopped_while_it_carries,
     ..CLIENT

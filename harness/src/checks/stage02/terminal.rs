@@ -18,7 +18,6 @@ pub const ANSWER_IN_PIECES: Check = Check {
     title: "An answer that comes in two pieces is shown as one line",
     why: "TCP is a stream of bytes: one answer may arrive in two reads",
     hint: "collect what `recv` returns until there is a `\\n`, and then show the line",
-    points: 3,
     body: answer_in_pieces,
     ..CLIENT
 };
@@ -47,7 +46,6 @@ pub const PROMPT: Check = Check {
     title: "The client shows a prompt on a terminal",
     why: "without a prompt you cannot see whether the client waits for you or for the server",
     hint: "print the prompt without `\\n`, and flush stdout, which otherwise waits for a `\\n`",
-    points: 1,
     body: prompt,
     ..CLIENT
 };
@@ -72,7 +70,6 @@ pub const CONTROL_BYTES: Check = Check {
     title: "Control bytes from the server do not reach the terminal",
     why: "a server could clear your screen, or make it show something false",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
-    points: 2,
     body: control_bytes,
     ..CLIENT
 };

@@ -33,7 +33,6 @@ pub const OWN_ANSWERS: Check = Check {
     why: "one socket serves all clients, and only the sender's address distinguishes them",
     hint: "give each thread its own copy of the datagram and of the address from `recvfrom`",
     tier: Tier::Core,
-    points: 3,
     body: own_answers,
     ..UDP
 };
@@ -60,7 +59,6 @@ pub const EXACT_LENGTHS: Check = Check {
     why: "`recvfrom` cuts off what does not fit into the buffer, without an error",
     hint: "pass `recvfrom` a buffer for more than 65,507 bytes, the longest datagram, and use the \
            number that it returns",
-    points: 4,
     body: |trial| exact_lengths(trial, &[]),
     ..UDP
 };
@@ -86,6 +84,7 @@ pub const EMPTY: Check = Check {
     title: "An empty datagram is answered with an empty datagram",
     why: "with UDP, 0 bytes are a datagram like any other, not the end of a stream",
     hint: "when `recvfrom` returns 0, send an empty answer and go on",
+    tier: Tier::Solid,
     body: empty_datagram,
     ..UDP
 };
@@ -127,7 +126,7 @@ pub const ANY_BYTES: Check = Check {
     title: "Any bytes are reversed: valid UTF-8 by character, everything else by byte",
     why: "a datagram consists of bytes: `strlen` stops at a NUL, and an `é` is two bytes",
     hint: "use the number that `recvfrom` returns; reverse by character only what is valid UTF-8",
-    points: 3,
+    tier: Tier::Solid,
     body: any_bytes,
     ..UDP
 };
@@ -147,7 +146,7 @@ pub const CLIENTS_GONE: Check = Check {
     title: "The server goes on when clients are gone before their answer comes",
     why: "\"port unreachable\" (ICMP) comes back to the server, and a later call may return it as an error",
     hint: "when `sendto` or `recvfrom` fails, go on with the next datagram",
-    points: 3,
+    tier: Tier::Solid,
     body: clients_gone,
     ..UDP
 };
@@ -224,7 +223,6 @@ pub const SHOWN_ESCAPED: Check = Check {
     title: "Control bytes from a client do not reach the terminal",
     why: "a client could clear your screen, or make it show something false",
     hint: "escape control characters and bytes that are not UTF-8 before you print them",
-    points: 1,
     body: shown_escaped,
     ..UDP
 };
@@ -336,7 +334,6 @@ pub const USAGE: Check = Check {
     title: "The server answers a wrong command line with its usage on stderr, and exit status 2",
     why: "a script distinguishes a wrong call from a failed one by the exit status",
     hint: "check the options before anything else, and call `exit` with status 2",
-    points: 1,
     needs: &[Need::Option("--threads")],
     body: usage,
     ..UDP
@@ -363,7 +360,6 @@ pub const IPV6: Check = Check {
     title: "The server with `--host ::1` answers over IPv6",
     why: "not every address is four numbers with dots",
     hint: "take the family for `socket` from the address",
-    points: 1,
     needs: &[Need::Ipv6, Need::Option("--host")],
     body: ipv6,
     ..UDP

@@ -20,7 +20,6 @@ pub const UDP: Check = Check {
     hint: "take the sender's address from `recvfrom`, and pass it to `sendto`",
     chapter: "docs/src/phase0/stage03.md",
     tier: Tier::Robust,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: reverses_a_datagram,

@@ -17,7 +17,6 @@ const UDP_CLIENT: Check = Check {
     title: "udp-client sends each line as one datagram, and prints the answer",
     why: "UDP keeps the borders of datagrams: one line is one datagram, and so is its answer",
     hint: "`send` the line with its line ending, and print the answer as it came",
-    points: 3,
     needs: &[Need::Companion("udp-client")],
     body: a_line_is_a_datagram,
     ..UDP
@@ -125,7 +124,6 @@ pub const LATE_ANSWER: Check = Check {
     title: "udp-client does not take a late answer to one line for the answer to the next",
     why: "datagrams carry no number: on the same socket two answers look alike",
     hint: "open a new `socket` for each line: an answer to the closed one is dropped",
-    points: 4,
     body: late_answer,
     ..UDP_CLIENT
 };
@@ -207,7 +205,6 @@ pub const NOBODY_THERE: Check = Check {
     title: "udp-client reports a port without a server, and ends with exit status 1",
     why: "the kernel reports this (ICMP port unreachable), but only to a connected socket",
     hint: "`connect` the UDP socket, so that `recv` fails with ECONNREFUSED",
-    points: 1,
     body: nobody_there,
     ..UDP_CLIENT
 };
@@ -226,7 +223,6 @@ pub const STOPPED_FOR_A_WHILE: Check = Check {
     title: "udp-client goes on waiting after it was stopped and continued",
     why: "Ctrl-Z and `fg` make a `recv` with a timeout fail with EINTR, although nothing is wrong",
     hint: "when `recv` fails with EINTR, call it again",
-    points: 1,
     body: stopped_for_a_while,
     ..UDP_CLIENT
 };
@@ -249,7 +245,6 @@ pub const STDOUT_READER_GONE: Check = Check {
     title: "udp-client ends without a crash when the reader of its output is gone",
     why: "`udp-client | head -1` closes the pipe after one line, and then `println!` panics",
     hint: "when `write` fails with EPIPE, exit: there is nothing left to do",
-    points: 1,
     body: stdout_reader_gone,
     ..UDP_CLIENT
 };

@@ -12,7 +12,6 @@ pub const OPENBSD: Check = Check {
     title: "`nc -u` (openbsd) gets its answers, and so does `printf 'hello\\n' | nc -u -w1`",
     why: "netcat is a client that is installed almost everywhere",
     hint: "`sendto` the address that `recvfrom` returned, on the same socket",
-    points: 1,
     needs: &[Need::Tool("nc.openbsd")],
     body: |trial| {
         interactive(trial, &["nc.openbsd", "-u"])?;

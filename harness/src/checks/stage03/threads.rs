@@ -8,7 +8,7 @@ use nix::sys::resource::Resource;
 
 use super::answers::{crowd, exact_lengths};
 use super::base::{ANSWER, UDP};
-use crate::check::{Check, Need};
+use crate::check::{Check, Need, Tier};
 use crate::datagram::unread;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::trial::{Server, Trial};
@@ -18,7 +18,6 @@ pub const BOUNDED_IN_A_FLOOD: Check = Check {
     title: "A flood of datagrams does not start hundreds of threads",
     why: "a thread costs memory and time, so a flood of datagrams could stop the whole machine",
     hint: "start a fixed number of threads, or wait until one is free before the next `recvfrom`",
-    points: 4,
     body: |trial| {
         // A server with more threads than this starts one for each datagram.
         bounded_in_a_flood(trial, &[], 100)
@@ -68,7 +67,6 @@ pub const NO_MORE_THREADS: Check = Check {
     why: "the number of threads of a user is limited, and the user's other programs may need them all",
     hint: "when `pthread_create` returns EAGAIN, answer without a new thread; in Rust use \
            `thread::Builder`, because `thread::spawn` panics",
-    points: 3,
     needs: &[Need::Root],
     body: |trial| no_more_threads(trial, &[], 0),
     ..UDP
@@ -108,6 +106,7 @@ pub const IDLE: Check = Check {
     title: "A server without requests uses no CPU time",
     why: "a thread that blocks in `recvfrom` costs nothing, but one that loops uses a whole CPU",
     hint: "let the threads block in `recvfrom`",
+    tier: Tier::Solid,
     body: idle,
     ..UDP
 };
@@ -124,7 +123,6 @@ pub const THREADS: Check = Check {
     title: "The server with --threads 3 serves its socket with three threads",
     why: "the experiment of this stage compares different numbers of threads",
     hint: "let each thread run the same loop: `recvfrom`, reverse, `sendto`",
-    points: 1,
     needs: &[Need::Option("--threads")],
     body: threads_option,
     ..UDP
@@ -173,7 +171,6 @@ pub const MAX_THREADS: Check = Check {
     title: "The server with --per-datagram --max-threads 8 keeps to that limit, even in a flood",
     why: "a limit that a flood can exceed does not protect the machine",
     hint: "do not call `recvfrom` while all threads are busy: the kernel keeps or drops what comes",
-    points: 3,
     needs: &[Need::Option("--max-threads")],
     body: |trial| {
         // The thread that receives is one more. And the kernel still counts a thread for a moment

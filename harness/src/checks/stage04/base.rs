@@ -19,7 +19,6 @@ pub const CLIENTS_AT_THE_SAME_TIME: Check = Check {
     hint: "block only in `epoll_wait`; call `accept` and `recv` only on sockets that it reports",
     chapter: "docs/src/phase0/stage04.md",
     tier: Tier::Core,
-    points: 3,
     timeout: Duration::from_secs(30),
     needs: &[],
     body: clients_at_the_same_time,

@@ -13,7 +13,7 @@ pub const MORE_THAN_ONE_READ: Check = Check {
     title: "A client whose 30,000 bytes arrive together with their end gets all answers, then the end",
     why: "edge-triggered epoll reports new bytes only once: bytes that you leave unread cause no further event",
     hint: "with edge-triggered epoll, call `recv` until EAGAIN; level-triggered epoll reports the socket again",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: more_than_one_read,
     ..CLIENTS_AT_THE_SAME_TIME
 };
@@ -76,7 +76,7 @@ pub const MANY_AT_ONCE_IN_THE_QUEUE: Check = Check {
     title: "40 clients that connect at the same moment are all accepted",
     why: "one event of the listener may stand for many clients in its queue",
     hint: "with edge-triggered epoll, call `accept` until EAGAIN; level-triggered epoll reports the listener again",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: many_at_once_in_the_queue,
     ..CLIENTS_AT_THE_SAME_TIME
 };
@@ -103,7 +103,6 @@ pub const STOPPED_AND_CONTINUED: Check = Check {
     why: "`epoll_wait` fails with EINTR when a stopped process continues (signal(7)), and this is not an error of the server",
     hint: "when `epoll_wait` fails with EINTR, call it again",
     tier: Tier::Robust,
-    points: 1,
     body: stopped_and_continued,
     ..CLIENTS_AT_THE_SAME_TIME
 };

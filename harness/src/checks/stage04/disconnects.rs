@@ -18,7 +18,7 @@ pub const RESETS: Check = Check {
     title: "A client that resets its connection, at any moment, ends only this connection",
     why: "when a client crashes, `recv` or `send` on its connection fails",
     hint: "when a call on a client's socket fails, close this socket and go on with the next event",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     timeout: Duration::from_secs(60),
     body: resets,
     ..CLIENTS_AT_THE_SAME_TIME
@@ -97,6 +97,7 @@ pub const CONNECTS_AND_LEAVES: Check = Check {
     title: "Thousands of clients that connect and leave immediately do not harm the server",
     why: "health checks and port scanners do this all day; some are gone before `accept` returns",
     hint: "expect every call on a client's socket to fail, because the client may already be gone; then close only this client",
+    tier: Tier::Robust,
     body: connects_and_leaves,
     ..RESETS
 };

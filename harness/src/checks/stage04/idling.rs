@@ -19,7 +19,7 @@ pub const IDLE_CLIENTS: Check = Check {
     title: "The server uses no CPU time while its clients are silent",
     why: "a socket is nearly always ready for writing: a server that always watches for EPOLLOUT never sleeps",
     hint: "watch a socket for EPOLLOUT only while answers wait to be sent on it",
-    tier: Tier::Robust,
+    tier: Tier::Solid,
     body: idle_clients,
     ..CLIENTS_AT_THE_SAME_TIME
 };
@@ -43,6 +43,7 @@ pub const WAITING_FOR_A_READER: Check = Check {
     title: "The server uses no CPU time while it waits for clients to take their answers",
     why: "level-triggered epoll reports a state again and again until you act on it, so the server never sleeps",
     hint: "while you do not read from a client, do not watch its socket for EPOLLIN or EPOLLRDHUP either",
+    tier: Tier::Robust,
     body: waiting_for_a_reader,
     ..IDLE_CLIENTS
 };
@@ -67,6 +68,7 @@ pub const THOUSANDS_IDLE: Check = Check {
     title: "An active client costs no more CPU time among thousands of idle clients than alone",
     why: "this is the difference between epoll and `select`: the work grows with the ready sockets, not with all of them",
     hint: "do not loop over all clients in each turn; find the client by the data in its event (`epoll_data`)",
+    tier: Tier::Robust,
     timeout: Duration::from_secs(90),
     body: thousands_idle,
     ..IDLE_CLIENTS

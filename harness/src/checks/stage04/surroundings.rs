@@ -106,7 +106,6 @@ pub const EPOLL_WAIT_LOG: Check = Check {
     title: "The log with `-v` shows a line `Epoll wait` for each wait",
     why: "these lines show that the thread sleeps in one place only, and when it wakes up",
     hint: "log this line at level debug, right before you call `epoll_wait`",
-    points: 1,
     needs: &[Need::Option("--verbose")],
     body: epoll_wait_log,
     ..STDOUT_UNREAD

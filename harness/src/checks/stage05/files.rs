@@ -27,7 +27,6 @@ pub const WHOLE_FILE: Check = Check {
     hint: "look at how many bytes `read` and `recv` return; send and write exactly these bytes",
     chapter: "docs/src/phase0/stage05.md",
     tier: Tier::Robust,
-    points: 2,
     timeout: Duration::from_secs(30),
     needs: &[
         Need::Companion("file-server"),
@@ -45,7 +44,6 @@ pub const EMPTY_FILE: Check = Check {
     name: "empty-file",
     title: "An empty file arrives as an empty file",
     why: "a connection that ends without a byte carries a file of 0 bytes",
-    points: 1,
     body: |trial| transfer_of(trial, b""),
     ..WHOLE_FILE
 };
@@ -134,7 +132,6 @@ pub const RESET_LEAVES_THE_OLD_FILE: Check = Check {
     title: "A transfer that ends in a reset leaves the old file unchanged, and leaves no other file",
     why: "half a file under the name of the whole file is worse than no file",
     hint: "write to a temporary file; rename it when `recv` returns 0, and remove it after an error",
-    points: 3,
     needs: &[Need::Companion("file-server")],
     body: reset_leaves_the_old_file,
     ..WHOLE_FILE
@@ -159,7 +156,6 @@ pub const DEATH_SHOWS_AS_A_RESET: Check = Check {
     title: "A file-client that is killed during a transfer resets its connection",
     why: "the kernel closes the sockets of a dead process normally, which would look like the end of the whole file",
     hint: "set SO_LINGER with a time of 0 while you send: then every close is a reset (socket(7)); turn it off before the last `shutdown`",
-    points: 3,
     needs: &[Need::Companion("file-client")],
     body: death_shows_as_a_reset,
     ..WHOLE_FILE
@@ -192,7 +188,6 @@ pub const KILLED_CLIENT: Check = Check {
     name: "killed-file-client",
     title: "A file-server whose client is killed during a transfer keeps the old file and says so",
     why: "the two programs must agree on how a failed transfer looks",
-    points: 3,
     body: killed_client,
     ..RESET_LEAVES_THE_OLD_FILE
 };
@@ -296,7 +291,6 @@ pub const SERVER_CANNOT_WRITE: Check = Check {
     title: "A file-server that cannot write its file explains it at the start and ends with exit status 1",
     why: "the user should learn this before a client has sent a gigabyte",
     hint: "create the temporary file before you call `listen`; this shows whether you can write it",
-    points: 1,
     needs: &[Need::Companion("file-server")],
     body: server_cannot_write,
     ..WHOLE_FILE
@@ -323,7 +317,6 @@ pub const SERVERS_DEATH_SHOWS_AS_A_RESET: Check = Check {
     title: "A file-server that is killed before it has renamed the file resets its connection",
     why: "the client takes the end of the stream for the receipt, and the kernel closes the sockets of a dead process normally",
     hint: "set SO_LINGER with a time of 0 right after `accept`; turn it off when the file has been renamed",
-    points: 1,
     needs: &[Need::Companion("file-server")],
     body: servers_death_shows_as_a_reset,
     ..DEATH_SHOWS_AS_A_RESET
@@ -346,7 +339,6 @@ pub const CLIENT_CANNOT_READ: Check = Check {
     title: "A file-client whose file is missing, a folder or unreadable says so and ends with exit status 1",
     why: "a wrong name is the most common mistake, so the message must be easy to understand",
     hint: "open the file before you connect, and name it in the error message",
-    points: 1,
     needs: &[Need::Companion("file-client")],
     body: client_cannot_read,
     ..WHOLE_FILE
@@ -429,7 +421,6 @@ pub const SERVER_GONE_IN_THE_MIDDLE: Check = Check {
     title: "A file-client ends with exit status 1 when the server resets during or after the transfer",
     why: "exit status 0 must mean that the server has the file, because scripts rely on it",
     hint: "bytes that `send` took may still be on their way: after `shutdown`, wait until `recv` returns 0",
-    points: 2,
     body: server_gone_in_the_middle,
     ..CLIENT_CANNOT_READ
 };

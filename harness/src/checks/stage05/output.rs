@@ -98,7 +98,6 @@ pub const LOG_LINES: Check = Check {
     title: "The log says where the proxy listens, and when a client connects and disconnects",
     why: "an operator sees a server only through its log, and the exercises refer to these lines",
     hint: "log `Server listening on port …`, `Client connected to server`, `Client disconnected`",
-    points: 1,
     body: log_lines,
     ..REQUESTS
 };
@@ -153,7 +152,6 @@ pub const QUIET: Check = Check {
     title: "The proxy with `-q` prints nothing unless something goes wrong",
     why: "under load, printing a line for each message costs more than anything else that a server does",
     hint: "let `-q` reduce the log to warnings and turn off the messages on stdout",
-    points: 1,
     body: quiet,
     ..REQUESTS
 };
@@ -288,7 +286,6 @@ pub const IPV6: Check = Check {
     title: "The proxy with `--host ::1` is reached over IPv6, even if its upstream has an IPv4 address",
     why: "the connections on the two sides of a proxy are independent of each other",
     hint: "take the family of each socket from its address, not from a constant",
-    points: 1,
     needs: &[Need::Option("--host"), Need::Ipv6],
     body: ipv6,
     ..REQUESTS
@@ -312,7 +309,6 @@ pub const LOCALHOST: Check = Check {
     title: "The proxy accepts a name instead of an address: `--host localhost`",
     why: "people use names, and a program can look up the address",
     hint: "resolve the name, and use the first of its addresses on which you can listen",
-    points: 1,
     needs: &[Need::Option("--host")],
     body: localhost,
     ..REQUESTS

@@ -11,7 +11,7 @@ use nix::unistd::mkfifo;
 
 use super::folder::Folder;
 use super::sent::SENT_IN_FULL;
-use crate::check::Check;
+use crate::check::{Check, Tier};
 use crate::checks::phase1::base::{expect_echo, expect_log};
 use crate::data::show;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
@@ -146,6 +146,7 @@ pub const SWAPPED: Check = Check {
     title: "No file outside the public folder is sent even while a symlink is swapped as fast as possible",
     why: "a server that checks a name and then opens it may open another file than it has checked",
     hint: "check the descriptor that you have opened (`fstat`), or let the kernel check while it opens the file (openat2(2))",
+    tier: Tier::Robust,
     timeout: std::time::Duration::from_secs(60),
     body: swapped,
     ..SENT_IN_FULL
@@ -207,6 +208,7 @@ pub const FIFO: Check = Check {
     title: "A FIFO under the name of the file does not block the server",
     why: "opening a FIFO waits until a program opens it for writing, and the whole event loop waits too",
     hint: "open the file with O_NONBLOCK, then check with `fstat` that it is a regular file",
+    tier: Tier::Robust,
     body: fifo,
     ..SENT_IN_FULL
 };

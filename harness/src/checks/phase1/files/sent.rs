@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::folder::Folder;
-use crate::check::{Check, Need};
+use crate::check::{Check, Need, Tier};
 use crate::checks::phase1::base::{PHASE1, expect_echo};
 use crate::data::Pattern;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
@@ -18,6 +18,7 @@ pub const SENT_IN_FULL: Check = Check {
     why: "half a file is useless, and only the end of the stream shows the client that it has the whole file",
     hint: "read the next piece when the pipe has room; at the end of the file drain the pipe, then close",
     chapter: "docs/src/phase1/architecture.md",
+    tier: Tier::Solid,
     needs: &[Need::Option("--public")],
     body: sent_in_full,
     ..PHASE1
@@ -51,6 +52,7 @@ pub const INPUT_IS_IGNORED: Check = Check {
     title: "What a client sends is ignored and does not cost it a single byte of the file",
     why: "closing a socket with unread input resets the connection, and the reset destroys what is still on its way",
     hint: "use a lingering close: half-close first (`shutdown`), then read and discard until the client ends",
+    tier: Tier::Robust,
     body: input_is_ignored,
     ..SENT_IN_FULL
 };
@@ -92,6 +94,7 @@ pub const LATE_WORD: Check = Check {
     title: "A client that reads slowly and sends something late still gets the whole file",
     why: "the kernel takes the last byte long before the client has it, and if you close the socket then, the next bytes from the client cause a reset",
     hint: "restart the timer of a lingering close whenever the client has taken more bytes",
+    tier: Tier::Robust,
     body: late_word,
     ..SENT_IN_FULL
 };
@@ -124,6 +127,7 @@ pub const NEVER_READS: Check = Check {
     title: "A large file stays on the disk, and not in memory, while its client does not read",
     why: "200 MB for each of a hundred slow clients is more memory than most machines have",
     hint: "use backpressure: read a piece of the file only when the pipe is below its threshold",
+    tier: Tier::Robust,
     timeout: Duration::from_secs(60),
     body: slow_reader,
     ..SENT_IN_FULL
@@ -161,6 +165,7 @@ pub const LARGE: Check = Check {
     title: "A file may be larger than memory, and larger than 4 GiB",
     why: "an offset or a length with only 32 bits begins again at 0 after 4 GiB",
     hint: "use 64 bits for offsets and lengths of files (`off_t`)",
+    tier: Tier::Robust,
     timeout: Duration::from_secs(120),
     body: large,
     ..SENT_IN_FULL
@@ -203,6 +208,7 @@ pub const REPLACED: Check = Check {
     title: "A client gets one whole file even if another file takes its name meanwhile",
     why: "editors and deployments replace files all the time, and half of the old file with half of the new one is useless",
     hint: "open the file once, and read from this descriptor to the end",
+    tier: Tier::Robust,
     body: replaced,
     ..SENT_IN_FULL
 };
@@ -231,6 +237,7 @@ pub const TRUNCATED: Check = Check {
     title: "A file that becomes shorter while it is sent ends in a reset, and only its client is reset",
     why: "a server that waits for the missing bytes waits forever, and a normal end of the stream looks as if the file were complete",
     hint: "when `read` returns 0 before the length that the file had, reset the connection (SO_LINGER with a time of 0, socket(7))",
+    tier: Tier::Robust,
     body: truncated,
     ..SENT_IN_FULL
 };
@@ -256,6 +263,7 @@ pub const FROM_ANYWHERE: Check = Check {
     title: "The server finds its files in whatever directory it is started",
     why: "a service manager starts a server in another working directory than you do",
     hint: "open the public folder once, and open every file relative to this descriptor (`openat`)",
+    tier: Tier::Robust,
     body: from_anywhere,
     ..SENT_IN_FULL
 };
