@@ -1,4 +1,4 @@
-//! What the machine offers to the checks: its tools, its descriptors.
+//! What the machine offers to the checks: its tools, its descriptors, its terminal.
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,16 @@ pub fn network_can_be_set() -> bool {
 
 pub fn set_network(name: &str, value: &str) -> std::io::Result<()> {
     std::fs::write(Path::new(NETWORK).join(name), value)
+}
+
+/// Whether the terminal understands more than text (`TERM`).
+pub fn is_capable_terminal() -> bool {
+    std::env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
+/// Whether to colour what is printed on a terminal (<https://no-color.org>).
+pub fn wants_colors() -> bool {
+    is_capable_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Raises our own limit: a check with thousands of connections needs thousands of descriptors.

@@ -21,6 +21,8 @@
 //! | [`folder`]      | folders, copied and removed                                        |
 //! | [`trace`]       | the numbered steps that a failing check prints                     |
 //! | [`data`]        | the bytes that are sent, and how they are shown in a failure       |
+//! | [`excerpt`]     | the lines of a long output that a failure shows                    |
+//! | [`foreign`]     | text that a program under test has made, for a reader              |
 //! | [`failure`]     | the verdict of a check: success, or a failure that explains itself |
 //! | [`stage`]       | the stages: whose contract a check belongs to                      |
 //! | [`patience`]    | how long a check waits, and at what interval it looks              |
@@ -36,8 +38,10 @@ pub mod check;
 pub mod checks;
 pub mod data;
 pub mod datagram;
+pub mod excerpt;
 pub mod failure;
 pub mod folder;
+pub mod foreign;
 pub mod host;
 pub mod interrupt;
 pub mod lock;

@@ -19,12 +19,16 @@ use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
 use crate::failure::{Failure, Outcome, Verdict};
+use crate::foreign;
 use crate::lock::lock;
 use crate::patience::LOOK;
 use crate::sockets::{Row, Table, listeners};
 
-/// How many bytes of one output stream are kept. Beyond that, the older half is dropped.
+/// How many bytes of one output stream are kept. Beyond that, those after the first ones are
+/// dropped, and this stands in their place.
 const KEPT: usize = 8 * 1024 * 1024;
+const FIRST: usize = 64 * 1024;
+const DROPPED: &[u8] = b"\n[older lines are not kept]\n";
 
 /// What happens to a program's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +118,8 @@ impl Capture {
             };
             let mut state = self.lock();
             if state.bytes.len() + count > KEPT {
-                state.bytes.drain(..KEPT / 2);
+                let older = FIRST..FIRST + KEPT / 2;
+                state.bytes.splice(older, DROPPED.iter().copied());
             }
             state.bytes.extend_from_slice(&chunk[..count]);
             state.total += count as u64;
@@ -276,6 +281,11 @@ impl Process {
     }
 
     /// What it has printed to stderr so far.
+    pub fn stderr(&self) -> Vec<u8> {
+        self.stderr.lock().bytes.clone()
+    }
+
+    /// The same as text.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
     }
@@ -446,10 +456,7 @@ pub fn display(command: &[impl AsRef<OsStr>]) -> String {
     let words = command.iter().enumerate().map(|(index, word)| {
         let path = std::path::Path::new(word.as_ref());
         let short = if index == 0 { path.file_name() } else { None };
-        short
-            .unwrap_or(word.as_ref())
-            .to_string_lossy()
-            .into_owned()
+        foreign::line(short.unwrap_or(word.as_ref()).as_encoded_bytes())
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::Check;
+use crate::excerpt::excerpt;
 use crate::failure::{Failure, Outcome};
 use crate::patience::LOOK;
 use crate::process::{Process, ended};
@@ -13,7 +14,7 @@ use crate::trial::Trial;
 /// Set this variable to print the steps of checks that pass, with what they measured.
 pub const SHOW_STEPS: &str = "EXPSERVER_SHOW_STEPS";
 
-/// What a failed check reports: the failure, the steps up to it, and the last log lines.
+/// What a failed check reports: the failure, the steps up to it, and what was printed.
 pub struct Report {
     pub failure: Failure,
     pub story: String,
@@ -86,27 +87,33 @@ fn end_behind(trial: &Trial, failure: &Failure) -> Option<Failure> {
         .find_map(|process| Some(ended(&process.name, process.status()?)))
 }
 
-/// The last lines of every program's log, for a failure.
+/// What every program has printed, for a failure.
 fn logs(trial: &Trial) -> String {
     let mut text = String::new();
     for process in trial.processes() {
         if process.status().is_some() {
             process.wait(Instant::now()); // for the last of its output
         }
-        let log = process.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let last = &lines[lines.len().saturating_sub(8)..];
+        let mut printed = ("stderr", excerpt(&process.stderr()));
+        if printed.1.is_empty() {
+            printed = ("stdout", excerpt(&process.stdout()));
+        }
         let state = match process.status() {
             Some(status) => ended(&process.name, status).outcome.to_string(),
             None => "running".to_owned(),
         };
-        if last.is_empty() {
-            text += &format!("`{}` ({state}) has logged nothing\n", process.name);
-            continue;
+        let name = &process.name;
+        match printed {
+            (_, lines) if lines.is_empty() => {
+                text += &format!("`{name}` ({state}) has printed nothing to stderr\n");
+            }
+            (stream, lines) => {
+                text += &format!("`{name}` ({state}) has printed to {stream}:\n");
+                lines
+                    .iter()
+                    .for_each(|line| text += &format!("    {line}\n"));
+            }
         }
-        text += &format!("last log lines of `{}` ({state}):\n", process.name);
-        last.iter()
-            .for_each(|line| text += &format!("    {line}\n"));
     }
     text
 }

@@ -10,6 +10,7 @@ use nix::unistd::Uid;
 
 use crate::check::{Check, Need};
 use crate::checks;
+use crate::foreign;
 use crate::host::{find_tool, raise_descriptor_limit};
 use crate::own_network;
 use crate::patience::set_patience;
@@ -45,10 +46,10 @@ fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
 
 /// A failed check, explained as a tutor would do it.
 pub fn explain(check: &Check, report: &Report) -> String {
-    format!(
+    foreign::text(format!(
         "{}\n{}\n\nwhy it matters: {}\n{}hint: {}\nread: {}\n",
         check.title, report.failure, check.why, report.story, check.hint, check.chapter
-    )
+    ))
 }
 
 /// The first need of the check that is missing here.
@@ -64,4 +65,25 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::NetworkSettings => own_network::can_be_set(),
     };
     check.needs.iter().copied().find(|need| !here(need))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[test]
+    fn a_failure_cannot_steer_the_terminal() {
+        let report = Report {
+            failure: Failure::behaviour("it is called \u{1b}[2J"),
+            story: "logged:\n\u{9b}2J\u{202e}\n::error::forged\n".to_owned(),
+        };
+        let check = checks::of(Stage::Stage04).next().unwrap();
+        let text = explain(check, &report);
+        assert!(text.contains("\\u{1b}[2J") && text.contains("\\u{9b}2J\\u{202e}\n:\\x3a"));
+        assert!(
+            !text.chars().any(|it| it.is_control() && it != '\n'),
+            "{text}"
+        );
+    }
 }

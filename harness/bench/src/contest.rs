@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use harness::host::is_capable_terminal;
 use harness::interrupt;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -65,7 +66,10 @@ impl Plan {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let turns = |workload: &Workload| self.contenders(workload).len() * self.rounds;
         let total: usize = self.workloads.iter().map(turns).sum();
-        let bar = ProgressBar::new(total as u64);
+        let bar = match is_capable_terminal() {
+            true => ProgressBar::new(total as u64),
+            false => ProgressBar::hidden(),
+        };
         bar.set_style(ProgressStyle::with_template(
             "{wide_bar} {pos}/{len} {msg}",
         )?);

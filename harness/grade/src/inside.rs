@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::failure::{Outcome, Verdict};
+use harness::foreign;
 use harness::host::raise_descriptor_limit;
 use harness::patience::set_patience;
 use harness::process::{Process, Setup};
@@ -15,9 +16,6 @@ use nix::sys::resource::Resource;
 use nix::unistd::geteuid;
 
 use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
-
-/// How many bytes of a long text are kept: half from its beginning, half from its end.
-const KEPT: usize = 30_000;
 
 pub fn carry_out(order: &Order) -> Answer {
     raise_descriptor_limit();
@@ -42,19 +40,13 @@ fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdi
     };
     let shell = Process::start(&["sh", "-c", command], setup, |_| true)?;
     let status = shell.wait(Instant::now() + Duration::from_secs(seconds));
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&shell.stdout()),
-        shell.log()
-    );
-    Ok(match status {
-        Some(status) if status.success() => Answer::Done,
-        Some(status) => Answer::BuildFailed(shorten(&format!("`{command}`:\n{said}({status})"))),
-        None => {
-            let text = format!("`{command}`:\n{said}(still running after {seconds} s)");
-            Answer::BuildFailed(shorten(&text))
-        }
-    })
+    let end = match status {
+        Some(status) if status.success() => return Ok(Answer::Done),
+        Some(status) => status.to_string(),
+        None => format!("still running after {seconds} s"),
+    };
+    let said = foreign::text([shell.stdout(), shell.stderr()].concat());
+    Ok(Answer::BuildFailed(format!("`{command}`:\n{said}({end})")))
 }
 
 fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
@@ -69,7 +61,7 @@ fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
     let Err(report) = run(check, &program) else {
         return Answer::Passed;
     };
-    let text = shorten(&suite::explain(check, &report));
+    let text = suite::explain(check, &report);
     match report.failure.outcome {
         Outcome::Grader => Answer::Trouble(text),
         outcome => Answer::Failed(Failed {
@@ -108,16 +100,4 @@ fn tasks_of_this_user() -> u64 {
     let tasks =
         ours.filter_map(|entry| Some(fs::read_dir(entry.path().join("task")).ok()?.count()));
     tasks.sum::<usize>() as u64
-}
-
-fn shorten(text: &str) -> String {
-    if text.len() <= KEPT {
-        return text.to_owned();
-    }
-    let (begin, end) = (
-        &text.as_bytes()[..KEPT / 2],
-        &text.as_bytes()[text.len() - KEPT / 2..],
-    );
-    let [begin, end] = [begin, end].map(String::from_utf8_lossy);
-    format!("{begin}\n[… {} bytes left out …]\n{end}", text.len() - KEPT)
 }

@@ -48,7 +48,7 @@ use harness::stage::Stage;
 
 use arguments::Arguments;
 use queue::Queue;
-use report::Reports;
+use report::{Reports, complain};
 use result::Graded;
 use selection::Selection;
 use submission::Submission;
@@ -106,7 +106,7 @@ fn one_stage(arguments: &Arguments) -> Result<Stage> {
 }
 
 fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
-    eprintln!("grade: {error:#}");
+    complain(format_args!("{error:#}"));
     ExitCode::from(status)
 }
 
@@ -135,7 +135,8 @@ fn grade(
     let all = all?;
     reports.finish(&all)?;
     if interrupt::is_interrupted() {
-        eprintln!("grade: interrupted: {}", queue::what_is_kept(arguments));
+        let kept = queue::what_is_kept(arguments);
+        complain(format_args!("interrupted: {kept}"));
         return Ok(ExitCode::from(INTERRUPTED));
     }
     Ok(status(&all, selection))

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use harness::host::is_capable_terminal;
 use harness::lock::lock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::report::complain;
 use crate::result::{CheckResult, Status};
 use crate::submission::Submission;
 
@@ -102,7 +104,7 @@ impl Progress {
         text.push(b'\n');
         let mut file = lock(file);
         if let Err(error) = file.write_all(&text) {
-            eprintln!("grade: cannot save a result: {error}");
+            complain(format_args!("cannot save a result: {error}"));
         }
     }
 
@@ -113,6 +115,7 @@ impl Progress {
             ProgressStyle::with_template("{bar:24} {pos}/{len} {prefix}, {elapsed}  {wide_msg}");
         let bar = ProgressBar::new(count as u64).with_prefix(verb.to_owned());
         if count > 0
+            && is_capable_terminal()
             && let Ok(style) = style
         {
             *self.bar() = bar.with_style(style);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use harness::check::{Check, Tier};
+use harness::foreign;
 use harness::stage::Stage;
 use serde::{Deserialize, Serialize};
 
@@ -120,9 +121,9 @@ impl CheckResult {
                 Status::Skipped | Status::NotCarriedOut => 0,
                 _ => check.tier.points(),
             },
-            outcome,
-            what,
-            text,
+            outcome: outcome.map(foreign::line),
+            what: what.map(foreign::line),
+            text: text.map(foreign::text),
             seconds,
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use harness::folder::is_open_to_all;
+use harness::foreign;
 use harness::host::find_tool;
 use harness::process::display;
 use harness::stage::Stage;
@@ -61,6 +62,13 @@ fn course_names(stage: Stage) -> &'static [&'static str] {
 
 /// The program that is given on the command line.
 pub fn of_command(stage: Stage, arguments: &Arguments) -> Result<Submission> {
+    if let Some(folder) = &arguments.folder {
+        ensure!(
+            folder.is_dir(),
+            "--folder {}: no such folder",
+            folder.display()
+        );
+    }
     let mut command = arguments.program.clone();
     command[0] = find_program(&command[0], arguments.folder.as_deref())?;
     for word in &mut command[1..] {
@@ -68,13 +76,6 @@ pub fn of_command(stage: Stage, arguments: &Arguments) -> Result<Submission> {
         if arguments.folder.is_none() && Path::new(word).exists() {
             *word = std::path::absolute(&word)?.into();
         }
-    }
-    if let Some(folder) = &arguments.folder {
-        ensure!(
-            folder.is_dir(),
-            "--folder {}: no such folder",
-            folder.display()
-        );
     }
     Ok(Submission {
         name: display(&arguments.program),
@@ -145,7 +146,7 @@ pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
     let mut students = Vec::new();
     for entry in fs::read_dir(all).with_context(what)? {
         let entry = entry.with_context(what)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+        let name = foreign::line(entry.file_name().as_encoded_bytes());
         if entry.path().is_dir() && !name.starts_with('.') {
             students.push((name, std::path::absolute(entry.path())?));
         }

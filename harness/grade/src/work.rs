@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use harness::check::Check;
 use harness::folder::{copy_tree, give, is_open_to_all};
+use harness::foreign;
 use harness::interrupt::is_interrupted;
 use harness::lock::lock;
 use harness::suite;
@@ -148,8 +149,12 @@ impl Work {
             _ if is_interrupted() => {}
             Ok(Answer::Done) => {}
             Ok(Answer::BuildFailed(words)) => self.give_up(&words, progress),
+            // It was killed, or took too long to end.
+            Ok(Answer::Failed(failed)) => {
+                self.give_up(&format!("`{command}`:\n({})", failed.what), progress)
+            }
             Ok(Answer::Trouble(words)) => self.put_off(&words, progress),
-            Ok(other) => self.put_off(&format!("{other:?}"), progress),
+            Ok(_) => self.put_off("the build has no result", progress),
             Err(error) => self.put_off(&format!("{error:#}"), progress),
         }
     }
@@ -157,7 +162,7 @@ impl Work {
     /// There is nothing to check, and that is the student's fault.
     fn give_up(&self, why: &str, progress: &Progress) {
         self.answer_all(|| Answer::BuildFailed(why.to_owned()), progress);
-        self.lock().build_failure = Some(why.to_owned());
+        self.lock().build_failure = Some(foreign::text(why));
     }
 
     /// There is nothing to check, and that is the fault of the grader or of the machine.

@@ -23,6 +23,7 @@ use crate::launcher::WORKER;
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Allowed, Answer, Order, Task};
 use crate::orphans::descendants;
+use crate::report::complain;
 
 /// How long to wait for output before looking at the deadline and at interrupts.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
@@ -60,10 +61,10 @@ impl Workplace {
             workplace.carry_out(Task::Probe, Duration::from_secs(10))?
         {
             workplace.isolated = false;
-            eprintln!(
-                "grade: note: no namespaces here ({why}), so programs are graded one at a time, \
+            complain(format_args!(
+                "note: no namespaces here ({why}), so programs are graded one at a time, \
                  in this machine's own network and with access to its files"
-            );
+            ));
         }
         Ok(workplace)
     }
@@ -81,7 +82,7 @@ impl Workplace {
     pub fn close(self) {
         let path = self.folder.keep();
         if let Err(error) = remove_tree(&path) {
-            eprintln!("grade: cannot remove {}: {error}", path.display());
+            complain(format_args!("cannot remove {}: {error}", path.display()));
         }
     }
 
@@ -176,7 +177,7 @@ impl Worker {
         }
         self.child.wait()?;
         if overdue {
-            let what = format!("the check did not end within {} s", time.as_secs());
+            let what = format!("it did not end within {} s", time.as_secs());
             return Ok(Answer::failed("timed out", &what));
         }
         match serde_json::from_slice(&text) {

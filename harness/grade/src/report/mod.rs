@@ -14,6 +14,8 @@ use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use harness::foreign::{self, without_commands};
+use harness::host::wants_colors;
 use harness::lock::lock;
 
 use crate::arguments::Arguments;
@@ -59,7 +61,7 @@ impl Reports {
     /// If a run takes too long, Gradescope counts only the results that are already there.
     pub fn after_each_check(&self, graded: impl FnOnce() -> Graded) {
         if let Err(error) = self.write_gradescope(graded) {
-            eprintln!("grade: {error:#}");
+            complain(format_args!("{error:#}"));
         }
     }
 
@@ -80,7 +82,8 @@ impl Reports {
         };
         if self.json {
             print(&mut io::stderr(), &tables);
-            print(&mut io::stdout(), &[table::raw(json::results(all)?)]);
+            // A reader that has closed the pipe (`| head`) is not an error.
+            let _ = io::stdout().write_all(json::results(all)?.as_bytes());
         } else {
             print(&mut io::stdout(), &tables);
         }
@@ -119,17 +122,30 @@ fn append(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(what)
 }
 
+/// Says on stderr what went wrong, or what is worth knowing.
+pub fn complain(what: std::fmt::Arguments) {
+    let text = foreign::text(format!("grade: {what}"));
+    let text = match io::stderr().is_terminal() {
+        true => table::plain(text).render(table::width_of_terminal(), false),
+        false => text + "\n",
+    };
+    let _ = io::stderr().write_all(text.as_bytes()); // nobody is left to tell
+}
+
 /// Prints text for people, in colour on a terminal.
 pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
     let width = match to.is_terminal() {
         true => table::width_of_terminal(),
         false => table::WIDTH,
     };
-    let colors = to.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let text: String = parts
+    let colors = to.is_terminal() && wants_colors();
+    let rendered: String = parts
         .iter()
         .map(|part| part.render(width, colors))
         .collect();
+    // Only now it is known where a line begins.
+    let lines = rendered.split_inclusive('\n').map(without_commands);
+    let text: String = lines.collect();
     // A reader that has closed the pipe (`| head`) is not an error.
     let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }

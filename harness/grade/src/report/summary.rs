@@ -19,11 +19,8 @@ pub fn markdown(all: &[Graded], several: bool) -> String {
 }
 
 fn one(graded: &Graded) -> String {
-    let mut text = format!(
-        "## {}: `{}`\n\n",
-        capital(&graded.stage.to_string()),
-        graded.name
-    );
+    let stage = capital(&graded.stage.to_string());
+    let mut text = format!("## {stage}: {}\n\n", literal(&graded.name));
     if let Some(words) = &graded.build_failure {
         text += &format!("The program could not be built:\n\n{}\n", fenced(words));
     }
@@ -62,7 +59,7 @@ fn one(graded: &Graded) -> String {
     for result in failed.chain(graded.not_carried_out()) {
         let mark = mark(result.status);
         let explanation = fenced(result.text.as_deref().unwrap_or_default());
-        let title = html(&result.title);
+        let title = &result.title;
         text +=
             &format!("<details><summary>{mark} {title}</summary>\n\n{explanation}\n</details>\n\n");
     }
@@ -85,7 +82,7 @@ fn class(all: &[Graded]) -> String {
             (None, Some(result)) => format!("❔ not carried out: {}", cell(&result.title)),
             (None, None) => String::new(),
         };
-        let (name, stage) = (cell(&graded.name), graded.stage.number());
+        let (name, stage) = (literal(&graded.name), graded.stage.number());
         let _ = writeln!(
             text,
             "| {name} | {stage} | {core} | {solid} | {robust} | {first} |"
@@ -110,13 +107,21 @@ fn capital(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// Escapes what would end a cell of a table.
-fn cell(text: &str) -> String {
-    html(text).replace('|', "\\|").replace('\n', " ")
+/// A title of a check in a table.
+fn cell(title: &str) -> String {
+    title.replace('|', "\\|")
 }
 
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+/// A name that a student chose, as a word of code. No character of it is markup, ends a cell or
+/// becomes a link: all that could be are written as character references.
+fn literal(name: &str) -> String {
+    let reference = |character: char| match character {
+        '-' | ' ' => character.to_string(),
+        _ if character.is_ascii_punctuation() => format!("&#{};", u32::from(character)),
+        _ => character.to_string(),
+    };
+    let name: String = name.chars().map(reference).collect();
+    format!("<code>{name}</code>")
 }
 
 /// A code block whose fence is longer than any in the text.

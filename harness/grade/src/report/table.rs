@@ -13,6 +13,7 @@ pub const WIDTH: u16 = 80;
 
 /// A piece of what is printed.
 pub enum Part {
+    /// Lines that are not wrapped, such as those of a compiler, which point to columns.
     Raw(String),
     /// Prose, whose lines are wrapped.
     Text(String),
@@ -25,11 +26,6 @@ pub fn plain(text: impl Into<String>) -> Part {
     Part::Text(text.into())
 }
 
-/// For other programs.
-pub fn raw(text: String) -> Part {
-    Part::Raw(text)
-}
-
 /// Wraps a line to `width` columns. The lines after the first are indented a little more.
 fn wrap(line: &str, width: u16) -> String {
     let text = line.trim_start();
@@ -38,9 +34,10 @@ fn wrap(line: &str, width: u16) -> String {
     textwrap::fill(text, options.subsequent_indent(&format!("{indent}  "))) + "\n"
 }
 
-/// As wide as the terminal of stderr or stdout.
+/// As wide as the terminal of stderr or stdout. One that does not know its width says 0.
 pub fn width_of_terminal() -> u16 {
-    Table::new().width().unwrap_or(WIDTH)
+    let width = Table::new().width();
+    width.filter(|&width| width > 0).unwrap_or(WIDTH)
 }
 
 impl Part {
@@ -292,7 +289,7 @@ fn why_not_built(graded: &Graded) -> Vec<Part> {
     vec![
         plain("\n"),
         Part::Title(title, Color::Red),
-        raw(words.join("\n") + "\n"),
+        Part::Raw(words.join("\n") + "\n"),
     ]
 }
 

@@ -4,6 +4,7 @@
 
 mod class;
 mod classic;
+mod foreign;
 mod hostile;
 mod refused;
 mod reports;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let rooms = [
         classic::tests(),
         class::tests(),
+        foreign::tests(),
         hostile::tests(),
         refused::tests(),
         reports::tests(),

@@ -14,6 +14,10 @@ pub fn tests() -> Vec<Trial> {
             "a wrong command line is explained, and the exit status is 2",
             mistakes,
         ),
+        plain(
+            "a report that cannot be written is noticed before the grading",
+            unwritable_reports,
+        ),
         plain("--list shows checks, tiers and points", list),
         test(
             "--only runs one check by its id, or several by a part of their ids",
@@ -65,6 +69,10 @@ fn mistakes() {
             "--stage 4 --only no-such-check -- ./plain",
             "no check of stage 4 has `no-such-check` in its id",
         ),
+        (
+            "--stage 4 --folder missing -- ./plain",
+            "--folder missing: no such folder",
+        ),
         ("--all missing", "cannot read the submissions in missing"),
         ("--all empty", "no submissions in empty"),
         ("--list", "--list needs a stage"),
@@ -75,6 +83,18 @@ fn mistakes() {
         let run = room.grade(line);
         run.expect_status(2);
         assert!(run.err.contains(words), "{line}: {}", run.err);
+    }
+    room.expect_nothing_left();
+}
+
+fn unwritable_reports() {
+    let room = Room::new();
+    for option in ["--junit", "--gradescope", "--summary", "--classroom"] {
+        let run = room.grade(&format!("--stage 4 {option} missing/file -- /bin/true"));
+        run.expect_status(3);
+        let why = "grade: cannot write missing/file: No such file or directory";
+        assert!(run.err.contains(why), "{option}: {}", run.err);
+        assert_eq!(run.out, "", "{option}");
     }
     room.expect_nothing_left();
 }
