@@ -10,7 +10,8 @@
 //! | [`launcher`]   | such a process: its namespaces, its user, and how it is ended       |
 //! | [`inside`]     | the work of such a process: builds a submission, or runs a check    |
 //! | [`orphans`]    | the processes that a program leaves behind, without namespaces      |
-//! | [`progress`]   | the progress bar, and the file of results for `--resume`            |
+//! | [`progress`]   | the progress bar                                                    |
+//! | [`saved`]      | the file of results, from which `--resume` continues                |
 //! | [`report`]     | results for readers: people, JUnit, Gradescope, CI classrooms       |
 //! | [`result`]     | the results of the checks, and their points                         |
 //! | [`selection`]  | which checks to run: by stage, by tier, by name                     |
@@ -35,6 +36,7 @@ mod progress;
 mod queue;
 mod report;
 mod result;
+mod saved;
 mod selection;
 mod submission;
 mod work;
@@ -47,9 +49,11 @@ use harness::interrupt;
 use harness::stage::Stage;
 
 use arguments::Arguments;
+use progress::Progress;
 use queue::Queue;
 use report::{Reports, complain};
 use result::Graded;
+use saved::Saved;
 use selection::Selection;
 use submission::Submission;
 use workplace::Workplace;
@@ -68,7 +72,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     if arguments.list {
-        return list(&selection);
+        return list(&selection).unwrap_or_else(|error| fail(GRADER, &error));
     }
     grade(arguments, &selection, submissions).unwrap_or_else(|error| fail(GRADER, &error))
 }
@@ -110,9 +114,9 @@ fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn list(selection: &Selection) -> ExitCode {
-    report::print(&mut std::io::stdout(), &report::list::checks(selection));
-    ExitCode::SUCCESS
+fn list(selection: &Selection) -> Result<ExitCode> {
+    report::print(&mut std::io::stdout(), &report::list::checks(selection))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn grade(
@@ -121,6 +125,7 @@ fn grade(
     submissions: Vec<Submission>,
 ) -> Result<ExitCode> {
     let reports = Reports::open(arguments)?;
+    let saved = Saved::open(arguments.results_file().as_deref(), arguments.resume)?;
     // Ctrl-C lets the work end in order: what runs is ended, what was made is removed.
     interrupt::catch(|| {}).context("cannot wait for SIGINT")?;
     let workplace = Workplace::open(arguments)?;
@@ -129,6 +134,8 @@ fn grade(
         selection,
         workplace: &workplace,
         reports: &reports,
+        saved: &saved,
+        progress: Progress::hidden(),
     };
     let all = queue.work_through(submissions);
     workplace.close();
@@ -139,6 +146,7 @@ fn grade(
         complain(format_args!("interrupted: {kept}"));
         return Ok(ExitCode::from(INTERRUPTED));
     }
+    saved.expect_complete()?;
     Ok(status(&all, selection))
 }
 

@@ -11,6 +11,7 @@ use crate::arguments::Arguments;
 use crate::progress::Progress;
 use crate::report::Reports;
 use crate::result::Graded;
+use crate::saved::Saved;
 use crate::selection::Selection;
 use crate::submission::Submission;
 use crate::work::Work;
@@ -21,53 +22,55 @@ pub struct Queue<'a> {
     pub selection: &'a Selection,
     pub workplace: &'a Workplace,
     pub reports: &'a Reports,
+    pub saved: &'a Saved,
+    pub progress: Progress,
 }
 
 impl Queue<'_> {
     pub fn work_through(&self, submissions: Vec<Submission>) -> Result<Vec<Graded>> {
-        let file = self.arguments.results_file();
-        let progress = Progress::open(file.as_deref(), self.arguments.resume)?;
         let mut all = Vec::new();
         for submission in submissions {
             let checks = self.selection.of(submission.stage).collect();
-            all.push(Work::new(all.len(), submission, checks, &progress));
+            all.push(Work::new(all.len(), submission, checks, self.saved));
         }
         for work in &mut all {
-            work.prepare(self.workplace, &progress)?;
+            work.prepare(self.workplace, self.saved)?;
         }
-        self.build(&all, &progress);
-        self.check(&all, &progress);
+        self.build(&all);
+        self.check(&all);
         Ok(all.iter().map(Work::graded).collect())
     }
 
-    fn build(&self, all: &[Work], progress: &Progress) {
+    fn build(&self, all: &[Work]) {
         let seconds = self.arguments.limits.build_time;
         let builds: Vec<&Work> = all.iter().filter(|work| work.is_to_be_built()).collect();
-        progress.begin(builds.len(), "built");
+        self.progress.begin(builds.len(), "built");
         side_by_side(self.jobs(), &builds, |work| {
-            work.build(self.workplace, seconds, progress);
-            progress.step(work.name());
+            work.build(self.workplace, seconds, self.saved);
+            self.progress.step(work.name());
         });
-        progress.end();
+        self.progress.end();
     }
 
-    fn check(&self, all: &[Work], progress: &Progress) {
+    fn check(&self, all: &[Work]) {
         let tasks = all.iter().flat_map(|work| {
             work.open_checks()
                 .into_iter()
                 .map(move |check| (work, check))
         });
         let tasks: Vec<(&Work, usize)> = tasks.collect();
-        progress.begin(tasks.len(), "checked");
+        self.progress.begin(tasks.len(), "checked");
         side_by_side(self.jobs(), &tasks, |&(work, check)| {
             let result = work.check(check, self.workplace);
             if is_interrupted() {
                 return; // the interrupt may be why it failed
             }
-            work.record(check, result, progress);
+            self.progress
+                .step(&format!("{} {}", work.name(), result.id));
+            work.record(check, result, self.saved);
             self.reports.after_each_check(|| work.graded());
         });
-        progress.end();
+        self.progress.end();
     }
 
     /// Without networks of their own, programs with the same port must run one after the other.

@@ -128,13 +128,6 @@ impl CheckResult {
         }
     }
 
-    /// The output of the build, if that is what failed.
-    pub fn build_failure(&self) -> Option<String> {
-        self.text
-            .clone()
-            .filter(|_| self.status == Status::BuildFailed)
-    }
-
     pub fn is_core(&self) -> bool {
         self.tier == Tier::Core.to_string()
     }

@@ -20,8 +20,8 @@ use harness::suite;
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
 use crate::ports;
-use crate::progress::Progress;
 use crate::result::{CheckResult, Graded};
+use crate::saved::Saved;
 use crate::submission::Submission;
 use crate::workplace::Workplace;
 
@@ -52,17 +52,14 @@ impl Work {
         number: usize,
         submission: Submission,
         checks: Vec<&'static Check>,
-        progress: &Progress,
+        saved: &Saved,
     ) -> Self {
         let source = submission.source.as_deref();
         let fingerprint = source.map_or(0, |source| fingerprint(source).unwrap_or_default());
-        let done = |check: &&Check| progress.done(&submission, fingerprint, &check.id());
+        let done = |check: &&Check| saved.done(&submission, fingerprint, &check.id());
         let results: Vec<_> = checks.iter().map(done).collect();
         let state = State {
-            build_failure: results
-                .iter()
-                .flatten()
-                .find_map(CheckResult::build_failure),
+            build_failure: None,
             results,
         };
         Self {
@@ -92,22 +89,19 @@ impl Work {
 
     /// Makes the copy in which the submission is built and run. If the submission is wrong,
     /// that becomes its result; an `Err` means that the machine has a problem.
-    pub fn prepare(&mut self, workplace: &Workplace, progress: &Progress) -> Result<()> {
+    pub fn prepare(&mut self, workplace: &Workplace, saved: &Saved) -> Result<()> {
         if self.open_checks().is_empty() {
             return Ok(());
         }
         if let Err(why) = &self.submission.subject {
-            self.give_up(&format!("nothing to grade: {why}"), progress);
+            self.give_up(&format!("nothing to grade: {why}"), saved);
             return Ok(());
         }
         let copy = workplace.path().join(self.number.to_string());
         fs::create_dir(&copy).context("cannot make a temporary folder")?;
         if let Some(source) = self.submission.source.clone() {
             if let Err(error) = copy_tree(&source, &copy) {
-                self.give_up(
-                    &format!("cannot copy {}: {error}", source.display()),
-                    progress,
-                );
+                self.give_up(&format!("cannot copy {}: {error}", source.display()), saved);
                 return Ok(());
             }
             self.subject.folder = Some(copy.clone());
@@ -133,7 +127,7 @@ impl Work {
         self.submission.build.is_some() && !self.open_checks().is_empty()
     }
 
-    pub fn build(&self, workplace: &Workplace, seconds: u64, progress: &Progress) {
+    pub fn build(&self, workplace: &Workplace, seconds: u64, saved: &Saved) {
         let (Some(folder), Some(command)) = (&self.subject.folder, &self.submission.build) else {
             return;
         };
@@ -148,31 +142,31 @@ impl Work {
         match answer.and_then(|answer| owned.map(|()| answer)) {
             _ if is_interrupted() => {}
             Ok(Answer::Done) => {}
-            Ok(Answer::BuildFailed(words)) => self.give_up(&words, progress),
+            Ok(Answer::BuildFailed(words)) => self.give_up(&words, saved),
             // It was killed, or took too long to end.
             Ok(Answer::Failed(failed)) => {
-                self.give_up(&format!("`{command}`:\n({})", failed.what), progress)
+                self.give_up(&format!("`{command}`:\n({})", failed.what), saved)
             }
-            Ok(Answer::Trouble(words)) => self.put_off(&words, progress),
-            Ok(_) => self.put_off("the build has no result", progress),
-            Err(error) => self.put_off(&format!("{error:#}"), progress),
+            Ok(Answer::Trouble(words)) => self.put_off(&words, saved),
+            Ok(_) => self.put_off("the build has no result", saved),
+            Err(error) => self.put_off(&format!("{error:#}"), saved),
         }
     }
 
     /// There is nothing to check, and that is the student's fault.
-    fn give_up(&self, why: &str, progress: &Progress) {
-        self.answer_all(|| Answer::BuildFailed(why.to_owned()), progress);
+    fn give_up(&self, why: &str, saved: &Saved) {
+        self.answer_all(|| Answer::BuildFailed(why.to_owned()), saved);
         self.lock().build_failure = Some(foreign::text(why));
     }
 
     /// There is nothing to check, and that is the fault of the grader or of the machine.
-    fn put_off(&self, why: &str, progress: &Progress) {
+    fn put_off(&self, why: &str, saved: &Saved) {
         let why = format!("the grader could not build the program: {why}");
-        self.answer_all(|| Answer::Trouble(why.clone()), progress);
+        self.answer_all(|| Answer::Trouble(why.clone()), saved);
     }
 
     /// Gives all open checks the same answer, except those that could not run anyway.
-    fn answer_all(&self, answer: impl Fn() -> Answer, progress: &Progress) {
+    fn answer_all(&self, answer: impl Fn() -> Answer, saved: &Saved) {
         let program = self.subject.program();
         for number in self.open_checks() {
             let check = self.checks[number];
@@ -180,7 +174,7 @@ impl Work {
                 Some(need) => Answer::Skipped(need.to_string()),
                 None => answer(),
             };
-            self.record(number, CheckResult::new(check, answer, 0.0), progress);
+            self.record(number, CheckResult::new(check, answer, 0.0), saved);
         }
     }
 
@@ -196,8 +190,8 @@ impl Work {
         CheckResult::new(check, answer, begun.elapsed().as_secs_f64())
     }
 
-    pub fn record(&self, number: usize, result: CheckResult, progress: &Progress) {
-        progress.add(&self.submission, self.fingerprint, &result);
+    pub fn record(&self, number: usize, result: CheckResult, saved: &Saved) {
+        saved.add(&self.submission, self.fingerprint, &result);
         self.lock().results[number] = Some(result);
     }
 

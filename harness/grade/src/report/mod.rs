@@ -80,46 +80,78 @@ impl Reports {
             [graded] if !self.several => table::one(graded),
             all => table::all(all),
         };
-        if self.json {
-            print(&mut io::stderr(), &tables);
-            // A reader that has closed the pipe (`| head`) is not an error.
-            let _ = io::stdout().write_all(json::results(all)?.as_bytes());
-        } else {
-            print(&mut io::stdout(), &tables);
-        }
-        if let Some(path) = &self.junit {
-            replace(path, junit::report(all, self.begun.0)?.as_bytes())?;
-        }
-        if let [graded] = all {
-            self.write_gradescope(|| graded.clone())?;
-        }
-        if let Some(path) = &self.summary {
-            append(path, &summary::markdown(all, self.several))?;
-        }
-        if let (Some(path), [graded]) = (&self.classroom, all) {
-            append(path, &summary::classroom(graded)?)?;
-        }
+        let shown = match self.json {
+            true => print(&mut io::stderr(), &tables)
+                .and_then(|()| write(&mut io::stdout(), &json::results(all)?)),
+            false => print(&mut io::stdout(), &tables),
+        };
+        // A report that cannot be written does not cost the others.
+        let written = [
+            shown,
+            self.write_junit(all),
+            self.write_last_gradescope(all),
+            self.write_summary(all),
+            self.write_classroom(all),
+        ];
+        let failed = written.into_iter().filter_map(Result::err);
+        let failed: Vec<String> = failed.map(|error| format!("{error:#}")).collect();
+        ensure!(failed.is_empty(), "{}", failed.join("\ngrade: "));
         Ok(())
+    }
+
+    fn write_junit(&self, all: &[Graded]) -> Result<()> {
+        match &self.junit {
+            Some(path) => replace(path, junit::report(all, self.begun.0)?.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn write_last_gradescope(&self, all: &[Graded]) -> Result<()> {
+        match all {
+            [graded] => self.write_gradescope(|| graded.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_summary(&self, all: &[Graded]) -> Result<()> {
+        match &self.summary {
+            Some(path) => append(path, summary::markdown(all, self.several)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_classroom(&self, all: &[Graded]) -> Result<()> {
+        match (&self.classroom, all) {
+            (Some(path), [graded]) => append(path, summary::classroom(graded)?),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Replaces a file in one step, so that a reader never finds half of it.
+/// Replaces a file in one step, so that a reader never finds half of it. A symbolic link stays, and
+/// so does what is no file: `/dev/null`, or a pipe.
 fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
-    ensure!(!path.is_dir(), "{} is a folder", path.display());
+    if !path.metadata().with_context(what)?.is_file() {
+        return append(path, content);
+    }
+    let path = fs::canonicalize(path).with_context(what)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
-    fs::write(&beside, content).with_context(what)?;
-    fs::rename(&beside, path).with_context(what)
+    let replaced = fs::write(&beside, content).and_then(|()| fs::rename(&beside, &path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&beside); // it may not exist
+    }
+    replaced.with_context(what)
 }
 
-fn append(path: &Path, text: &str) -> Result<()> {
+fn append(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
     let mut file = OpenOptions::new()
         .append(true)
         .open(path)
         .with_context(what)?;
-    file.write_all(text.as_bytes()).with_context(what)
+    file.write_all(text.as_ref()).with_context(what)
 }
 
 /// Says on stderr what went wrong, or what is worth knowing.
@@ -133,7 +165,7 @@ pub fn complain(what: std::fmt::Arguments) {
 }
 
 /// Prints text for people, in colour on a terminal.
-pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
+pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) -> Result<()> {
     let width = match to.is_terminal() {
         true => table::width_of_terminal(),
         false => table::WIDTH,
@@ -145,9 +177,15 @@ pub fn print(to: &mut (impl Write + IsTerminal), parts: &[table::Part]) {
         .collect();
     // Only now it is known where a line begins.
     let lines = rendered.split_inclusive('\n').map(without_commands);
-    let text: String = lines.collect();
-    // A reader that has closed the pipe (`| head`) is not an error.
-    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+    write(to, &lines.collect::<String>())
+}
+
+fn write(to: &mut impl Write, text: &str) -> Result<()> {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        // A reader that has closed the pipe (`| head`) is not an error.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print the results"),
+    }
 }
 
 #[cfg(test)]

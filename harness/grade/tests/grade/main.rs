@@ -8,6 +8,7 @@ mod foreign;
 mod hostile;
 mod refused;
 mod reports;
+mod results;
 mod room;
 mod surroundings;
 mod trouble;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         refused::tests(),
         reports::tests(),
+        results::tests(),
         trouble::tests(),
         surroundings::tests(),
         usage::tests(),
