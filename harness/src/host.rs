@@ -1,6 +1,7 @@
 //! What the machine offers to the checks: its tools, its descriptors, its terminal.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{AccessFlags, access};
@@ -28,8 +29,19 @@ pub fn network_can_be_set() -> bool {
     .is_ok()
 }
 
-pub fn set_network(name: &str, value: &str) -> std::io::Result<()> {
-    std::fs::write(Path::new(NETWORK).join(name), value)
+/// Changes a setting, but never one of the machine's own network.
+pub fn set_network(name: &str, value: &str) -> io::Result<()> {
+    match in_own_network() {
+        true => fs::write(Path::new(NETWORK).join(name), value),
+        false => Err(io::Error::other("this is the machine's own network")),
+    }
+}
+
+/// This variable is set for a process in a network namespace that was made for it.
+pub const OWN_NETWORK: &str = "EXPSERVER_OWN_NETWORK";
+
+pub fn in_own_network() -> bool {
+    std::env::var_os(OWN_NETWORK).is_some()
 }
 
 /// Whether the terminal understands more than text (`TERM`).

@@ -8,11 +8,8 @@ use std::sync::OnceLock;
 use libtest_mimic::Failed;
 
 use crate::check::{Check, Need};
-use crate::host::network_can_be_set;
+use crate::host::{OWN_NETWORK, in_own_network, network_can_be_set};
 use crate::program::{Ports, Program};
-
-/// This variable is set for the test binary inside the namespace.
-pub const INSIDE: &str = "EXPSERVER_OWN_NETWORK";
 
 /// Runs a command in a new network namespace. Only root may make one, but in a new user
 /// namespace every user is root (`user_namespaces(7)`).
@@ -32,18 +29,13 @@ pub fn is_possible() -> bool {
         let mut trying = Command::new("unshare");
         trying.args(UNSHARE).arg("true");
         let output = trying.stdin(Stdio::null()).output();
-        is_inside() || output.is_ok_and(|output| output.status.success())
+        in_own_network() || output.is_ok_and(|output| output.status.success())
     })
-}
-
-/// Whether this is the test binary that runs inside.
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
 }
 
 /// Whether a check inside may change settings of its network. The grader's namespaces forbid it.
 pub fn can_be_set() -> bool {
-    match is_inside() {
+    match in_own_network() {
         true => network_can_be_set(),
         false => is_possible(),
     }
@@ -53,7 +45,7 @@ pub fn can_be_set() -> bool {
 /// grader has already made a namespace.
 pub fn is_needed(check: &Check, program: &Program) -> bool {
     let wanted = check.needs.contains(&Need::OwnNetwork);
-    wanted && program.ports == Ports::Announced && !is_inside()
+    wanted && program.ports == Ports::Announced && !in_own_network()
 }
 
 /// Runs the test with this name once more, inside a namespace.
@@ -64,7 +56,7 @@ pub fn run_again(name: &str) -> Result<(), Failed> {
         .args(UNSHARE)
         .arg(this)
         .args(["--exact", name])
-        .env(INSIDE, "1")
+        .env(OWN_NETWORK, "1")
         .stdin(Stdio::null());
     let output = inside.output()?;
     let text = String::from_utf8_lossy(&output.stdout);

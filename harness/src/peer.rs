@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, sockopt};
+use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 
 use crate::data::{Pattern, show, show_difference};
 use crate::failure::{Failure, Outcome, Verdict};
@@ -222,6 +222,16 @@ impl Peer {
     /// From now on closing the connection resets it (`SO_LINGER` 0, `socket(7)`).
     pub fn reset_when_dropped(&self) -> Verdict {
         reset_on_close(&self.stream, true).map_err(|errno| Failure::grader("SO_LINGER", errno))
+    }
+
+    /// Leaves as a machine does that has lost its power: the program gets no FIN and no reset.
+    /// Unlike such a machine, our kernel answers the program's next packet with a reset. The check
+    /// must need [`Need::NetworkSettings`](crate::check::Need::NetworkSettings), because only root
+    /// may do this.
+    pub fn vanish(self) -> Verdict {
+        self.step(format_args!("vanishes, without a packet"));
+        setsockopt(&self.stream, sockopt::TcpRepair, &1)
+            .map_err(|errno| Failure::grader("TCP_REPAIR", errno))
     }
 
     pub fn close(self) {

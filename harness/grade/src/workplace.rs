@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use harness::folder::{is_open_to_all, remove_tree};
+use harness::host::OWN_NETWORK;
 use harness::interrupt::is_interrupted;
-use harness::own_network;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -148,7 +148,7 @@ impl Worker {
             .stdout(Stdio::piped())
             .stderr(complaints.try_clone()?);
         if order.isolated {
-            command.env(own_network::INSIDE, "1");
+            command.env(OWN_NETWORK, "1");
         }
         let mut child = command.spawn().context("cannot start the grader again")?;
         let mut stdin = child.stdin.take().context("no stdin")?;

@@ -11,6 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::KeepAlive;
 use nix::unistd::write;
 
 use super::lines::listen;
@@ -41,6 +43,7 @@ pub const CASES: &[Case] = &[
         "needs-the-address-of-its-clients",
     ),
     case("stage04/connects-and-leaves", "leaks-a-descriptor"),
+    case("stage04/client-that-vanishes", "never-asks-a-silent-client"),
     case("stage04/no-leak", "leaks-a-descriptor"),
     case("stage04/no-leak", "leaks-memory"),
     case("stage04/more-than-one-read", "reads-once-per-edge"),
@@ -302,6 +305,8 @@ impl Server {
 
     fn admit(&mut self, stream: TcpStream) {
         stream.set_nonblocking(true).unwrap();
+        let asks = !self.is("never-asks-a-silent-client");
+        setsockopt(&stream, KeepAlive, &asks).unwrap();
         if self.is("needs-the-address-of-its-clients") {
             stream.peer_addr().unwrap();
         }

@@ -231,6 +231,10 @@ pub const CASES: &[Case] = &[
         "proxy-needs-the-address-of-its-clients",
     ),
     case("stage05/connects-and-leaves", "proxy-leaks-a-descriptor"),
+    case(
+        "stage05/client-that-vanishes",
+        "proxy-never-asks-a-silent-client",
+    ),
     case("stage05/no-leak", "proxy-leaks-a-descriptor"),
     case("stage05/no-leak", "proxy-leaks-memory"),
     case(

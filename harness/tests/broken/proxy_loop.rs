@@ -12,8 +12,9 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
+use nix::sys::socket::sockopt::KeepAlive;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
 };
 
 use super::event_loop::{listen_without_reuse, send_with_sigpipe};
@@ -209,6 +210,8 @@ impl Proxy {
 
     /// False when the upstream cannot be reached.
     fn admit(&mut self, client: TcpStream) -> bool {
+        let asks = !self.is("never-asks-a-silent-client");
+        setsockopt(&client, KeepAlive, &asks).unwrap();
         if self.is("needs-the-address-of-its-clients") {
             client.peer_addr().unwrap();
         }

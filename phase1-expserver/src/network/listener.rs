@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
+use nix::sys::socket::sockopt::{KeepAlive, ReuseAddr, ReusePort};
 use nix::sys::socket::{Backlog, SockFlag, SockaddrStorage, accept4, bind, listen, setsockopt};
 
 use super::socket::{local_address, tcp_socket};
@@ -126,6 +126,9 @@ fn open(at: SocketAddr, reuse_port: bool) -> nix::Result<OwnedFd> {
     // Without this, a server that is stopped while a client is connected cannot be restarted for a
     // minute: the side that closes first stays in TIME_WAIT (ip(7)).
     setsockopt(&fd, ReuseAddr, &true)?;
+    // A client whose machine has lost its power sends no FIN. After two silent hours, our kernel asks
+    // whether the client is still there (tcp(7)). Accepted sockets inherit the option.
+    setsockopt(&fd, KeepAlive, &true)?;
     if reuse_port {
         setsockopt(&fd, ReusePort, &true)?;
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 use log::info;
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{ReuseAddr, TcpNoDelay};
+use nix::sys::socket::sockopt::{KeepAlive, ReuseAddr, TcpNoDelay};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockname, listen,
     setsockopt, socket,
@@ -36,6 +36,9 @@ fn listen_on(address: SocketAddr, backlog: i32, flags: SockFlag) -> nix::Result<
     // Turns off Nagle's algorithm, which holds back a second answer until the first one is
     // acknowledged. With a delayed ACK that takes 40 ms. Accepted sockets inherit the option.
     setsockopt(&listener, TcpNoDelay, &true)?;
+    // A client whose machine has lost its power sends no FIN. After two silent hours, our kernel
+    // asks whether the client is still there (tcp(7)). This option is inherited, too.
+    setsockopt(&listener, KeepAlive, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
 

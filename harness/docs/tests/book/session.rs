@@ -26,7 +26,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::host::find_tool;
+use harness::host::{find_tool, in_own_network};
 use harness::own_network;
 use harness::program::announced_addresses;
 use libtest_mimic::Trial;
@@ -78,7 +78,7 @@ pub fn tests(page: &Page, programs: &Arc<Programs>) -> Vec<Trial> {
         }
         let (programs, again) = (Arc::clone(programs), name.clone());
         let place = format!("{}:{}", page.path, session.line);
-        let test = move || match session.has_fixed_ports() && !own_network::is_inside() {
+        let test = move || match session.has_fixed_ports() && !in_own_network() {
             true => own_network::run_again(&again),
             false => replay(&session, &programs).map_err(|e| format!("{place}: {e}").into()),
         };

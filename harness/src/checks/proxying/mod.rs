@@ -39,6 +39,7 @@ pub const CHECKS: &[Check] = &[
     ends::LATE_READER,
     ends::END_WITH_BYTES_IN_ONE_EVENT,
     resets::RESETS,
+    resets::VANISHES,
     resets::RESET_PASSES_THROUGH,
     resets::BYTES_BEFORE_A_RESET,
     resets::ANSWER_BEFORE_A_RESET,

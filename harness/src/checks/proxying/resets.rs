@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::base::{PROXY, expect_alive, expect_echo, join, start, start_echo};
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
@@ -59,6 +59,34 @@ fn resets(trial: &Trial) -> Verdict {
     server.expect_no_leak(&before)?;
     server.expect_idle(WINDOW, IDLE)?;
     expect_echo(&server)
+}
+
+pub const VANISHES: Check = Check {
+    name: "client-that-vanishes",
+    title: "A client whose machine has lost its power does not keep its pair for good",
+    why: "such a client sends no FIN and no reset: a proxy that only waits keeps two descriptors until the end",
+    hint: "set SO_KEEPALIVE (socket(7)): the kernel then asks a silent client whether it is still there",
+    tier: Tier::Robust,
+    needs: &[
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--port"),
+    ],
+    body: vanishes,
+    ..RESETS
+};
+
+fn vanishes(trial: &Trial) -> Verdict {
+    trial.hurry_keepalive()?;
+    let (server, _upstream) = start_echo(trial)?;
+    let other = server.connect("another client")?;
+    echo_ping(&other)?;
+    let before = server.figures()?;
+    let client = server.connect("a client without power")?;
+    echo_ping(&client)?;
+    client.vanish()?;
+    server.expect_descriptors_back(&before)?;
+    echo_ping(&other)
 }
 
 pub const RESET_PASSES_THROUGH: Check = Check {

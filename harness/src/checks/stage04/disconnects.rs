@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::checks::clients::reverse_ping;
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
@@ -119,6 +119,34 @@ fn connects_and_leaves(trial: &Trial) -> Verdict {
     reverse_ping(&other)?;
     server.expect_no_leak(&before)?;
     expect_alive(&server)
+}
+
+pub const VANISHES: Check = Check {
+    name: "client-that-vanishes",
+    title: "A client whose machine has lost its power does not keep its connection for good",
+    why: "such a client sends no FIN and no reset: a server that only waits keeps its descriptor until the end",
+    hint: "set SO_KEEPALIVE (socket(7)): the kernel then asks a silent client whether it is still there",
+    tier: Tier::Robust,
+    needs: &[
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--port"),
+    ],
+    body: vanishes,
+    ..RESETS
+};
+
+fn vanishes(trial: &Trial) -> Verdict {
+    trial.hurry_keepalive()?;
+    let server = trial.start()?;
+    let other = server.connect("another client")?;
+    reverse_ping(&other)?;
+    let before = server.figures()?;
+    let client = server.connect("a client without power")?;
+    reverse_ping(&client)?;
+    client.vanish()?;
+    server.expect_descriptors_back(&before)?;
+    reverse_ping(&other)
 }
 
 pub const NO_LEAK: Check = Check {

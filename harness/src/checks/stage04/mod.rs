@@ -37,6 +37,7 @@ pub const MANY_CLIENTS: &[Check] = &[
     disconnects::RESETS,
     disconnects::RESET_DURING_AN_ANSWER,
     disconnects::CONNECTS_AND_LEAVES,
+    disconnects::VANISHES,
     disconnects::NO_LEAK,
     // The event loop.
     batches::MORE_THAN_ONE_READ,
