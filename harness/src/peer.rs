@@ -275,6 +275,14 @@ impl Peer {
 
     /// Receives exactly `expected`, and reads no further.
     pub fn expect(&self, expected: &[u8]) -> Verdict {
+        self.expect_one_of(&[expected])
+    }
+
+    /// Receives exactly one of `answers`, which have the same length, and reads no further. A
+    /// failure names the first of them.
+    pub fn expect_one_of(&self, answers: &[&[u8]]) -> Verdict {
+        let expected = answers.first().copied().unwrap_or_default();
+        let mut possible = answers.to_vec();
         let mut received = vec![0; expected.len()];
         let mut count = 0;
         while count < expected.len() {
@@ -284,7 +292,8 @@ impl Peer {
                     .received(show(&received[..count]))
             })?;
             let end = count + more;
-            if received[count..end] != expected[count..end] {
+            possible.retain(|answer| answer.get(count..end) == Some(&received[count..end]));
+            if possible.is_empty() {
                 return Err(self.wrong(expected, &received[..end]));
             }
             if more == 0 {
@@ -299,7 +308,45 @@ impl Peer {
             }
             count = end;
         }
-        self.step(format_args!("receives {}", show(expected)));
+        self.step(format_args!("receives {}", show(&received)));
+        Ok(())
+    }
+
+    /// Receives as many bytes as `sent` has, the same ones in whatever order.
+    pub fn expect_in_any_order(&self, sent: &[u8]) -> Verdict {
+        let mut received = vec![0; sent.len()];
+        let mut count = 0;
+        while count < sent.len() {
+            let more = self.receive(&mut received[count..]).map_err(|failure| {
+                let what = format!(
+                    "{}: {count} of {} bytes have come back",
+                    failure.what,
+                    sent.len()
+                );
+                Failure { what, ..failure }
+            })?;
+            if more == 0 {
+                let what = format_args!(
+                    "got the end of the stream after {count} of {} bytes",
+                    sent.len()
+                );
+                return Err(self.failure(Outcome::ShortData, what));
+            }
+            count += more;
+        }
+        let sorted = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            bytes.sort_unstable();
+            bytes
+        };
+        if sorted(&received) != sorted(sent) {
+            let what = format_args!("received {count} bytes, but not those that it sent");
+            return Err(self
+                .failure(Outcome::WrongData, what)
+                .expected(show(sent))
+                .received(show(&received)));
+        }
+        self.step(format_args!("receives all its {count} bytes"));
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Exchanges that many checks use.
 
+use crate::data::reversed;
 use crate::failure::Verdict;
 use crate::peer::Peer;
 
@@ -16,5 +17,18 @@ pub fn echo_ping(client: &Peer) -> Verdict {
 
 /// A line and its answer from a server that reverses lines.
 pub fn reverse_ping(client: &Peer) -> Verdict {
-    client.ask(b"ping\n", b"gnip\n")
+    ask_line(client, b"ping\n")
+}
+
+/// A line and its answer from a server that reverses lines.
+pub fn ask_line(client: &Peer, line: &[u8]) -> Verdict {
+    client.send(line)?;
+    expect_answer(client, line)
+}
+
+/// The answer to `line`. A server that reverses its line break as well fails the check that asks
+/// for this, and no other: here its answers count.
+pub fn expect_answer(client: &Peer, line: &[u8]) -> Verdict {
+    let with_its_line_break: Vec<u8> = line.iter().rev().copied().collect();
+    client.expect_one_of(&[&reversed(line), &with_its_line_break])
 }

@@ -20,7 +20,11 @@ use super::{Case, case};
 
 pub const CASES: &[Case] = &[
     case("stage04/outlives-its-clients", "ends-when-a-client-leaves"),
-    case("stage04/half-close", "closes-at-the-end-of-the-input"),
+    case("stage04/half-close", "closes-at-rdhup"),
+    case(
+        "stage04/half-close-while-answers-wait",
+        "closes-at-the-end-of-the-input",
+    ),
     case(
         "stage04/client-that-never-reads",
         "keeps-answers-without-bound",
@@ -35,7 +39,11 @@ pub const CASES: &[Case] = &[
         "reads-one-client-until-it-is-empty",
     ),
     case("stage04/resets-at-any-moment", "panics-when-a-recv-fails"),
-    case("stage04/resets-at-any-moment", "forgets-clients-that-reset"),
+    case("stage04/resets-at-any-moment", "closes-all-at-one-reset"),
+    case(
+        "stage04/nothing-is-left-of-a-reset",
+        "forgets-clients-that-reset",
+    ),
     case("stage04/reset-during-an-answer", "panics-when-a-send-fails"),
     case("stage04/reset-during-an-answer", "dies-of-sigpipe"),
     case(
@@ -320,6 +328,9 @@ impl Server {
         ) {
             watched |= EpollFlags::EPOLLET;
         }
+        if self.is("closes-at-rdhup") {
+            watched |= EpollFlags::EPOLLRDHUP;
+        }
         let fd = stream.as_raw_fd();
         let watch = EpollEvent::new(watched, fd as u64);
         self.epoll.add(&stream, watch).unwrap();
@@ -340,6 +351,10 @@ impl Server {
         let Some(client) = self.clients.get_mut(&fd) else {
             return false;
         };
+        if fault == "closes-at-rdhup" && ready.contains(EpollFlags::EPOLLRDHUP) {
+            self.remove(fd);
+            return true;
+        }
         let reading = !client.ended && client.may_be_read(fault);
         if reading && ready != EpollFlags::EPOLLOUT {
             let greedy = fault == "reads-one-client-until-it-is-empty";
@@ -354,6 +369,10 @@ impl Server {
         let closes_early = client.ended && fault == "closes-at-the-end-of-the-input";
         if client.dead && fault == "forgets-clients-that-reset" {
             return false;
+        }
+        if client.dead && fault == "closes-all-at-one-reset" {
+            self.clients.clear();
+            return true;
         }
         if client.dead || closes_early || (client.ended && client.owed.is_empty()) {
             self.remove(fd);
@@ -404,7 +423,10 @@ impl Client {
         interest.set(EpollFlags::EPOLLIN, reads || careless);
         let waits = !self.owed.is_empty() || fault == "always-waits-for-room";
         interest.set(EpollFlags::EPOLLOUT, waits);
-        let knows = fault == "watches-for-an-end-that-it-knows";
+        let knows = matches!(
+            fault,
+            "watches-for-an-end-that-it-knows" | "closes-at-rdhup"
+        );
         interest.set(EpollFlags::EPOLLRDHUP, knows);
         interest
     }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Tier};
+use crate::checks::clients::{ask_line, expect_answer};
 use crate::data::{lines, reversed};
 use crate::failure::Verdict;
 use crate::patience::LOOK;
@@ -47,12 +48,9 @@ fn line_after_line(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     // A long line comes first: the rest of it must not appear in the answer to a short one.
-    client.ask(b"a longer first line\n", b"enil tsrif regnol a\n")?;
-    client.ask(b"short\n", b"trohs\n")?;
-    (0..20).try_for_each(|number| {
-        let line = format!("line {number}\n");
-        client.ask(line.as_bytes(), &reversed(line.as_bytes()))
-    })
+    ask_line(&client, b"a longer first line\n")?;
+    ask_line(&client, b"short\n")?;
+    (0..20).try_for_each(|number| ask_line(&client, format!("line {number}\n").as_bytes()))
 }
 
 pub const LAST_LINE_WITHOUT_NEWLINE: Check = Check {
@@ -75,46 +73,77 @@ fn last_line_without_newline(trial: &Trial) -> Verdict {
     client.expect_end()
 }
 
-pub const HOWEVER_IT_IS_CUT: Check = Check {
-    name: "however-it-is-cut",
-    title: "The answers do not depend on how the bytes were cut into reads",
-    why: "TCP is a stream of bytes: one `send` may arrive in many reads, and many in one read",
-    hint: "collect what `recv` returns until there is a `\\n`, and then answer every complete line",
-    tier: Tier::Robust,
-    body: however_it_is_cut,
+pub const SEVERAL_LINES_IN_ONE_READ: Check = Check {
+    name: "several-lines-in-one-read",
+    title: "Several lines that arrive together are answered line by line",
+    why: "TCP is a stream of bytes: what a client sends with several calls may arrive in one `recv`",
+    hint: "a `recv` is not a message: look for each `\\n` in what it returned, and answer line by line",
+    tier: Tier::Solid,
+    body: several_lines_in_one_read,
     ..LINE_PROTOCOL
 };
 
-fn however_it_is_cut(trial: &Trial) -> Verdict {
+fn several_lines_in_one_read(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    client.ask(b"abc\ndef\nghi\n", b"cba\nfed\nihg\n")
+}
+
+pub const LINE_IN_SEVERAL_READS: Check = Check {
+    name: "line-in-several-reads",
+    title: "A line that arrives in several reads is one line",
+    why: "TCP is a stream of bytes: one `send` of a client may arrive in many reads",
+    hint: "keep what `recv` returned until there is a `\\n`, and only then answer",
+    tier: Tier::Robust,
+    body: line_in_several_reads,
+    ..LINE_PROTOCOL
+};
+
+fn line_in_several_reads(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     client.send(b"abc")?;
     client.until_all_is_read()?;
     client.ask(b"def\n", b"fedcba\n")?;
-    client.ask(b"abc\ndef\n\nghi\n", b"cba\nfed\n\nihg\n")?;
 
-    let (line, answer) = (b"one byte at a time\r\n", b"emit a ta etyb eno\r\n");
-    for byte in line {
+    for byte in b"one byte at a time\n" {
         client.send(&[*byte])?;
         client.until_all_is_read()?;
     }
-    client.expect(answer)
+    client.expect(b"emit a ta etyb eno\n")
 }
 
 pub const EVERY_SPLIT: Check = Check {
     name: "every-split-of-a-message",
-    title: "A message may be cut in two anywhere, even inside a character or a line ending",
-    why: "TCP may cut the bytes anywhere: between `\\r` and `\\n`, or in the middle of an `é`",
-    hint: "collect a complete line before you decode it; never decode what one `recv` returned",
-    body: every_split,
-    ..HOWEVER_IT_IS_CUT
+    title: "Lines may be cut in two at any byte, also together with the lines around them",
+    why: "TCP may cut the bytes anywhere: after one line, before one, or in the middle of it",
+    hint: "after each `recv`, answer every complete line, and keep the rest for the next `recv`",
+    body: |trial| every_split(trial, "first\nsecond\nc\n", "tsrif\ndnoces\nc\n"),
+    ..LINE_IN_SEVERAL_READS
 };
 
-fn every_split(trial: &Trial) -> Verdict {
+pub const EVERY_SPLIT_OF_CRLF: Check = Check {
+    name: "every-split-of-crlf",
+    title: "TCP may cut a line ending `\\r\\n` in two",
+    why: "a `\\r` may be the last byte of one read, and its `\\n` the first byte of the next",
+    hint: "decide what a `\\r` means only when the byte after it has come",
+    body: |trial| every_split(trial, "first\r\nsecond\r\n", "tsrif\r\ndnoces\r\n"),
+    ..LINE_IN_SEVERAL_READS
+};
+
+pub const EVERY_SPLIT_OF_UTF8: Check = Check {
+    name: "every-split-of-utf8",
+    title: "TCP may cut a character of several bytes in two",
+    why: "an `é` has two bytes, and they may come with two reads",
+    hint: "collect a complete line before you decode it; never decode what one `recv` returned",
+    body: |trial| every_split(trial, "añ€🦀\n", "🦀€ña\n"),
+    ..LINE_IN_SEVERAL_READS
+};
+
+fn every_split(trial: &Trial, message: &str, answers: &str) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
-    let message = "añ€🦀\r\nsecond\n\nc\n".as_bytes();
-    let answers = "🦀€ña\r\ndnoces\n\nc\n".as_bytes();
+    let (message, answers) = (message.as_bytes(), answers.as_bytes());
     (1..message.len()).try_for_each(|at| {
         client.send(&message[..at])?;
         client.until_all_is_read()?;
@@ -128,7 +157,7 @@ pub const MANY_LINES_AT_ONCE: Check = Check {
     why: "the server already has all these lines: no later `recv` will bring them again",
     hint: "after each `recv`, answer lines until no complete one is left, and only then read again",
     body: many_lines_at_once,
-    ..HOWEVER_IT_IS_CUT
+    ..LINE_IN_SEVERAL_READS
 };
 
 fn many_lines_at_once(trial: &Trial) -> Verdict {
@@ -153,15 +182,37 @@ pub const ALL_ANSWERS_TO_A_LATE_READER: Check = Check {
 
 pub const HALF_CLOSE: Check = Check {
     name: "half-close",
-    title: "A client that has sent its last byte still gets all its answers",
+    title: "A client that half-closes right after its line still gets the answer",
     why: "a half-closed client sends nothing more, but it still receives",
-    hint: "when `recv` returns 0, send every answer that is left, and only then `close`",
+    hint: "EPOLLRDHUP, or a `recv` of 0 bytes, says only that no more lines come: first answer what has come",
     tier: Tier::Solid,
     body: half_close,
     ..LINE_PROTOCOL
 };
 
+/// The server is stopped meanwhile, so that it finds the line and the end together.
 fn half_close(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.connect("the client")?;
+    ask_line(&client, b"first\n")?;
+    trial.stop(&server.process)?;
+    client.send(b"abcd\n")?;
+    client.half_close()?;
+    trial.go_on(&server.process)?;
+    expect_answer(&client, b"abcd\n")
+}
+
+pub const HALF_CLOSE_WHILE_ANSWERS_WAIT: Check = Check {
+    name: "half-close-while-answers-wait",
+    title: "A client that half-closes gets all answers that wait for it, and then the end",
+    why: "when the last line has come, megabytes of answers may still wait for room in the socket",
+    hint: "when `recv` returns 0, send every answer that is left, and only then `close`",
+    tier: Tier::Robust,
+    body: half_close_while_answers_are_owed,
+    ..LINE_PROTOCOL
+};
+
+fn half_close_while_answers_are_owed(trial: &Trial) -> Verdict {
     answers_to_a_late_reader(trial, 3_000_000, Duration::from_millis(300))?;
 
     let server = trial.start()?;

@@ -71,7 +71,7 @@ fn act(client: Peer, operation: &Operation, tally: &Tally) -> Verdict {
             client.expect_end()?;
             tally.compared(answer.len());
         }
-        Act::HalfClosesFirst | Act::SendsOneHugeLine => {
+        Act::HalfClosesFirst => {
             let send = || send().and_then(|()| client.half_close());
             let receive = || {
                 wait();

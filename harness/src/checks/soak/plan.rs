@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use crate::data::{Pattern, lines, reversed, splitmix};
 
-/// A longer line is answered in pieces of this many bytes.
-const LONGEST_LINE: usize = 64 * 1024;
-
 /// Numbers from a seed, one after the other.
 pub struct Dice(u64);
 
@@ -50,8 +47,6 @@ pub enum Act {
     SendsByteByByte,
     /// Sends everything in many small pieces, and waits for nothing.
     SendsABurst,
-    /// In a line protocol: megabytes without a line break.
-    SendsOneHugeLine,
     ReadsLate,
     HalfClosesFirst,
     ConnectsAndCloses,
@@ -101,11 +96,10 @@ impl Fate {
     }
 }
 
-const ACTS: [Act; 15] = [
+const ACTS: [Act; 14] = [
     Act::Exchanges,
     Act::SendsByteByByte,
     Act::SendsABurst,
-    Act::SendsOneHugeLine,
     Act::ReadsLate,
     Act::HalfClosesFirst,
     Act::ConnectsAndCloses,
@@ -139,7 +133,7 @@ impl Operation {
         let listener = dice.roll(roles.len() as u64) as usize;
         // Half of the operations come to a normal end, so that there are many bytes to compare.
         let act = match dice.roll(2) {
-            0 => dice.pick(&ACTS[..6]),
+            0 => dice.pick(&ACTS[..5]),
             _ => dice.pick(&ACTS),
         };
         let fate = match dice.roll(2) {
@@ -168,20 +162,6 @@ impl Operation {
     pub fn conversation(&self) -> (Vec<u8>, Vec<u8>) {
         let length = self.length as usize;
         match self.role {
-            Role::Reverse if self.act == Act::SendsOneHugeLine => {
-                let letter = |byte: u8| b'a' + byte % 26;
-                let line: Vec<u8> = self
-                    .pattern()
-                    .bytes(length)
-                    .into_iter()
-                    .map(letter)
-                    .collect();
-                let pieces = line.chunks(LONGEST_LINE);
-                let answer = pieces
-                    .flat_map(|piece| piece.iter().rev().copied())
-                    .collect();
-                (line, answer)
-            }
             Role::Reverse => {
                 let request = lines(self.number, length);
                 let answer = reversed(&request);

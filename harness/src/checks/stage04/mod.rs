@@ -36,6 +36,7 @@ pub const MANY_CLIENTS: &[Check] = &[
     slow_readers::STREAMING_CLIENT,
     disconnects::RESETS,
     disconnects::RESET_DURING_AN_ANSWER,
+    disconnects::NOTHING_IS_LEFT_OF_A_RESET,
     disconnects::CONNECTS_AND_LEAVES,
     disconnects::VANISHES,
     disconnects::NO_LEAK,
