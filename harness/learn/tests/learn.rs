@@ -1,0 +1,170 @@
+//! The proof of the ladders: each task turns exactly its checks from red to green.
+//!
+//! The rungs are built and run one after the other, so this takes minutes. In the short form a
+//! rung runs the checks of its own task and of the next one; at full size also those of all
+//! tasks before it.
+#![allow(clippy::unwrap_used)] // a test
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use harness::folder::remove_tree;
+use harness::host::raise_descriptor_limit;
+use harness::patience::set_patience;
+use harness::program::FULL;
+use harness_learn::judge::{Judge, Judged, Red};
+use harness_learn::ladder::Ladder;
+use harness_learn::mine::Mine;
+use harness_learn::starter;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    raise_descriptor_limit();
+    let root = root();
+    let mut tests = Vec::new();
+    for ladder in Ladder::all(&root).unwrap() {
+        let name = ladder.name.clone();
+        let again = move || Ladder::read(&self::root(), &name).unwrap();
+        let (first, second) = (again.clone(), again.clone());
+        tests.push(Trial::test(format!("recipe::{}", ladder.name), move || {
+            recipe(&first())
+        }));
+        tests.push(Trial::test(
+            format!("reference::{}", ladder.name),
+            move || reference(&second()),
+        ));
+        tests.push(Trial::test(format!("rungs::{}", ladder.name), move || {
+            rungs(&again())
+        }));
+    }
+    let mut arguments = Arguments::from_args();
+    // The patience of the checks is one for the whole process.
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")); // harness/learn
+    here.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Every item, check, hint and section that the recipe names is there.
+fn recipe(ladder: &Ladder) -> Result<(), Failed> {
+    let problems = ladder.problems(&root());
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(problems.join("\n").into())
+}
+
+/// With all tasks solved, the starter is the reference.
+fn reference(ladder: &Ladder) -> Result<(), Failed> {
+    let solved = starter::cut(&root(), ladder, ladder.tasks.len())?;
+    for (path, bytes) in starter::reference(&root(), &ladder.package)? {
+        let text = String::from_utf8_lossy(&solved[&path]).into_owned();
+        if starter::without_allow(&text).as_bytes() != bytes {
+            return Err(format!("{} is not the reference's", path.display()).into());
+        }
+    }
+    Ok(())
+}
+
+/// The starter builds. With tasks 1 to k solved, their checks are green, and one of the next
+/// task is red.
+fn rungs(ladder: &Ladder) -> Result<(), Failed> {
+    let root = root();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("learn-{}", ladder.package));
+    let mine = Mine::at(folder);
+    let package = mine.package(&ladder.package);
+    if package.exists() {
+        remove_tree(&package)?;
+    }
+    mine.add_package(&ladder.package, &starter::cut(&root, ladder, 0)?)?;
+    mine.make_workspace(&root, &ladder.package)?;
+    let judge = Judge {
+        root: &root,
+        mine: &mine,
+        ladder,
+    };
+    let begin = Instant::now();
+    let mut problems = Vec::new();
+    println!(
+        "\n{:<6} {:<44} {:>6} {:>6} {:>7}",
+        "task", "title", "red", "green", "seconds"
+    );
+    for solved in 0..=ladder.tasks.len() {
+        write_changed(&package, &starter::cut(&root, ladder, solved)?)?;
+        if !judge.build()? {
+            problems.push(format!("with {solved} tasks solved it does not build"));
+            break;
+        }
+        let from = if std::env::var_os(FULL).is_some() {
+            0
+        } else {
+            solved.saturating_sub(1)
+        };
+        set_patience(Duration::from_secs(30));
+        for number in from..solved {
+            let judged = all_of(&judge, number)?;
+            if let Some(red) = &judged.red {
+                problems.push(format!(
+                    "with {solved} tasks solved, {} is red: {}",
+                    ladder.number(number),
+                    shown(red)
+                ));
+            }
+        }
+        if solved == ladder.tasks.len() || ladder.tasks[solved].items.is_empty() {
+            continue;
+        }
+        set_patience(Duration::from_secs(2));
+        let judged = judge.judge(&ladder.tasks[solved])?;
+        if judged.red.is_none() {
+            problems.push(format!(
+                "{} is green before it is written",
+                ladder.number(solved)
+            ));
+        }
+        println!(
+            "{:<6} {:<44} {:>6} {:>6} {:>7.0}",
+            ladder.number(solved),
+            ladder.tasks[solved].title,
+            judged.failed.len(),
+            judged.green.len(),
+            begin.elapsed().as_secs_f64()
+        );
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(problems.join("\n").into())
+}
+
+/// All unit tests and checks of a task, also after one is red.
+fn all_of(judge: &Judge, number: usize) -> Result<Judged, Failed> {
+    Ok(judge.judge(&judge.ladder.tasks[number])?)
+}
+
+fn shown(red: &Red) -> String {
+    match red {
+        Red::NotWritten { name, .. } => format!("{name} is not written"),
+        Red::DoesNotBuild => "it does not build".to_owned(),
+        Red::Unit { name, text } => format!("{name}\n{text}"),
+        Red::Check { check, report } => {
+            format!("{}\n{}\n{}", check.id(), report.failure, report.story)
+        }
+    }
+}
+
+/// Writes the files that differ, so that cargo builds only what has changed.
+fn write_changed(package: &Path, files: &starter::Files) -> std::io::Result<()> {
+    for (name, bytes) in files {
+        let path = package.join(name);
+        if fs::read(&path)? != *bytes {
+            fs::write(&path, bytes)?;
+        }
+    }
+    Ok(())
+}
