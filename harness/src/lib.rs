@@ -17,6 +17,7 @@
 //! | [`process`]     | a running program: its output, its figures from `/proc`, its end   |
 //! | [`queues`]      | the bytes of a connection that have not been read yet              |
 //! | [`sockets`]     | the kernel's tables of sockets                                     |
+//! | [`ports`]       | the ports of a program: the course's, or free ones                  |
 //! | [`program`]     | a program under test: how it is started, where it listens          |
 //! | [`folder`]      | folders, copied and removed                                        |
 //! | [`trace`]       | the numbered steps that a failing check prints                     |
@@ -49,6 +50,7 @@ pub mod own_network;
 pub mod patience;
 pub mod peer;
 pub mod pipe;
+pub mod ports;
 pub mod process;
 pub mod program;
 pub mod queues;

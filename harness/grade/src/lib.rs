@@ -17,7 +17,6 @@
 //! | [`selection`]  | which checks to run: by stage, by tier, by name                     |
 //! | [`submission`] | what is graded: one program, or a folder with one for each student  |
 //! | [`arguments`]  | the command line                                                    |
-//! | [`ports`]      | the ports of a program                                              |
 //! | [`order`]      | the task that a process is given, and its answer                    |
 //! | [`nobody`]     | the user that programs run as where root grades                     |
 //!
@@ -31,7 +30,6 @@ pub mod launcher;
 mod nobody;
 mod order;
 mod orphans;
-mod ports;
 mod progress;
 mod queue;
 mod report;

@@ -15,11 +15,11 @@ use harness::folder::{copy_tree, give, is_open_to_all};
 use harness::foreign;
 use harness::interrupt::is_interrupted;
 use harness::lock::lock;
+use harness::ports;
 use harness::suite;
 
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
-use crate::ports;
 use crate::result::{CheckResult, Graded};
 use crate::saved::Saved;
 use crate::submission::Submission;
@@ -116,11 +116,13 @@ impl Work {
             0
         };
         give_away(&copy, owner)?;
-        ports::choose(
-            &mut self.subject,
-            self.submission.stage,
-            workplace.is_isolated(),
-        )
+        if !self.subject.workspace_options {
+            let (command, stage) = (&mut self.subject.command, self.submission.stage);
+            let ports = ports::choose(command, stage, workplace.is_isolated());
+            let ports = ports.map_err(anyhow::Error::msg)?;
+            self.subject.ports = Some((ports.listeners, ports.upstream));
+        }
+        Ok(())
     }
 
     pub fn is_to_be_built(&self) -> bool {

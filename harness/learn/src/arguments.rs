@@ -27,7 +27,17 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make the starter of a stage in your folder
-    Start { stage: String },
+    Start {
+        stage: String,
+        /// Write it in any language, without a starter: the command that runs your program. In
+        /// it, {port} and {upstream} are replaced by port numbers; without {port}, it listens on
+        /// the course's port
+        #[arg(long, value_name = "COMMAND")]
+        run: Option<String>,
+        /// The shell command that builds your program
+        #[arg(long, value_name = "COMMAND", requires = "run")]
+        build: Option<String>,
+    },
     /// Build and check at each save, and show what failed or what is next
     Watch {
         /// The stage [default: the one that you work on]

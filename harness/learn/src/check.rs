@@ -56,9 +56,15 @@ pub fn check(
 
 /// Builds the program, judges a task and what was green before, notes and prints what came out.
 pub fn look(root: &Path, mine: &Mine, ladder: &Ladder, number: usize) -> Result<Seen> {
-    let judge = Judge { root, mine, ladder };
     let mut progress = mine.progress()?;
     let stage = progress.stage.entry(ladder.name.clone()).or_default();
+    let own = stage.own.clone();
+    let judge = Judge {
+        root,
+        mine,
+        ladder,
+        own: own.as_ref(),
+    };
     let seen = match judge.not_written(number)? {
         Some(red) => red_seen(ladder, number, &red),
         None if !judge.build()? => red_seen(ladder, number, &Red::DoesNotBuild),
@@ -112,7 +118,7 @@ fn green_seen(
             .filter(|check| stage.green.contains(&check.id()))
             .collect();
         let mut again = Judged::default();
-        judge.checks(&before, false, &mut again);
+        judge.checks(&before, false, &mut again)?;
         note(stage, &again);
         for id in &again.failed {
             let line = format!("{} {id}", coloured(Colour::Red, "lost: "));

@@ -11,14 +11,14 @@ use std::thread;
 use anyhow::{Context, Result};
 use harness::check::Check;
 use harness::lock::lock;
-use harness::program::Program;
+use harness::ports;
+use harness::program::{Ports, Program};
 use harness::run::{Report, run};
 use harness::suite;
 
 use crate::ladder::{Ladder, Task};
-use crate::mine::Mine;
-use crate::starter::{cut_item, short_name};
-use crate::{item, terminal};
+use crate::mine::{Mine, Own};
+use crate::{item, starter, terminal};
 
 /// Why a task is not green yet: the first thing to look at.
 pub enum Red {
@@ -56,11 +56,16 @@ pub struct Judge<'a> {
     pub root: &'a Path,
     pub mine: &'a Mine,
     pub ladder: &'a Ladder,
+    /// The student's program, if it is not the starter.
+    pub own: Option<&'a Own>,
 }
 
 impl Judge<'_> {
     /// The first item of the task that is as it was in the starter.
     pub fn not_written(&self, number: usize) -> Result<Option<Red>> {
+        if self.own.is_some() {
+            return Ok(None);
+        }
         let task = &self.ladder.tasks[number];
         let package = self.mine.package(&self.ladder.package);
         for cut in &task.items {
@@ -70,16 +75,15 @@ impl Judge<'_> {
                     .with_context(|| format!("cannot read {}", path.display()))
             };
             let reference = read(&self.root.join(&self.ladder.package).join(&cut.file))?;
-            let number = self.ladder.number(number);
-            let starter = cut_item(&reference, &number, cut)?;
+            let starter = starter::source_at(&reference, self.ladder, &cut.file, number)?;
             // A file that cannot be parsed is left to the compiler's words.
             let Ok(mine) = item::text(&read(&path)?, &cut.item).map(str::to_owned) else {
                 continue;
             };
             if item::text(&starter, &cut.item).is_ok_and(|starter| starter == mine) {
                 return Ok(Some(Red::NotWritten {
-                    number,
-                    name: short_name(&cut.item),
+                    number: self.ladder.number(number),
+                    name: starter::short_name(&cut.item),
                     file: path,
                 }));
             }
@@ -89,6 +93,9 @@ impl Judge<'_> {
 
     /// Builds the program. The compiler's words go to stderr.
     pub fn build(&self) -> Result<bool> {
+        if let Some(own) = self.own {
+            return own.build();
+        }
         let mut build = self.cargo("build");
         build.arg("--bins");
         if self.mine.folder.join("target").exists() {
@@ -101,11 +108,11 @@ impl Judge<'_> {
     /// Runs the unit tests and then the checks of a task, up to the first that fails.
     pub fn judge(&self, task: &Task) -> Result<Judged> {
         let mut judged = Judged::default();
-        if !task.units.is_empty() {
+        if !task.units.is_empty() && self.own.is_none() {
             self.units(&task.units, &mut judged)?;
         }
         if judged.red.is_none() {
-            self.checks(&self.ladder.checks(task)?, true, &mut judged);
+            self.checks(&self.ladder.checks(task)?, true, &mut judged)?;
         }
         Ok(judged)
     }
@@ -145,20 +152,25 @@ impl Judge<'_> {
     }
 
     /// Runs checks side by side, each of them once.
-    pub fn checks(&self, checks: &[&'static Check], stop_at_red: bool, judged: &mut Judged) {
-        let program = self.program();
+    pub fn checks(
+        &self,
+        checks: &[&'static Check],
+        stop_at_red: bool,
+        judged: &mut Judged,
+    ) -> Result<()> {
+        let program = self.program()?;
         let next = AtomicUsize::new(0);
         let first_red = AtomicUsize::new(usize::MAX);
-        let (results, done) = (Mutex::new(Vec::new()), &program);
+        let results = Mutex::new(Vec::new());
         let work = || loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(check) = checks.get(at) else { return };
             if stop_at_red && first_red.load(Ordering::Relaxed) < at {
                 return;
             }
-            let result = match suite::missing(check, done) {
+            let result = match suite::missing(check, &program) {
                 Some(need) => Err(need.to_string()),
-                None => Ok(run(check, done)),
+                None => Ok(run(check, &program)),
             };
             if matches!(result, Ok(Err(_))) {
                 first_red.fetch_min(at, Ordering::Relaxed);
@@ -168,7 +180,8 @@ impl Judge<'_> {
         thread::scope(|scope| {
             // A check mostly waits, so two of them can share a CPU.
             let cpus = thread::available_parallelism().map_or(1, usize::from);
-            let workers = if self.is_alone() { 1 } else { 2 * cpus };
+            // A program of another kind has the same ports each time.
+            let workers = if self.own.is_some() { 1 } else { 2 * cpus };
             (0..workers.min(checks.len())).for_each(|_| drop(scope.spawn(work)));
         });
         let mut results = results.into_inner().unwrap_or_else(|it| it.into_inner());
@@ -184,24 +197,27 @@ impl Judge<'_> {
                 }
             }
         }
-    }
-
-    /// Whether only one check can run at a time: the ports are fixed.
-    fn is_alone(&self) -> bool {
-        false
+        Ok(())
     }
 
     /// The program as the checks start it.
-    fn program(&self) -> Program {
+    fn program(&self) -> Result<Program> {
+        if let Some(own) = self.own {
+            let mut command = own.command();
+            let ports = ports::choose(&mut command, self.ladder.stage()?, false);
+            let ports = ports.map_err(anyhow::Error::msg)?;
+            let program = Program::new(command, Ports::Fixed);
+            return Ok(Program {
+                fixed_ports: Some(ports),
+                ..program
+            });
+        }
         let built = |name: &String| self.mine.folder.join("target/debug").join(name);
         let program = Program::announced(built(&self.ladder.binary));
-        self.ladder
-            .companions
-            .iter()
-            .fold(program, |program, name| {
-                let path = built(name);
-                program.companion(name, path)
-            })
+        let companions = self.ladder.companions.iter();
+        Ok(companions.fold(program, |program, name| {
+            program.companion(name, built(name))
+        }))
     }
 
     fn cargo(&self, command: &str) -> Command {

@@ -71,9 +71,12 @@ fn carry_out(arguments: &Arguments) -> Result<bool> {
     };
     let of = |place: &Option<String>| place_of(&root, place.as_deref(), &progress);
     match command {
-        Command::Start { stage } => {
+        Command::Start { stage, run, build } => {
             let ladder = Ladder::read(&root, stage)?;
-            start::start(&root, &mine, &ladder)?;
+            match run {
+                Some(run) => start::begin_own(&mine, &ladder, run, build.as_deref())?,
+                None => start::start(&root, &mine, &ladder)?,
+            }
         }
         Command::Watch { stage } => {
             let (ladder, _) = of(stage)?;

@@ -4,7 +4,7 @@
 //! (rename(2)), so that an interrupted command leaves the old one or the new one whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -47,9 +47,8 @@ impl Progress {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Stage {
-    /// The command of a program in another language. Empty for the starter in Rust.
-    #[serde(default)]
-    pub run: Vec<String>,
+    /// A program in another language, instead of the starter in Rust.
+    pub own: Option<Own>,
     /// The numbers of the tasks whose checks were all green, from 1.
     #[serde(default)]
     pub done: BTreeSet<usize>,
@@ -59,6 +58,44 @@ pub struct Stage {
     /// How many hints of a task were taken, by its number.
     #[serde(default)]
     pub hints: BTreeMap<String, usize>,
+}
+
+/// A program that the student has begun without a starter.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Own {
+    /// The command and its arguments, with {port} and {upstream} for the ports.
+    pub run: Vec<String>,
+    /// The shell command that builds it.
+    pub build: Option<String>,
+    /// The folder in which both are meant.
+    pub folder: PathBuf,
+}
+
+impl Own {
+    /// The command as it can be run anywhere: files of the folder have absolute paths.
+    pub fn command(&self) -> Vec<OsString> {
+        let absolute = |word: &String| match self.folder.join(word) {
+            path if path.is_file() => path.into_os_string(),
+            _ => OsString::from(word),
+        };
+        self.run.iter().map(absolute).collect()
+    }
+
+    /// Runs the command that builds it. Whether it has worked.
+    pub fn build(&self) -> Result<bool> {
+        let Some(build) = &self.build else {
+            return Ok(true);
+        };
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", build])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        let status = shell
+            .status()
+            .with_context(|| format!("cannot run `{build}`"))?;
+        Ok(status.success())
+    }
 }
 
 impl Mine {

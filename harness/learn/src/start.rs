@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use similar::{ChangeTag, TextDiff};
 
 use crate::ladder::{Cut, Ladder};
-use crate::mine::{Mine, Stage, shown};
+use crate::mine::{Mine, Own, Progress, Stage, shown};
 use crate::starter;
 use crate::terminal::{Colour, coloured, say};
 use crate::{item, overview};
@@ -23,13 +23,7 @@ pub enum Version {
 
 /// Makes the starter of a stage.
 pub fn start(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
-    let mut progress = mine.progress()?;
-    ensure!(
-        !progress.stage.contains_key(&ladder.name),
-        "stage {} is begun already: go on with `cargo learn watch {0}`, or begin anew with \
-         `cargo learn reset {0}`",
-        ladder.name
-    );
+    let mut progress = not_begun(mine, ladder)?;
     let package = mine.package(&ladder.package);
     if !package.exists() {
         mine.add_package(&ladder.package, &starter::cut(root, ladder, 0)?)?;
@@ -60,6 +54,43 @@ pub fn start(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
     Ok(())
 }
 
+/// The progress so far, if this stage is not begun.
+fn not_begun(mine: &Mine, ladder: &Ladder) -> Result<Progress> {
+    let progress = mine.progress()?;
+    ensure!(
+        !progress.stage.contains_key(&ladder.name),
+        "stage {} is begun already: go on with `cargo learn watch {0}`, or begin anew with \
+         `cargo learn reset {0}`",
+        ladder.name
+    );
+    Ok(progress)
+}
+
+/// Begins a stage with a program in any language.
+pub fn begin_own(mine: &Mine, ladder: &Ladder, run: &str, build: Option<&str>) -> Result<()> {
+    let mut progress = not_begun(mine, ladder)?;
+    let run = shell_words::split(run).with_context(|| format!("cannot split `{run}`"))?;
+    ensure!(
+        !run.is_empty(),
+        "--run needs a command, for example './server {{port}}'"
+    );
+    let own = Own {
+        run,
+        build: build.map(str::to_owned),
+        folder: std::env::current_dir().context("cannot tell the current folder")?,
+    };
+    let stage = Stage {
+        own: Some(own),
+        ..Stage::default()
+    };
+    progress.stage.insert(ladder.name.clone(), stage);
+    progress.begun.push(ladder.name.clone());
+    mine.save(&progress)?;
+    overview::task(ladder, 0, mine);
+    println!("\nNow run `cargo learn watch`, and save a file whenever you want to know more.");
+    Ok(())
+}
+
 /// Puts the items of these tasks to the starter's or the reference's text.
 pub fn put(
     root: &Path,
@@ -77,8 +108,8 @@ pub fn put(
         );
     };
     ensure!(
-        stage.run.is_empty(),
-        "stage {} has no files in Rust",
+        stage.own.is_none(),
+        "stage {} is not written from a starter",
         ladder.name
     );
     let what = match version {
@@ -121,7 +152,8 @@ fn replace_items(
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
     let package = mine.package(&ladder.package);
     let mut changed = BTreeMap::new();
-    for &number in numbers {
+    // Where two tasks are about the same item, the earlier one wins.
+    for &number in numbers.iter().rev() {
         for cut in &ladder.tasks[number].items {
             let path = package.join(&cut.file);
             let source = match changed.remove(&path) {
@@ -147,7 +179,7 @@ fn replace_items(
     Ok(backups)
 }
 
-/// The item as the starter or the reference has it.
+/// The item as it is before the task, or when the task is solved.
 fn text_of(
     root: &Path,
     ladder: &Ladder,
@@ -156,10 +188,11 @@ fn text_of(
     version: Version,
 ) -> Result<String> {
     let reference = read(&root.join(&ladder.package).join(&cut.file))?;
-    let source = match version {
-        Version::Reference => reference,
-        Version::Starter => starter::cut_item(&reference, &ladder.number(number), cut)?,
+    let solved = match version {
+        Version::Starter => number,
+        Version::Reference => number + 1,
     };
+    let source = starter::source_at(&reference, ladder, &cut.file, solved)?;
     Ok(item::text(&source, &cut.item)?.to_owned())
 }
 

@@ -28,31 +28,49 @@ pub fn cut(root: &Path, ladder: &Ladder, solved: usize) -> Result<Files> {
     Ok(files)
 }
 
-/// Takes the items of all tasks after `solved` out of these files.
-pub fn cut_items(files: &mut Files, ladder: &Ladder, solved: usize) -> Result<()> {
-    for number in solved..ladder.tasks.len() {
-        for cut in &ladder.tasks[number].items {
-            let bytes = files
-                .get_mut(&cut.file)
-                .with_context(|| format!("there is no file {}", cut.file.display()))?;
+/// Takes the items of all tasks after `solved` out of these files. Two tasks may be about the
+/// same item: then what the later one starts with is what the earlier one should come to.
+fn cut_items(files: &mut Files, ladder: &Ladder, solved: usize) -> Result<()> {
+    for (path, bytes) in files {
+        if ladder
+            .tasks
+            .iter()
+            .any(|task| task.items.iter().any(|cut| cut.file == *path))
+        {
             let source = String::from_utf8_lossy(bytes);
-            *bytes = cut_item(&source, &ladder.number(number), cut)?.into_bytes();
+            *bytes = source_at(&source, ladder, path, solved)?.into_bytes();
         }
     }
     Ok(())
 }
 
-/// The source with one item as the starter has it.
-pub fn cut_item(source: &str, number: &str, cut: &Cut) -> Result<String> {
-    let cut_source = match (&cut.becomes, &cut.body) {
+/// A file of the reference as it is when the first `solved` tasks are solved.
+pub fn source_at(reference: &str, ladder: &Ladder, file: &Path, solved: usize) -> Result<String> {
+    let mut source = reference.to_owned();
+    // The earlier tasks come last, and win.
+    for number in (solved..ladder.tasks.len()).rev() {
+        for cut in ladder.tasks[number]
+            .items
+            .iter()
+            .filter(|cut| cut.file == file)
+        {
+            source = cut_item(&source, &ladder.number(number), cut)
+                .with_context(|| format!("in {}", file.display()))?;
+        }
+    }
+    Ok(source)
+}
+
+/// The source with one item as a task starts with it.
+fn cut_item(source: &str, number: &str, cut: &Cut) -> Result<String> {
+    match (&cut.becomes, &cut.body) {
         (Some(text), _) => item::replaced(source, &cut.item, text.trim_end()),
         (None, Some(body)) => item::with_body(source, &cut.item, body),
         (None, None) => {
             let todo = format!("todo!(\"{number}: {}\")", short_name(&cut.item));
             item::with_body(source, &cut.item, &todo)
         }
-    };
-    cut_source.with_context(|| format!("in {}", cut.file.display()))
+    }
 }
 
 /// `Client::receive` for `impl Client > fn receive`

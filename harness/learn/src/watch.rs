@@ -45,7 +45,11 @@ pub fn watch(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
     );
     interrupt::catch(|| {}).context("cannot wait for SIGINT")?;
     let (events, seen) = channel();
-    let folder = mine.package(&ladder.package);
+    let own = progress
+        .stage
+        .get(&ladder.name)
+        .and_then(|stage| stage.own.as_ref());
+    let folder = own.map_or(mine.package(&ladder.package), |own| own.folder.clone());
     let _watcher = watch_folder(&folder, events.clone())?;
     let _keys = Keys::listen(events)?;
 

@@ -87,6 +87,7 @@ fn rungs(ladder: &Ladder) -> Result<(), Failed> {
         root: &root,
         mine: &mine,
         ladder,
+        own: None,
     };
     let begin = Instant::now();
     let mut problems = Vec::new();

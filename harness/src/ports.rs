@@ -3,29 +3,26 @@
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
-use anyhow::{Context, Result, bail};
-use harness::program::FixedPorts;
-use harness::stage::Stage;
-
-use crate::order::Subject;
+use crate::program::FixedPorts;
+use crate::stage::Stage;
 
 /// Chooses the ports and writes them into the program's command line. In a network of its
-/// own every port is free; in the machine's network another program may have one.
-pub fn choose(subject: &mut Subject, stage: Stage, isolated: bool) -> Result<()> {
-    if subject.workspace_options {
-        return Ok(());
-    }
+/// own (`isolated`) every port is free; in the machine's network another program may have one.
+pub fn choose(
+    command: &mut [OsString],
+    stage: Stage,
+    isolated: bool,
+) -> Result<FixedPorts, String> {
     let mut ports = FixedPorts::of_the_course(stage);
-    if !isolated && subject.command.iter().any(takes_ports) {
+    if !isolated && command.iter().any(takes_ports) {
         take_free_ones(&mut ports)?;
     } else if !isolated {
         expect_free(&ports, stage)?;
     }
-    for word in &mut subject.command {
+    for word in command {
         *word = fill_in(word, &ports);
     }
-    subject.ports = Some((ports.listeners, ports.upstream));
-    Ok(())
+    Ok(ports)
 }
 
 fn takes_ports(word: &OsString) -> bool {
@@ -46,13 +43,14 @@ fn fill_in(word: &OsString, ports: &FixedPorts) -> OsString {
         .into()
 }
 
-fn take_free_ones(ports: &mut FixedPorts) -> Result<()> {
+fn take_free_ones(ports: &mut FixedPorts) -> Result<(), String> {
     let clients = ports.listeners.contains(&ports.upstream);
     let mut held = Vec::new(); // so that no port is chosen twice
-    let mut free = || -> Result<u16> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-        let port = listener.local_addr()?.port();
+    let mut free = || -> Result<u16, String> {
+        let found = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+        let (port, listener) =
+            found.map_err(|error| format!("cannot find a free port: {error}"))?;
         held.push(listener);
         Ok(port)
     };
@@ -65,7 +63,7 @@ fn take_free_ones(ports: &mut FixedPorts) -> Result<()> {
 
 /// Fails when a port is taken. The program could not listen on it, and the checks would talk
 /// to another program.
-fn expect_free(ports: &FixedPorts, stage: Stage) -> Result<()> {
+fn expect_free(ports: &FixedPorts, stage: Stage) -> Result<(), String> {
     for &port in ports.listeners.iter().chain([&ports.upstream]) {
         let address = (Ipv4Addr::LOCALHOST, port);
         let taken = match stage {
@@ -73,11 +71,11 @@ fn expect_free(ports: &FixedPorts, stage: Stage) -> Result<()> {
             _ => TcpListener::bind(address).map(drop),
         };
         if let Err(error) = taken {
-            bail!(
+            return Err(format!(
                 "port {port} cannot be used: {error}; `ss -lntup` shows which program has it. \
                  End that program, or give the graded one another port: \
                  -- ./server --port {{port}}"
-            );
+            ));
         }
     }
     Ok(())
@@ -105,7 +103,7 @@ mod tests {
             listeners: vec![port],
             upstream: 0,
         };
-        let error = expect_free(&ports, Stage::Stage04).unwrap_err().to_string();
+        let error = expect_free(&ports, Stage::Stage04).unwrap_err();
         assert!(error.contains(&port.to_string()), "{error}");
     }
 }
