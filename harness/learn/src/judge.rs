@@ -1,9 +1,7 @@
 //! Builds the student's program and judges it: the unit tests of a task, then its checks.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -96,11 +94,8 @@ impl Judge<'_> {
         if let Some(own) = self.own {
             return own.build();
         }
-        let mut build = self.cargo("build");
-        build.arg("--bins");
-        if self.mine.folder.join("target").exists() {
-            build.arg("-q");
-        }
+        let mut build = self.mine.cargo("build", &self.ladder.package);
+        build.args(["-q", "--bins"]);
         let status = build.status().context("cannot run cargo")?;
         Ok(status.success())
     }
@@ -119,7 +114,7 @@ impl Judge<'_> {
 
     /// Runs the unit tests whose names begin like this.
     fn units(&self, names: &[String], judged: &mut Judged) -> Result<()> {
-        let mut test = self.cargo("test");
+        let mut test = self.mine.cargo("test", &self.ladder.package);
         test.args(["-q", "--no-fail-fast"]).args(&self.ladder.tests);
         test.args(["--", "--format=pretty", "--color=never"])
             .args(names);
@@ -218,17 +213,6 @@ impl Judge<'_> {
         Ok(companions.fold(program, |program, name| {
             program.companion(name, built(name))
         }))
-    }
-
-    fn cargo(&self, command: &str) -> Command {
-        let cargo = std::env::var_os("CARGO").unwrap_or(OsString::from("cargo"));
-        let mut run = Command::new(cargo);
-        run.args([command, "-p", &self.ladder.package, "--manifest-path"])
-            .arg(self.mine.folder.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(self.mine.folder.join("target"))
-            .stdin(Stdio::null());
-        run
     }
 }
 

@@ -226,6 +226,25 @@ impl Mine {
         Ok(backup)
     }
 
+    /// Cargo in the student's workspace, for this package.
+    pub fn cargo(&self, command: &str, package: &str) -> Command {
+        let cargo = std::env::var_os("CARGO").unwrap_or(OsString::from("cargo"));
+        let mut run = Command::new(cargo);
+        run.args([command, "-p", package, "--manifest-path"])
+            .arg(self.folder.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(self.folder.join("target"))
+            .stdin(Stdio::null());
+        run
+    }
+
+    /// Builds a package with all that it and its tests need. Whether that has worked.
+    pub fn build_once(&self, package: &str) -> Result<bool> {
+        let mut build = self.cargo("test", package);
+        let status = build.arg("--no-run").status().context("cannot run cargo")?;
+        Ok(status.success())
+    }
+
     /// Makes the folder a git repository of its own, if git is there, and keeps its state.
     pub fn commit(&self, message: &str) {
         let git = |arguments: &[&str]| {
@@ -258,9 +277,8 @@ fn aliases(root: &Path) -> Option<String> {
     if manifest.contains([' ', '"', '\\']) {
         return None;
     }
-    let alias = |(name, package)| {
-        format!("{name} = \"run -q --manifest-path {manifest} -p {package} --\"\n")
-    };
+    let alias =
+        |(name, package)| format!("{name} = \"run --manifest-path {manifest} -p {package} --\"\n");
     let tools = [("learn", "harness-learn"), ("grade", "harness-grade")];
     Some(format!("[alias]\n{}", tools.map(alias).concat()))
 }

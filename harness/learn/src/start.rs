@@ -48,6 +48,10 @@ pub fn start(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
     progress.begun.push(ladder.name.clone());
     mine.save(&progress)?;
     mine.commit(&format!("The starter of stage {}", ladder.name));
+    println!("It is built once now, so that each save is answered soon. This can take a minute.\n");
+    if !mine.build_once(&ladder.package)? {
+        bail!("the starter does not build; the compiler says why above");
+    }
     println!();
     overview::task(ladder, 0, mine);
     println!("\nNow run `cargo learn watch`, and save a file whenever you want to know more.");

@@ -10,6 +10,7 @@ use super::{netcat, reversing, signals, terminal};
 use crate::check::{Check, Need, Tier, taken_over};
 use crate::data::lines;
 use crate::failure::{Failure, Verdict};
+use crate::sockets::{Row, Table, listeners};
 use crate::stage::Stage;
 use crate::trial::Trial;
 
@@ -19,6 +20,8 @@ pub fn checks() -> Vec<Check> {
 }
 
 const OWN: &[Check] = &[
+    LISTENS,
+    ACCEPTS,
     ENDS_WITH_ITS_CLIENT,
     ENDS_AFTER_A_RESET,
     ENDS_AFTER_A_RESET_WHILE_IT_SENDS,
@@ -32,6 +35,46 @@ const OWN: &[Check] = &[
         ..STOPPED_AND_CONTINUED.taken_over(Stage::Stage01)
     },
 ];
+
+const LISTENS: Check = Check {
+    name: "listens",
+    title: "A client can connect to the server's port",
+    why: "without a listening socket the kernel refuses every connection",
+    hint: "call `socket`, `bind` and `listen`, in this order, and check what each of them returns",
+    body: listens,
+    ..ENDS_WITH_ITS_CLIENT
+};
+
+fn listens(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    server.connect("the client").map(drop)
+}
+
+const ACCEPTS: Check = Check {
+    name: "accepts",
+    title: "The server takes a client out of the queue",
+    why: "the kernel connects a client before the server knows about it; the connection then waits \
+          in a queue until the server calls `accept`",
+    hint: "call `accept` on the listening socket: it returns a new socket, for this client",
+    body: accepts,
+    ..ENDS_WITH_ITS_CLIENT
+};
+
+fn accepts(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let _client = server.connect("the client")?;
+    let address = server.address();
+    // A server may listen on all addresses, and then its row has another one.
+    let is_ours = |row: &Row| row.local.port() == address.port();
+    let queue = || {
+        let tables = [Table::Tcp, Table::Tcp6].into_iter().flat_map(listeners);
+        tables.filter(is_ours).map(|row| row.receiving).sum::<u64>()
+    };
+    trial.wait_until("the server's queue of connections is empty", || {
+        queue() == 0
+    })?;
+    server.expect_running()
+}
 
 const ENDS_WITH_ITS_CLIENT: Check = Check {
     stage: Stage::Stage01,

@@ -9,6 +9,8 @@ use std::thread;
 use super::{Case, case};
 
 pub const CASES: &[Case] = &[
+    case("stage01/listens", "closes-its-listener"),
+    case("stage01/accepts", "never-accepts"),
     case("stage01/reverses-a-line", "reverses-the-newline"),
     case("stage04/reverses-a-line", "reverses-the-newline"),
     case("stage01/line-after-line", "shows-the-rest-of-the-last-line"),
@@ -89,6 +91,13 @@ pub const CASES: &[Case] = &[
 
 /// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
+    if let "closes-its-listener" | "never-accepts" = name {
+        let listener = listen(options);
+        let _kept = (name == "never-accepts").then_some(listener);
+        loop {
+            thread::park();
+        }
+    }
     let one_client: fn(&TcpStream) = match name {
         "reverses-the-newline" => |client| each_line(client, |line| line.reverse()),
         "shows-the-rest-of-the-last-line" => shows_the_rest_of_the_last_line,
