@@ -67,6 +67,7 @@ fn imports_point_down_and_there_is_no_circle() {
         "harness",
         "harness/bench",
         "harness/grade",
+        "harness/learn",
         "phase1-expserver",
     ];
     for folder in expected {
