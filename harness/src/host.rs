@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{AccessFlags, access};
 
 /// Finds a program on the PATH.
@@ -59,4 +60,10 @@ pub fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+}
+
+/// Files that a check makes are for all users, whatever our user prefers: the program may run as
+/// another user, and a server shows only files that everyone may read (`umask(2)`).
+pub fn take_usual_umask() {
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
 }

@@ -11,7 +11,7 @@ use nix::unistd::Uid;
 use crate::check::{Check, Need};
 use crate::checks;
 use crate::foreign;
-use crate::host::{find_tool, raise_descriptor_limit};
+use crate::host::{find_tool, raise_descriptor_limit, take_usual_umask};
 use crate::own_network;
 use crate::patience::set_patience;
 use crate::program::{Ports, Program};
@@ -21,6 +21,7 @@ use crate::stage::Stage;
 /// Runs the checks of `stage` against `program` as a test binary's `main`.
 pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     raise_descriptor_limit();
+    take_usual_umask();
     // These programs are known to work, but a virtual machine may stand still for many seconds.
     set_patience(Duration::from_secs(30));
     let program = Arc::new(program);

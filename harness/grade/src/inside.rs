@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::failure::{Outcome, Verdict};
 use harness::foreign;
-use harness::host::raise_descriptor_limit;
+use harness::host::{raise_descriptor_limit, take_usual_umask};
 use harness::patience::set_patience;
 use harness::process::{Process, Setup};
 use harness::run::run;
@@ -19,6 +19,7 @@ use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
 
 pub fn carry_out(order: &Order) -> Answer {
     raise_descriptor_limit();
+    take_usual_umask();
     set_patience(Duration::from_secs(order.allowed.patience));
     match &order.task {
         Task::Probe => Answer::Done,

@@ -212,9 +212,11 @@ impl<'t> Launch<'t> {
         if !copied.success() {
             return Err(Failure::grader("copy the program", copied));
         }
-        let everybody = PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder, everybody)
-            .map_err(|error| Failure::grader("open the folder", error))?;
+        for path in [folder, &copy] {
+            let everybody = PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(path, everybody)
+                .map_err(|error| Failure::grader(path.display(), error))?;
+        }
         launch.command[0] = copy.into();
         launch.setup.user = Some(id);
         Ok(launch)

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use harness::check::Check;
 use harness::failure::Outcome;
-use harness::host::raise_descriptor_limit;
+use harness::host::{raise_descriptor_limit, take_usual_umask};
 use harness::patience::set_patience;
 use harness::program::Program;
 use harness::run::run;
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         return serve(name, options);
     }
     raise_descriptor_limit();
+    take_usual_umask();
     set_patience(Duration::from_secs(5));
     let cases = || {
         [

@@ -25,6 +25,7 @@ use page::{Book, Page};
 type Problems = Vec<String>;
 
 fn main() -> ExitCode {
+    harness::host::take_usual_umask(); // a page makes files for a server
     let here = Path::new(env!("CARGO_MANIFEST_DIR")); // harness/docs
     let root = here.ancestors().nth(2).unwrap();
     let book = Arc::new(Book::read(root));

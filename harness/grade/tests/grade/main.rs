@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         surroundings::tests(),
         usage::tests(),
     ];
+    harness::host::take_usual_umask();
     let mut arguments = Arguments::from_args();
     // Most of the time a check waits for something that a broken program never does.
     arguments.test_threads.get_or_insert(4);

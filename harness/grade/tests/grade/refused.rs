@@ -1,6 +1,8 @@
 //! Without namespaces: one note, one program at a time, the same results. Each of these
 //! tests runs in its own network, because the other tests use port 8080 too.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -149,6 +151,7 @@ fn unprivileged() {
     // had open for writing may still be open in a child of another test (ETXTBSY).
     let copied = Command::new("cp").arg(GRADE).arg(&grader).status();
     assert!(copied.unwrap().success());
+    fs::set_permissions(&grader, PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = Command::new(&grader);
     command.args(line.split_whitespace());
     room.furnish(&mut command);
