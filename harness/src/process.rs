@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
@@ -473,6 +473,8 @@ fn limit_and_tie_to_us(
     limits: Vec<(Resource, u64, u64)>,
     ignored: Vec<Signal>,
 ) {
+    // On a 32-bit system the type is smaller. Its largest value means unlimited.
+    let units = |limit: u64| rlim_t::try_from(limit).unwrap_or(rlim_t::MAX);
     // SAFETY: between fork and exec only setsid(2), sigprocmask(2), sigaction(2), setrlimit(2) and
     // prctl(2) are called, which are plain system calls: no lock, no allocation. No handler is
     // installed.
@@ -487,7 +489,7 @@ fn limit_and_tie_to_us(
                 signal(number, SigHandler::SigIgn)?;
             }
             for &(resource, soft, hard) in &limits {
-                setrlimit(resource, soft, hard)?;
+                setrlimit(resource, units(soft), units(hard))?;
             }
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             Ok(())

@@ -11,13 +11,13 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use phase1_expserver::disk::file::{File, FileError, PublicFolder};
 use phase1_expserver::network::listener::{Accept, Listener};
 use phase1_expserver::network::socket::Readiness;
 use phase1_expserver::network::upstream::{Attempt, Settled};
 
-const LIMIT: u64 = 64;
+const LIMIT: rlim_t = 64;
 
 /// Takes all descriptors up to the limit.
 fn take_all() -> Vec<OwnedFd> {

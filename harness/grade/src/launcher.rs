@@ -212,7 +212,7 @@ fn bring_loopback_up() -> Result<()> {
     // SAFETY: SIOCSIFFLAGS reads the name, ended by a NUL, and the flags of `request`,
     // which lives longer than the call; nix has no function for it.
     #[allow(unsafe_code)]
-    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, &request) };
+    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) };
     try_to("SIOCSIFFLAGS", Errno::result(result)).map(drop)
 }
 

@@ -9,18 +9,19 @@ use crate::failure::{Failure, Verdict};
 use crate::lock::lock;
 
 /// How many are reserved, by checks that need thousands. Other checks reserve none.
-static RESERVED: Mutex<u64> = Mutex::new(0);
+static RESERVED: Mutex<usize> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
 /// How many are left to those other checks.
-const OTHERS: u64 = 1_000;
+const OTHERS: usize = 1_000;
 
 /// Given back when it is dropped.
 #[must_use]
-pub struct Reserved(u64);
+pub struct Reserved(usize);
 
-pub(super) fn reserve(count: u64, deadline: Instant) -> Verdict<Reserved> {
+pub(super) fn reserve(count: usize, deadline: Instant) -> Verdict<Reserved> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let most = limit.saturating_sub(OTHERS);
     let cannot = |why: &str| {
         let why = format!("{why}; RLIMIT_NOFILE is {limit} here");

@@ -101,7 +101,7 @@ impl<'p> Trial<'p> {
     /// Waits until other checks that need thousands of sockets leave room for this many. Call it
     /// before you open the sockets, so that the result is dropped after them.
     pub fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
-        descriptors::reserve(count as u64, self.deadline)
+        descriptors::reserve(count, self.deadline)
     }
 
     /// A server inside the check, where the program under test expects one.

@@ -6,16 +6,15 @@
 //! Reading from a disk can block: regular files are always "ready", and epoll refuses them. A read
 //! from the page cache returns immediately; for anything else the whole loop waits for the disk.
 
-use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlink};
-use nix::libc::off_t;
-use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::sys::uio::pread;
+use nix::sys::stat::Mode;
 
 use crate::disk::mime::media_type;
 use crate::flow::{KernelPipe, Outcome, Progress, Resources, Source};
@@ -78,13 +77,19 @@ impl From<Errno> for FileError {
     }
 }
 
-/// An open file that is being sent.
+/// The error of a function of `std`, which is one of the system.
+fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
+}
+
+/// An open file that is being sent. It is a file of `std`: there sizes and offsets have 64 bits also
+/// on a 32-bit system, where those of `nix` have 32.
 #[derive(Debug)]
 pub struct File {
-    fd: OwnedFd,
-    offset: off_t,
+    fd: fs::File,
+    offset: u64,
     /// Its size when it was opened. What is appended later is not sent.
-    size: off_t,
+    size: u64,
     /// Whether its file system supports `splice(2)`, as far as is known.
     splices: bool,
     media_type: &'static str,
@@ -101,25 +106,26 @@ impl File {
     }
 
     fn check(fd: OwnedFd, path: &Path) -> Result<Self, FileError> {
-        let found = fstat(&fd)?;
-        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+        let fd = fs::File::from(fd);
+        let found = fd.metadata().map_err(errno)?;
+        if !found.is_file() {
             return Err(FileError::NotAFile);
         }
         // The server's user may be able to read more than is meant for everyone.
-        if !Mode::from_bits_truncate(found.st_mode).contains(Mode::S_IROTH) {
+        if !Mode::from_bits_truncate(found.mode()).contains(Mode::S_IROTH) {
             return Err(FileError::Permission);
         }
         Ok(File {
             fd,
             offset: 0,
-            size: found.st_size,
+            size: found.len(),
             splices: true,
             media_type: media_type(path),
         })
     }
 
     fn left(&self) -> usize {
-        usize::try_from(self.size - self.offset).unwrap_or(0)
+        usize::try_from(self.size - self.offset).unwrap_or(usize::MAX)
     }
 
     /// Its media type by its name, such as `text/plain`. The roles send plain bytes, so only tests
@@ -130,10 +136,12 @@ impl File {
 }
 
 /// The flags for opening files. NONBLOCK: otherwise, opening a FIFO would wait for its writer.
-/// NOCTTY: opening a terminal must not make it our controlling terminal.
+/// NOCTTY: opening a terminal must not make it our controlling terminal. LARGEFILE: otherwise a
+/// 32-bit system refuses files of 2 GiB and more.
 const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_LARGEFILE)
     .union(OFlag::O_CLOEXEC);
 
 fn open_inside(public: &PublicFolder, path: &Path) -> Result<OwnedFd, FileError> {
@@ -207,7 +215,8 @@ impl Source for File {
         }
         let room = into.room(LEAST_READ, &mut resources.chunks);
         let asked = room.len().min(left);
-        let read = pread(&self.fd, &mut room[..asked], self.offset);
+        let read = self.fd.read_at(&mut room[..asked], self.offset);
+        let read = read.map_err(errno);
         into.commit(read.unwrap_or(0), &mut resources.chunks);
         match read {
             Ok(0) => {
@@ -215,7 +224,7 @@ impl Source for File {
                 Ok(Progress::Broken)
             }
             Ok(count) => {
-                self.offset += count as off_t;
+                self.offset += count as u64;
                 Ok(Progress::Moved(count))
             }
             Err(Errno::EINTR) => Ok(Progress::Moved(0)),
@@ -232,7 +241,8 @@ impl Source for File {
 
     fn splice_into(&mut self, into: &mut KernelPipe) -> Outcome {
         let left = self.left();
-        let moved = into.fill_from_file(&self.fd, &mut self.offset, left);
+        let moved = into.fill_from_file(&self.fd, self.offset, left);
+        self.offset += moved.unwrap_or(0) as u64;
         if matches!(moved, Ok(0) | Err(_)) && !into.is_full() && moved != Err(Errno::EINTR) {
             self.splices = false; // not supported, or nothing left: `read_into` finds out which
         }

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::libc::off_t;
+use nix::libc::loff_t;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::pipe2;
 
@@ -34,7 +34,7 @@ const KEPT: usize = 16;
 /// One pipe may exist for every 8 descriptors of the limit. A pipe has two descriptors, so pipes
 /// use at most a quarter of all. Without a pipe, bytes are copied. Without a descriptor, a
 /// client is not served at all.
-const DESCRIPTORS_PER_PIPE: u64 = 8;
+const DESCRIPTORS_PER_PIPE: usize = 8;
 
 /// A pipe(7), of which the server holds both ends.
 pub struct KernelPipe {
@@ -88,15 +88,15 @@ impl KernelPipe {
         self.filled(moved)
     }
 
-    /// The same from a file: at most `most` bytes from `offset` on. Advances `offset`.
+    /// The same from a file: at most `most` bytes from `offset` on.
     pub fn fill_from_file(
         &mut self,
         file: impl AsFd,
-        offset: &mut off_t,
+        offset: u64,
         most: usize,
     ) -> nix::Result<usize> {
-        let most = most.min(CAPACITY);
-        let moved = splice(file, Some(offset), &self.into, None, most, flags());
+        let (mut offset, most) = (offset as loff_t, most.min(CAPACITY));
+        let moved = splice(file, Some(&mut offset), &self.into, None, most, flags());
         self.filled(moved)
     }
 
@@ -145,7 +145,7 @@ impl Default for KernelPipes {
             unused: XpsVec::new(),
             lent: 0,
             in_use: false,
-            most: usize::try_from(limit / DESCRIPTORS_PER_PIPE).unwrap_or(usize::MAX),
+            most: usize::try_from(limit).unwrap_or(usize::MAX) / DESCRIPTORS_PER_PIPE,
         }
     }
 }
