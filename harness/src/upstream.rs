@@ -34,7 +34,7 @@ impl Upstream {
             let listener = TcpListener::bind(address)?;
             // std asks for a backlog of 128. With thousands of clients at the same time the kernel
             // would drop SYNs, and a retransmission comes only after a second.
-            listen(&listener, Backlog::new(4096)?)?;
+            listen(&listener, Backlog::MAXALLOWABLE)?;
             Ok(listener)
         };
         let listener: TcpListener = listen()
@@ -47,8 +47,8 @@ impl Upstream {
 
     /// Starts to listen, with this backlog, where connections were refused so far.
     pub fn appear(nobody: Nobody, backlog: i32, trace: &Trace, deadline: Instant) -> Verdict<Self> {
-        Backlog::new(backlog)
-            .and_then(|backlog| listen(&nobody.bound, backlog))
+        let backlog = Backlog::new(backlog).unwrap_or(Backlog::MAXALLOWABLE); // musl: over 128
+        listen(&nobody.bound, backlog)
             .map_err(|errno| Failure::grader(format!("listen on {}", nobody.address), errno))?;
         Self::new(
             TcpListener::from(nobody.bound),

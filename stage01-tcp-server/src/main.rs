@@ -85,7 +85,10 @@ fn listen_on(address: SocketAddr, backlog: i32) -> nix::Result<OwnedFd> {
     // restarted for a minute: the side that closes first stays in TIME_WAIT (ip(7)).
     setsockopt(&listener, ReuseAddr, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
+    // `Backlog` refuses a number above libc's SOMAXCONN, which is 128 in musl. Then the queue
+    // gets the kernel's limit.
+    let queue = Backlog::new(backlog).unwrap_or(Backlog::MAXALLOWABLE);
+    listen(&listener, queue)?;
 
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
     let bound = bound.to_string();

@@ -16,7 +16,7 @@ pub fn serve(port: u16) -> Result<()> {
     harness::host::raise_descriptor_limit();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("cannot listen on port {port}"))?;
-    listen(&listener, Backlog::new(4096)?)?; // std asks for 128
+    listen(&listener, Backlog::MAXALLOWABLE)?; // std asks for 128
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;

@@ -38,6 +38,7 @@ pub const CASES: &[Case] = &[
     ),
     case("stage01/backlog", "ignores-its-options"),
     case("stage04/raises-its-descriptor-limit", "ignores-its-options"),
+    case("stage04/long-queue", "ignores-its-options"),
 ];
 
 /// Runs the server that is broken as `name` says; false when there is no such server.

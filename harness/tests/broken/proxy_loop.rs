@@ -81,7 +81,7 @@ impl Proxy {
         };
         listener.set_nonblocking(true).unwrap();
         // The listen queue that std asks for is too short for some checks.
-        nix::sys::socket::listen(&listener, Backlog::MAXCONN).unwrap();
+        nix::sys::socket::listen(&listener, Backlog::MAXALLOWABLE).unwrap();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
         let edge = match fault {
             "accepts-once-per-edge"

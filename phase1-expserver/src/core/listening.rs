@@ -8,10 +8,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, anyhow};
+use log::warn;
 use nix::errno::Errno;
 
 use crate::config::{Config, Role, Service, usage_error};
-use crate::network::listener::Listener;
+use crate::network::listener::{Listener, SOMAXCONN, shorter_queue};
 use crate::vec::XpsVec;
 
 /// The listeners of each worker, one per service.
@@ -30,8 +31,12 @@ pub fn open(config: &Config) -> Result<XpsVec<XpsVec<Listener>>> {
             shares.push(bound.collect::<Result<_>>()?);
         }
     }
+    let backlog = config.limits.backlog;
+    if let Some(most) = shorter_queue(backlog) {
+        warn!("Only {most} clients can wait to be accepted, not {backlog}: see {SOMAXCONN}");
+    }
     for listener in shares.iter().flatten() {
-        let listening = listener.listen(config.limits.backlog);
+        let listening = listener.listen(backlog);
         listening.map_err(|errno| cannot_listen(listener.address(), errno))?;
     }
     Ok(shares)

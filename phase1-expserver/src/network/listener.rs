@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{KeepAlive, ReuseAddr, ReusePort};
@@ -57,13 +58,18 @@ impl Listener {
         })
     }
 
-    /// Lets clients connect from now on. `backlog` + 1 of them may wait to be accepted; the limits
-    /// are 4,096 and net.core.somaxconn.
+    /// Lets clients connect from now on. `backlog` + 1 of them may wait to be accepted, if the kernel
+    /// allows it: see [`shorter_queue`].
     ///
     /// # Errors
     /// EADDRINUSE: two sockets can be bound to one port, but only one of them can listen.
     pub fn listen(&self, backlog: i32) -> nix::Result<()> {
-        listen(&self.fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
+        // `Backlog` refuses a number above libc's SOMAXCONN, which is 128 in musl. Then the queue
+        // gets the kernel's limit.
+        listen(
+            &self.fd,
+            Backlog::new(backlog).unwrap_or(Backlog::MAXALLOWABLE),
+        )
     }
 
     /// The address it is bound to, with the real port.
@@ -100,6 +106,20 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The kernel's limit for the queue of clients that wait. It cuts a larger backlog silently
+/// (`listen(2)`).
+pub const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
+
+/// The length of the queue, if the kernel cuts it.
+pub fn shorter_queue(backlog: i32) -> Option<i32> {
+    cut_to(backlog, fs::read_to_string(SOMAXCONN))
+}
+
+fn cut_to(backlog: i32, limit: io::Result<String>) -> Option<i32> {
+    let limit = limit.ok()?.trim().parse().ok()?;
+    (limit < backlog).then_some(limit)
 }
 
 /// Separates the failures that concern one client from all others. Through `accept` Linux also

@@ -2,9 +2,10 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::{fs, io};
 
 use anyhow::{Context, Result, anyhow};
-use log::info;
+use log::{info, warn};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{KeepAlive, ReuseAddr, TcpNoDelay};
 use nix::sys::socket::{
@@ -18,6 +19,9 @@ pub fn open_listener(host: &str, port: u16, backlog: i32, flags: SockFlag) -> Re
     let addresses = (host, port)
         .to_socket_addrs()
         .with_context(|| format!("cannot resolve --host {host}"))?;
+    if let Some(most) = shorter_queue(backlog, fs::read_to_string(SOMAXCONN)) {
+        warn!("Only {most} clients can wait to be accepted, not {backlog}: see {SOMAXCONN}");
+    }
     let mut failure = anyhow!("--host {host} has no address");
     for address in addresses {
         match listen_on(address, backlog, flags) {
@@ -40,13 +44,25 @@ fn listen_on(address: SocketAddr, backlog: i32, flags: SockFlag) -> nix::Result<
     // asks whether the client is still there (tcp(7)). This option is inherited, too.
     setsockopt(&listener, KeepAlive, &true)?;
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
+    // `Backlog` refuses a number above libc's SOMAXCONN, which is 128 in musl. Then the queue
+    // gets the kernel's limit.
+    let queue = Backlog::new(backlog).unwrap_or(Backlog::MAXALLOWABLE);
+    listen(&listener, queue)?;
 
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd())?;
     let bound = bound.to_string();
     let port = bound.rsplit(':').next().unwrap_or_default();
     info!("Server listening on port {port} ({bound})");
     Ok(listener)
+}
+
+/// The kernel's limit for the queue. It cuts a larger backlog silently (listen(2)).
+const SOMAXCONN: &str = "/proc/sys/net/core/somaxconn";
+
+/// The length of the queue, if the kernel has cut it.
+fn shorter_queue(backlog: i32, limit: io::Result<String>) -> Option<i32> {
+    let limit = limit.ok()?.trim().parse().ok()?;
+    (limit < backlog).then_some(limit)
 }
 
 pub fn family(address: SocketAddr) -> AddressFamily {
@@ -64,4 +80,19 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
         _ => "",
     };
     anyhow!("cannot listen on {address}: {}{hint}", errno.desc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_the_kernel_has_cut_is_noticed() {
+        let limit = |text: &str| Ok(text.to_owned());
+        assert_eq!(shorter_queue(300, limit("128\n")), Some(128));
+        assert_eq!(shorter_queue(128, limit("128\n")), None);
+        assert_eq!(shorter_queue(4096, limit("not a number")), None);
+        let no_proc = Err(io::ErrorKind::NotFound.into());
+        assert_eq!(shorter_queue(4096, no_proc), None);
+    }
 }

@@ -27,7 +27,7 @@ pub fn upstream() -> Result<TcpListener> {
 pub fn upstream_on(port: u16) -> Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("cannot listen on port {port}"))?;
-    listen(&listener, Backlog::new(4096)?)?; // std asks for 128
+    listen(&listener, Backlog::MAXALLOWABLE)?; // std asks for 128
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -2,10 +2,10 @@
 //! so that it finds all the events together when it continues.
 
 use super::base::{CLIENTS_AT_THE_SAME_TIME, connect_as_many_as_fit, expect_alive};
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::checks::clients::{expect_answer, reverse_ping};
 use crate::data::lines;
-use crate::failure::Verdict;
+use crate::failure::{Outcome, Verdict, ensure};
 use crate::trial::Trial;
 
 pub const MORE_THAN_ONE_READ: Check = Check {
@@ -90,6 +90,32 @@ fn many_at_once_in_the_queue(trial: &Trial) -> Verdict {
         .iter()
         .try_for_each(|client| expect_answer(client, b"ping\n"))?;
     reverse_ping(&first)
+}
+
+pub const LONG_QUEUE: Check = Check {
+    name: "long-queue",
+    title: "With --backlog 300, 150 clients can wait to be accepted",
+    why: "when the queue is full, the kernel drops the SYN of the next client, which tries again only after a second",
+    hint: "pass the number as the second argument of `listen`; the C library's SOMAXCONN is no limit, and is 128 in musl",
+    needs: &[Need::Option("--backlog")],
+    tier: Tier::Robust,
+    body: long_queue,
+    ..CLIENTS_AT_THE_SAME_TIME
+};
+
+fn long_queue(trial: &Trial) -> Verdict {
+    let server = trial.launch().options(["--backlog", "300"]).start()?;
+    trial.stop(&server.process)?;
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let limit = limit.map_or(128, |text| text.trim().parse().unwrap_or(128));
+    let wanted = limit.min(150);
+    let clients = connect_as_many_as_fit(trial, &server, wanted)?;
+    ensure(clients.len() == wanted, Outcome::Behaviour, || {
+        let fit = clients.len();
+        format!("with a backlog of 300, only {fit} clients could wait; {wanted} should")
+    })?;
+    trial.go_on(&server.process)?;
+    clients.iter().try_for_each(reverse_ping)
 }
 
 pub const STOPPED_AND_CONTINUED: Check = Check {

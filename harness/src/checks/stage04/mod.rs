@@ -44,6 +44,7 @@ pub const MANY_CLIENTS: &[Check] = &[
     batches::MORE_THAN_ONE_READ,
     batches::DISCONNECT_IN_A_BATCH,
     batches::MANY_AT_ONCE_IN_THE_QUEUE,
+    batches::LONG_QUEUE,
     batches::STOPPED_AND_CONTINUED,
     idling::IDLE_CLIENTS,
     idling::WAITING_FOR_A_READER,

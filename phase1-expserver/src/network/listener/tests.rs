@@ -86,3 +86,12 @@ fn after_any_other_error_clients_may_be_waiting() {
     assert!(matches!(accepted, Accept::NoDescriptor(Errno::EINVAL)));
     assert!(listener.pending);
 }
+
+#[test]
+fn a_queue_that_the_kernel_has_cut_is_noticed() {
+    let limit = |text: &str| Ok(text.to_owned());
+    assert_eq!(cut_to(300, limit("128\n")), Some(128));
+    assert_eq!(cut_to(128, limit("128\n")), None);
+    assert_eq!(cut_to(4096, limit("not a number")), None);
+    assert_eq!(cut_to(4096, Err(io::ErrorKind::NotFound.into())), None);
+}
