@@ -174,6 +174,10 @@ pub const CASES: &[Case] = &[
         broken: "clients-that-cannot-be-waited-for",
     },
     Case {
+        check: "stage02/multi-client-killed",
+        broken: "clients-that-outlive-it",
+    },
+    Case {
         check: "stage02/multi-client-whole-lines",
         broken: "clients-that-write-in-pieces",
     },
@@ -486,6 +490,11 @@ fn relay(server: TcpStream, manner: Manner) {
 /// Broken forms of multi-client. They use threads instead of processes, because the checks
 /// cannot tell the difference.
 fn run_many(manner: &str, options: &[String]) -> bool {
+    if manner == "that-outlive-it" {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["serve", "clients-without-faults"]);
+        exit(i32::from(!child.args(options).status().unwrap().success()));
+    }
     let clients = option(options, "--clients").unwrap_or("3").parse().unwrap();
     let messages = option(options, "--messages")
         .unwrap_or("1")

@@ -11,10 +11,11 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use log::{debug, error, info};
 use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getppid};
 use stage02_tcp_client::connect::connect_to;
 use stage02_tcp_client::given::answers::show_answer;
 use stage02_tcp_client::given::cli::MultiArgs;
@@ -71,13 +72,17 @@ fn keep_exit_statuses() {
 
 /// Starts one client, if the system allows one more process.
 fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
+    let parent = Pid::this();
     // SAFETY: this process has one thread, so no other thread holds a lock in the copy.
     #[allow(unsafe_code)]
     let forked = unsafe { fork() };
     match forked {
         // Now there are two processes. The child runs as a client and ends here: if it
         // returned, it would go on in `run`, and fork clients too.
-        Ok(ForkResult::Child) => exit(be_client(number, args)),
+        Ok(ForkResult::Child) => {
+            end_with(parent);
+            exit(be_client(number, args))
+        }
         Ok(ForkResult::Parent { child }) => {
             debug!("Client {number} is process {child}");
             Some(child)
@@ -90,6 +95,16 @@ fn fork_client(number: u32, args: &MultiArgs) -> Option<Pid> {
             error!("cannot fork client {number}: {}{hint}", errno.desc());
             None
         }
+    }
+}
+
+/// When the parent ends, the kernel ends this child as well (prctl(2)), even if the parent was
+/// killed. Without this, a child whose server is silent would wait for it forever.
+fn end_with(parent: Pid) {
+    let _ = set_pdeathsig(Signal::SIGKILL); // fails only for a signal that does not exist
+    // The parent may have ended before the call. Then we have another one.
+    if getppid() != parent {
+        exit(1);
     }
 }
 

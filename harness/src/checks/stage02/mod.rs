@@ -48,5 +48,6 @@ pub const CHECKS: &[Check] = &[
     multi::CONNECTION_REFUSED,
     multi::NO_MORE_PROCESSES,
     multi::SIGCHLD_IGNORED,
+    multi::KILLED,
     multi::FIFTY,
 ];

@@ -99,6 +99,26 @@ fn all_at_once(trial: &Trial) -> Verdict {
     expect_answered(&client, "cba", &[1, 2, 3, 4, 5])
 }
 
+pub const KILLED: Check = Check {
+    name: "multi-client-killed",
+    title: "When multi-client is killed, its children end as well",
+    why: "a child outlives its parent, and one that waits for a silent server waits forever",
+    hint: "in the child, ask the kernel for a signal at the parent's end (PR_SET_PDEATHSIG in prctl(2)), and then check with `getppid` that the parent still runs",
+    points: 1,
+    body: killed,
+    ..MULTI_CLIENT
+};
+
+fn killed(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let options = ["--clients", "3", "--text", "abc"];
+    let client = clients(trial, &server, &options)?.run()?;
+    let silent = accept_all(&server, 3, b"abc\n")?;
+    client.process.signal(Signal::SIGKILL);
+    trial.step("the check kills multi-client, and answers none of its children");
+    silent.iter().try_for_each(Peer::expect_gone)
+}
+
 pub const WRONG_ANSWER: Check = Check {
     name: "multi-client-wrong-answer",
     title: "multi-client fails when an answer is wrong, and names the client that got it",
