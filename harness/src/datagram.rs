@@ -1,8 +1,13 @@
 //! A UDP socket that a check drives.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+};
 
 use crate::data;
 use crate::failure::{Failure, Outcome, Verdict};
@@ -97,6 +102,23 @@ impl DatagramPeer {
         self.send(bytes)?;
         self.expect(answer, patience)
     }
+}
+
+/// Sends a datagram whose sender's address is forged. Only root may do that (`raw(7)`).
+pub fn send_forged(from: SocketAddrV4, to: SocketAddrV4, bytes: &[u8]) -> nix::Result<()> {
+    let (raw, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
+    let socket = socket(AddressFamily::Inet, raw, flags, SockProtocol::Raw)?;
+    // The header of IPv4 (20 bytes): the kernel fills in its length and checksum. Then the header
+    // of UDP (8 bytes): a checksum of 0 means that there is none.
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(from.ip().octets());
+    packet.extend(to.ip().octets());
+    for word in [from.port(), to.port(), 8 + bytes.len() as u16, 0] {
+        packet.extend(word.to_be_bytes());
+    }
+    packet.extend(bytes);
+    let to = SockaddrIn::from(to);
+    sendto(socket.as_raw_fd(), &packet, &to, MsgFlags::empty()).map(drop)
 }
 
 /// A UDP server inside a check, for a client under test.

@@ -19,8 +19,8 @@ use clap::Parser;
 use log::{error, info, warn};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, bind, getsockname, recvfrom,
-    sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind,
+    getsockname, recvfrom, sendto, socket,
 };
 use stage03_udp_threads::MAX_DATAGRAM;
 use stage03_udp_threads::given::cli::Args;
@@ -40,9 +40,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let (socket, port) = open_socket(args)?;
     let server = Server {
-        socket: open_socket(args)?,
+        socket,
+        port,
         quiet: args.quiet,
+        not_answered: Repeated::default(),
         failed_threads: Repeated::default(),
         failed_answers: Repeated::default(),
     };
@@ -55,9 +58,9 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Opens a socket that datagrams can be sent to. A name may have several addresses: the
-/// first one that works is taken.
-fn open_socket(args: &Args) -> Result<OwnedFd> {
+/// Opens a socket that datagrams can be sent to, and returns its port as well. A name may have
+/// several addresses: the first one that works is taken.
+fn open_socket(args: &Args) -> Result<(OwnedFd, u16)> {
     let (host, port) = (args.host.as_str(), args.port);
     let addresses = (host, port)
         .to_socket_addrs()
@@ -65,7 +68,7 @@ fn open_socket(args: &Args) -> Result<OwnedFd> {
     let mut failure = anyhow!("--host {host} has no address");
     for address in addresses {
         match bind_to(address) {
-            Ok(socket) => return Ok(socket),
+            Ok(opened) => return Ok(opened),
             Err(errno) => failure = cannot_listen(address, errno),
         }
     }
@@ -73,7 +76,7 @@ fn open_socket(args: &Args) -> Result<OwnedFd> {
 }
 
 /// Two calls are enough: without connections there is no `listen` and no `accept`.
-fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
+fn bind_to(address: SocketAddr) -> nix::Result<(OwnedFd, u16)> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
@@ -84,10 +87,15 @@ fn bind_to(address: SocketAddr) -> nix::Result<OwnedFd> {
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
 
     let bound: SockaddrStorage = getsockname(socket.as_raw_fd())?;
-    let bound = bound.to_string();
-    let port = bound.rsplit(':').next().unwrap_or_default();
+    let port = port_of(&bound);
     info!("Server listening on port {port} ({bound})");
-    Ok(socket)
+    Ok((socket, port))
+}
+
+fn port_of(address: &SockaddrStorage) -> u16 {
+    let v4 = address.as_sockaddr_in().map(SockaddrIn::port);
+    let v6 = address.as_sockaddr_in6().map(SockaddrIn6::port);
+    v4.or(v6).unwrap_or_default()
 }
 
 fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
@@ -103,7 +111,9 @@ fn cannot_listen(address: SocketAddr, errno: Errno) -> anyhow::Error {
 /// What all threads share. None of them changes the socket, so they need no lock for it.
 struct Server {
     socket: OwnedFd,
+    port: u16,
     quiet: bool,
+    not_answered: Repeated,
     failed_threads: Repeated,
     failed_answers: Repeated,
 }
@@ -171,15 +181,27 @@ impl Server {
         })
     }
 
-    /// One `recvfrom`: waits for a datagram, and returns its size and its sender.
+    /// Waits for a datagram of a client, and returns its size and its sender.
     fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SockaddrStorage)> {
         loop {
             match recvfrom(self.socket.as_raw_fd(), buffer) {
+                Ok((_, Some(sender))) if self.is_a_server(&sender) => {
+                    let warning = || format!("{sender} is not answered: it may be a server");
+                    self.not_answered.warn(warning);
+                }
                 Ok((count, Some(client))) => return Ok((count, client)),
                 Ok((_, None)) | Err(Errno::EINTR) => continue,
                 Err(errno) => bail!("cannot receive datagrams: {}", errno.desc()),
             }
         }
+    }
+
+    /// The sender's address may be forged. If it were the address of a server, that server would
+    /// answer our answer, and so on without end. Clients have ports that their kernels choose,
+    /// from 1024 on: below are servers, and at our own port are we and others of our kind.
+    fn is_a_server(&self, sender: &SockaddrStorage) -> bool {
+        let port = port_of(sender);
+        port < 1024 || port == self.port
     }
 
     /// Answers one datagram. If that fails, only this answer is lost.

@@ -3,13 +3,14 @@
 //! UDP may lose datagrams, but over loopback only when a queue is full. So these checks have at
 //! most 50 datagrams on their way at the same time, and send large ones one by one.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use super::base::{ANSWER, UDP};
 use crate::check::{Check, Need, Tier};
 use crate::checks::terminal;
 use crate::data::{Pattern, show, show_difference};
-use crate::datagram::DatagramPeer;
+use crate::datagram::{DatagramPeer, send_forged};
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::patience::patience;
 use crate::process::Sink;
@@ -163,6 +164,33 @@ fn clients_gone(trial: &Trial) -> Verdict {
         client.ask(b"hello\n", b"olleh\n", ANSWER)?;
     }
     server.expect_running()
+}
+
+pub const OWN_ADDRESS: Check = Check {
+    name: "own-address",
+    title: "The server does not answer a datagram that seems to come from itself",
+    why: "the sender's address can be forged: a server that answers its own answers never stops",
+    hint: "drop a datagram whose sender has the port of your own server",
+    points: 1,
+    needs: &[Need::OwnNetwork],
+    body: own_address,
+    ..UDP
+};
+
+fn own_address(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let SocketAddr::V4(address) = server.address() else {
+        return Err(Failure::grader("an IPv4 address", server.address()));
+    };
+    send_forged(address, address, b"hello\n")
+        .map_err(|errno| Failure::grader("send a forged datagram", errno))?;
+    trial.step(format!(
+        "the check sends `hello\\n`, seemingly from {address}"
+    ));
+    let client = server.datagram("the client")?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)?;
+    server.expect_idle(Duration::from_millis(500), 0.2)?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)
 }
 
 pub const SHOWN_WHOLE: Check = Check {
