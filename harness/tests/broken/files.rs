@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::process::exit;
 
 use harness::peer::reset_on_close;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use super::lines::{listen, option};
 use super::{Case, case};
@@ -39,6 +40,20 @@ pub const CASES: &[Case] = &[
     ),
     case("stage05/file-server-keep", "file-server-ends-at-a-failure"),
     case("stage05/file-server-interrupted", "file-part-stays-behind"),
+    case("stage05/file-server-under-nohup", "file-server-hangs-up"),
+    case(
+        "stage05/file-server-at-the-file-limit",
+        "file-server-panics-at-the-limit",
+    ),
+    case("stage05/file-server-permissions", "file-part-is-public"),
+    case(
+        "stage05/file-server-passing-errors",
+        "file-server-ends-when-accept-fails",
+    ),
+    case(
+        "stage05/file-server-silent-client",
+        "file-server-waits-for-ever",
+    ),
     case(
         "stage05/file-server-cannot-write",
         "file-server-learns-late",
@@ -74,7 +89,17 @@ fn serve(fault: &str, options: &[String], out: &str) {
     }
     let _ = fs::remove_file(part(out));
     let keep = options.iter().any(|option| option == "--keep");
-    for client in listen(options).incoming().flatten() {
+    if fault == "file-server-hangs-up" {
+        // SAFETY: the default action runs no code of ours.
+        #[allow(unsafe_code)]
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }.unwrap();
+    }
+    for client in listen(options).incoming() {
+        let client = match client {
+            Err(error) if fault == "file-server-ends-when-accept-fails" => panic!("{error}"),
+            Err(_) => continue,
+            Ok(client) => client,
+        };
         let received = receive(fault, client, out);
         if !received && (!keep || fault == "file-server-ends-at-a-failure") {
             fail(fault, &format!("{out} was not received"));

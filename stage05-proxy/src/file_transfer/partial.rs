@@ -1,7 +1,8 @@
 //! The file that is being received.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -27,10 +28,15 @@ impl Partial {
             bail!("cannot write {}: not the name of a file", out.display());
         };
         let name = name.to_string_lossy();
+        // The new file must never be easier to read than the old one, also while it is not
+        // complete. Without an old one it gets what the umask allows, like any new file.
+        let mode = if out.exists() { 0o600 } else { 0o666 };
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(mode);
         let mut number = process::id();
         loop {
             let path = out.with_file_name(format!(".{name}.{number}.part"));
-            match File::create_new(&path) {
+            match options.open(&path) {
                 Ok(file) => {
                     let complete = false;
                     return Ok(Partial {
@@ -59,7 +65,7 @@ impl Partial {
     /// on the disk: otherwise the file might be empty after a power cut.
     pub fn put_in_place(mut self, out: &Path) -> Result<()> {
         if let Ok(old) = fs::metadata(out) {
-            let _ = self.file.set_permissions(old.permissions()); // not every file system has them
+            let _ = self.file.set_permissions(self.like(&old)); // some file systems have none
         }
         self.file
             .sync_all()
@@ -67,6 +73,17 @@ impl Partial {
             .map_err(|error| anyhow!("cannot write {}: {}", out.display(), words(&error)))?;
         self.complete = true;
         Ok(())
+    }
+
+    /// The permissions of the old file, and its group. If we are not in that group, the group of
+    /// the new file may do only what everybody might do with the old one.
+    fn like(&self, old: &Metadata) -> Permissions {
+        let mut mode = old.mode() & 0o777; // no set-user-ID: that was for the old content
+        if fchown(&self.file, None, Some(old.gid())).is_err() {
+            let everybody = mode & (mode >> 3) & 0o7;
+            mode = (mode & 0o700) | (everybody << 3) | everybody;
+        }
+        Permissions::from_mode(mode)
     }
 }
 
@@ -80,8 +97,6 @@ impl Drop for Partial {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -96,14 +111,30 @@ mod tests {
         assert!(left.path.exists());
     }
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
     #[test]
-    fn the_new_file_has_the_permissions_of_the_old_one() {
+    fn the_new_file_is_never_easier_to_read_than_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("t2.txt");
         fs::write(&out, b"old").unwrap();
-        fs::set_permissions(&out, PermissionsExt::from_mode(0o600)).unwrap();
+        for (old, new) in [(0o600, 0o600), (0o644, 0o644), (0o4755, 0o755)] {
+            fs::set_permissions(&out, Permissions::from_mode(old)).unwrap();
+            let part = Partial::create(&out).unwrap();
+            assert_eq!(mode(&part.path), 0o600);
+            part.put_in_place(&out).unwrap();
+            assert_eq!(mode(&out), new);
+        }
+    }
+
+    #[test]
+    fn without_an_old_file_the_umask_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, other) = (folder.path().join("t2.txt"), folder.path().join("other"));
+        fs::write(&other, b"").unwrap();
         Partial::create(&out).unwrap().put_in_place(&out).unwrap();
-        let mode = fs::metadata(&out).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode(&out), mode(&other));
     }
 }

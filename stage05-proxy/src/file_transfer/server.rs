@@ -9,16 +9,20 @@ mod partial;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use clap::{ArgAction, Parser};
 use log::{error, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, recv};
+use stage05_proxy::given::cli::parse_seconds;
 use stage05_proxy::given::listen::open_listener;
 use stage05_proxy::given::logger::start_logger;
+use stage05_proxy::given::passing::is_passing;
 use stage05_proxy::given::signals::catch_signals;
 
 use common::{CHUNK, reset_on_close};
@@ -36,12 +40,16 @@ struct Args {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The file to write. It replaces an old one
+    /// The file to write. It replaces an old one, and a symbolic link too. It keeps the permissions
+    /// of the old file, but not its owner, its access control list or its extended attributes
     #[arg(long, default_value = "t2.txt")]
     out: PathBuf,
     /// Serve one client after the other, instead of ending after the first one
     #[arg(long)]
     keep: bool,
+    /// Give up a client after this many seconds without a byte, because the next one waits
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = parse_seconds)]
+    idle_timeout: Duration,
     /// Log more: -v debug, -vv trace
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -64,7 +72,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     // We must remove the temporary file before a signal ends us.
-    let signals = catch_signals()?;
+    let mut signals = catch_signals()?;
+    catch_hangup(&mut signals).map_err(|e| anyhow!("cannot catch SIGHUP: {}", e.desc()))?;
     // Create and remove a file now. If that is not possible, it fails before a client comes.
     drop(Partial::create(&args.out)?);
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
@@ -74,7 +83,7 @@ fn run(args: &Args) -> Result<()> {
             return Ok(()); // a signal came, and there was no transfer
         };
         info!("Client connected to server");
-        match receive_file(&client, &signals, &args.out) {
+        match receive_file(&client, &signals, args) {
             Ok(Some(size)) => info!("Received {size} bytes into {}", args.out.display()),
             Ok(None) => return Err(failed(anyhow!("interrupted"), &args.out)),
             Err(error) if args.keep => error!("{:#}", failed(error, &args.out)),
@@ -86,15 +95,34 @@ fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// SIGHUP comes when the terminal is closed. It ends us too, unless it is ignored: `nohup` asks for
+/// that.
+fn catch_hangup(signals: &mut SignalFd) -> nix::Result<()> {
+    // SAFETY: none of these actions runs code of ours.
+    #[allow(unsafe_code)]
+    let ignored = unsafe {
+        let before = signal(Signal::SIGHUP, SigHandler::SigIgn)?;
+        let ignored = matches!(before, SigHandler::SigIgn);
+        signal(Signal::SIGHUP, before)?;
+        ignored
+    };
+    if ignored {
+        return Ok(());
+    }
+    let all = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    all.thread_block()?;
+    signals.set_mask(&all)
+}
+
 /// Waits for a client; `None` when a signal came.
 fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedFd>> {
-    while wait_for(listener, signals)? {
+    while wait_for(listener, signals, None)? {
         match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
             // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
             #[allow(unsafe_code)]
             Ok(client) => return Ok(Some(unsafe { OwnedFd::from_raw_fd(client) })),
-            // A signal came, or the client gave up while it was in the queue (accept(2)).
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => continue,
+            // A signal came, or the client gave up while it was in the queue, for instance.
+            Err(errno) if errno == Errno::EAGAIN || is_passing(errno) => continue,
             Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
         }
     }
@@ -103,17 +131,17 @@ fn accept_client(listener: &OwnedFd, signals: &SignalFd) -> Result<Option<OwnedF
 
 /// Receives until the client ends the stream. Returns how many bytes came; `None` when a signal
 /// came first.
-fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Option<u64>> {
+fn receive_file(client: &OwnedFd, signals: &SignalFd, args: &Args) -> Result<Option<u64>> {
     // When we end our side, the client knows that we have the file. Until the file is in place,
     // closing the socket must reset the connection instead, also when this program dies.
     reset_on_close(client, true)?;
-    let mut part = Partial::create(out)?;
+    let mut part = Partial::create(&args.out)?;
     let mut chunk = vec![0; CHUNK];
     let mut total = 0;
-    while wait_for(client, signals)? {
+    while wait_for(client, signals, Some(args.idle_timeout))? {
         match recv(client.as_raw_fd(), &mut chunk, MsgFlags::empty()) {
             Ok(0) => {
-                part.put_in_place(out)?;
+                part.put_in_place(&args.out)?;
                 reset_on_close(client, false)?;
                 return Ok(Some(total));
             }
@@ -128,11 +156,19 @@ fn receive_file(client: &OwnedFd, signals: &SignalFd, out: &Path) -> Result<Opti
     Ok(None)
 }
 
-/// Waits until the socket is readable; false when a signal came.
-fn wait_for(socket: &OwnedFd, signals: &SignalFd) -> Result<bool> {
+/// Waits until the socket is readable; false when a signal came. It is an error if nothing comes for
+/// as long as `patience`.
+fn wait_for(socket: &OwnedFd, signals: &SignalFd, patience: Option<Duration>) -> Result<bool> {
     let mut asked = [socket.as_fd(), signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    let timeout = patience.map_or(PollTimeout::NONE, |patience| {
+        PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX)
+    });
     loop {
-        match poll(&mut asked, PollTimeout::NONE) {
+        match poll(&mut asked, timeout) {
+            Ok(0) => {
+                let seconds = patience.unwrap_or_default().as_secs_f64();
+                bail!("the client has sent nothing for {seconds} s");
+            }
             Ok(_) => return Ok(asked[1].any() != Some(true)),
             Err(Errno::EINTR) => continue,
             Err(errno) => bail!("cannot wait for a client: {}", errno.desc()),

@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, mkfifo};
@@ -14,6 +15,7 @@ use nix::unistd::{Uid, mkfifo};
 use crate::check::{Check, Need, Tier};
 use crate::data::{Pattern, show_difference};
 use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::peer::Peer;
 use crate::process::Process;
 use crate::stage::Stage;
 use crate::trial::{Running, Server, Trial};
@@ -266,7 +268,7 @@ fn keep(trial: &Trial) -> Verdict {
 
 pub const SIGNAL_REMOVES_THE_PART: Check = Check {
     name: "file-server-interrupted",
-    title: "Ctrl-C during a transfer leaves the old file unchanged, and leaves no other file",
+    title: "Ctrl-C, SIGTERM or a closed terminal (SIGHUP) during a transfer leaves the old file unchanged, and leaves no other file",
     why: "a program that ends without cleaning up leaves half a file each time",
     hint: "wait for the signal and the socket together (`poll`), and clean up as after a failed transfer",
     body: signal_removes_the_part,
@@ -275,15 +277,155 @@ pub const SIGNAL_REMOVES_THE_PART: Check = Check {
 
 fn signal_removes_the_part(trial: &Trial) -> Verdict {
     write(trial, "t2.bin", b"the old file\n")?;
-    let server = file_server(trial, &[])?;
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let server = file_server(trial, &[])?;
+        let client = half_a_file(&server)?;
+        server.signal(signal);
+        server.expect_exit(1)?;
+        client.expect_gone()?;
+        expect_file(&out(trial), b"the old file\n")?;
+        expect_folder(trial, &["t2.bin"])?;
+    }
+    Ok(())
+}
+
+/// A client that has sent some bytes, which the server has read.
+fn half_a_file(server: &Server) -> Verdict<Peer> {
     let client = server.connect("the client")?;
     client.send(b"half a fi")?;
     client.until_all_is_read()?;
-    server.signal(Signal::SIGINT);
+    Ok(client)
+}
+
+pub const NOHUP: Check = Check {
+    name: "file-server-under-nohup",
+    title: "A file-server that `nohup` has started goes on when the terminal is closed (SIGHUP)",
+    why: "`nohup` lets a program inherit SIGHUP as ignored, so that it outlives its terminal",
+    hint: "if SIGHUP is ignored when the program starts, leave it ignored",
+    points: 1,
+    body: under_nohup,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn under_nohup(trial: &Trial) -> Verdict {
+    let launch = trial.launch_companion("file-server")?;
+    let launch = launch.options(["--out", "t2.bin"]);
+    let server = launch.ignoring(Signal::SIGHUP).start()?;
+    let client = half_a_file(&server)?;
+    server.signal(Signal::SIGHUP);
+    client.send(b"le\n")?;
+    client.half_close()?;
+    client.expect_end()?;
+    server.expect_exit(0)?;
+    expect_file(&out(trial), b"half a file\n")
+}
+
+pub const FILE_LIMIT: Check = Check {
+    name: "file-server-at-the-file-limit",
+    title: "A file that is larger than `ulimit -f` allows is a failed transfer like any other",
+    why: "at this limit the kernel sends SIGXFSZ, which ends a program before it can clean up",
+    hint: "ignore or block SIGXFSZ: then `write` fails with EFBIG",
+    points: 1,
+    body: file_limit,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn file_limit(trial: &Trial) -> Verdict {
+    write(trial, "t2.bin", b"the old file\n")?;
+    let launch = trial.launch_companion("file-server")?;
+    let launch = launch.options(["--out", "t2.bin"]);
+    let server = launch.limit(Resource::RLIMIT_FSIZE, 50_000).start()?;
+    let client = server.connect("the client")?;
+    client.send(&Pattern::new(6).bytes(100_000))?;
     server.expect_exit(1)?;
     client.expect_gone()?;
+    expect_words(&server.process, &["t2.bin", "File too large"])?;
     expect_file(&out(trial), b"the old file\n")?;
     expect_folder(trial, &["t2.bin"])
+}
+
+pub const PERMISSIONS: Check = Check {
+    name: "file-server-permissions",
+    title: "If nobody else may read the old file, nobody else may read the new one, at no time",
+    why: "a file is created with the permissions that the umask leaves, and then half of a secret lies open",
+    hint: "create the temporary file with mode 0600, and give it the old permissions before you rename it",
+    points: 1,
+    body: permissions,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn permissions(trial: &Trial) -> Verdict {
+    let old = write(trial, "t2.bin", b"the old file\n")?;
+    let nobody_else = fs::set_permissions(old, PermissionsExt::from_mode(0o600));
+    nobody_else.map_err(|error| Failure::grader("chmod", error))?;
+    let server = file_server(trial, &[])?;
+    let client = half_a_file(&server)?;
+    expect_private(trial)?;
+    client.half_close()?;
+    client.expect_end()?;
+    server.expect_exit(0)?;
+    expect_file(&out(trial), b"half a fi")?;
+    expect_private(trial)
+}
+
+/// No other user may open a file in the folder.
+fn expect_private(trial: &Trial) -> Verdict {
+    let entries = fs::read_dir(trial.directory());
+    let entries = entries.map_err(|error| Failure::grader("read a folder", error))?;
+    for entry in entries.flatten() {
+        let mode = entry.metadata().map_or(0, |about| about.mode() & 0o777);
+        ensure(mode & 0o077 == 0, Outcome::Behaviour, || {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            format!("{name} has the permissions {mode:o}, and the old file has 600")
+        })?;
+    }
+    Ok(())
+}
+
+pub const PASSING_ERRORS: Check = Check {
+    name: "file-server-passing-errors",
+    title: "When `accept` fails because of one client or its network, file-server serves the next one",
+    why: "Linux passes errors of the network on through `accept`: they say nothing about the next client (accept(2), \"Error handling\")",
+    hint: "when `accept` fails with ECONNABORTED, EPROTO or one of the others in accept(2), call it again",
+    points: 1,
+    needs: &[Need::Companion("file-server"), Need::Strace],
+    body: passing_errors,
+    ..WHOLE_FILE
+};
+
+fn passing_errors(trial: &Trial) -> Verdict {
+    let launch = trial.launch_companion("file-server")?;
+    let launch = launch.options(["--out", "t2.bin"]);
+    let server = launch.with_failing_calls("?accept,accept4:error=EPROTO:when=1");
+    let server = server.start()?;
+    let client = half_a_file(&server)?;
+    client.half_close()?;
+    client.expect_end()?;
+    server.expect_exit(0)?;
+    expect_file(&out(trial), b"half a fi")
+}
+
+pub const SILENT_CLIENT: Check = Check {
+    name: "file-server-silent-client",
+    title: "With `--idle-timeout`, a client that sends nothing makes the next one wait for that long only",
+    why: "a client whose machine was switched off never sends its end of the stream",
+    hint: "give `poll` a timeout, and let the transfer fail when it is over",
+    points: 1,
+    body: silent_client,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn silent_client(trial: &Trial) -> Verdict {
+    let server = file_server(trial, &["--keep", "--idle-timeout", "0.3"])?;
+    let silent = half_a_file(&server)?;
+    let next = server.connect("the next client")?;
+    next.send(b"the next file\n")?;
+    next.half_close()?;
+    next.expect_end()?;
+    expect_file(&out(trial), b"the next file\n")?;
+    silent.expect_gone()?;
+    expect_words(&server.process, &["nothing"])
 }
 
 pub const SERVER_CANNOT_WRITE: Check = Check {
