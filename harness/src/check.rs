@@ -51,6 +51,8 @@ pub enum Need {
     Companion(&'static str),
     /// An option of this workspace's own programs (`--iterative`).
     Option(&'static str),
+    /// The tool `strace`, and the right to trace a program.
+    Strace,
     /// An IPv6 loopback address.
     Ipv6,
     /// Root, to run a program as another user.
@@ -66,6 +68,7 @@ impl fmt::Display for Need {
         match self {
             Need::Tool(name) | Need::Option(name) => write!(f, "{name}"),
             Need::Companion(name) => write!(f, "the program {name}"),
+            Need::Strace => write!(f, "strace, with the right to trace programs"),
             Need::Ipv6 => write!(f, "IPv6"),
             Need::Root => write!(f, "root"),
             Need::OwnNetwork => write!(f, "a network namespace"),

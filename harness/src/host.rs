@@ -1,6 +1,8 @@
 //! What the machine offers to the checks: its tools, its descriptors, its terminal.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -12,6 +14,25 @@ pub fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
     places.find(|place: &PathBuf| is_file(place))
+}
+
+/// Whether strace is here and may trace a program: in a container it may be forbidden.
+pub fn can_trace() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let mut trying = Command::new("strace");
+        trying.args([
+            "-D",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=mount:error=EPERM",
+            "true",
+        ]);
+        let output = trying.stdin(Stdio::null()).output();
+        output.is_ok_and(|output| output.status.success())
+    })
 }
 
 fn is_file(path: &Path) -> bool {

@@ -1,6 +1,6 @@
 //! A running program: its output, its figures, its end.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::failure::{Failure, Outcome, Verdict};
 use crate::foreign;
 use crate::lock::lock;
 use crate::patience::LOOK;
-use crate::sockets::{Row, Table, listeners};
+use crate::sockets::{CLOSED, Row, Table, listeners, rows};
 
 /// How many bytes of one output stream are kept. Beyond that, those after the first ones are
 /// dropped, and this stands in their place.
@@ -61,6 +61,8 @@ pub enum Input {
 /// How a program is started.
 #[derive(Default)]
 pub struct Setup {
+    /// A program and its first arguments, which runs the command and becomes it (`execve(2)`).
+    pub through: Vec<OsString>,
     pub input: Input,
     pub stdout: Sink,
     pub stderr: Sink,
@@ -189,7 +191,9 @@ impl Process {
         let cannot = |why: &dyn std::fmt::Display| {
             Failure::new(Outcome::NotStarted, format!("cannot start `{name}`: {why}"))
         };
-        let (program, arguments) = command.split_first().ok_or_else(|| cannot(&"no command"))?;
+        let through = setup.through.iter().map(OsString::as_os_str);
+        let words: Vec<&OsStr> = through.chain(command.iter().map(AsRef::as_ref)).collect();
+        let (program, arguments) = words.split_first().ok_or_else(|| cannot(&"no command"))?;
         let terminal = match setup.input {
             Input::Terminal => Some(Terminal::open().map_err(|error| cannot(&error))?),
             _ => None,
@@ -336,12 +340,14 @@ impl Process {
         let _ = child.wait();
     }
 
-    /// The IPv4 addresses on which it listens for TCP connections.
+    /// The IPv4 addresses on which it listens for TCP connections, or receives datagrams of
+    /// anybody.
     pub fn listening_addresses(&self) -> Vec<SocketAddr> {
         let ours = self.socket_names();
         let is_ours = |row: &Row| ours.contains(&format!("socket:[{}]", row.inode));
-        let listeners = listeners(Table::Tcp).filter(is_ours);
-        listeners.map(|row| row.local).collect()
+        let bound = rows(Table::Udp).filter(|row| row.state == CLOSED);
+        let open = listeners(Table::Tcp).chain(bound).filter(is_ours);
+        open.map(|row| row.local).collect()
     }
 
     /// How many sockets it has open, listeners included.

@@ -11,7 +11,7 @@ use nix::unistd::Uid;
 use crate::check::{Check, Need};
 use crate::checks;
 use crate::foreign;
-use crate::host::{find_tool, raise_descriptor_limit, take_usual_umask};
+use crate::host::{can_trace, find_tool, raise_descriptor_limit, take_usual_umask};
 use crate::own_network;
 use crate::patience::set_patience;
 use crate::program::{Ports, Program};
@@ -59,6 +59,7 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::Tool(name) => find_tool(name).is_some(),
         Need::Companion(name) => program.find_companion(name).is_some(),
         Need::Option(_) => program.ports == Ports::Announced,
+        Need::Strace => can_trace(),
         Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
         Need::Root => Uid::effective().is_root(),
         // The grader makes sure that the ports of a program with fixed ports are free.

@@ -28,6 +28,7 @@ use nix::sys::socket::{
 
 use given::cli::Args;
 use given::logger::start_logger;
+use given::passing::is_passing;
 use given::show::show_message;
 use lines::Lines;
 use reverse::reverse;
@@ -114,8 +115,8 @@ fn accept_client(listener: &OwnedFd) -> Result<OwnedFd> {
             // SAFETY: accept4 has just opened this descriptor, and nothing else owns it.
             #[allow(unsafe_code)]
             Ok(client) => return Ok(unsafe { OwnedFd::from_raw_fd(client) }),
-            // A signal came, or the client gave up while it was in the queue (accept(2)).
-            Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+            // A signal came, or the client gave up while it was in the queue, for instance.
+            Err(errno) if is_passing(errno) => continue,
             Err(errno) => bail!("cannot accept a client: {}", errno.desc()),
         }
     }

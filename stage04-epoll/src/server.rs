@@ -13,6 +13,7 @@ use nix::sys::socket::{SockFlag, accept4};
 
 use crate::client::Client;
 use crate::given::messages::Messages;
+use crate::given::passing::is_passing;
 use crate::signals::caught;
 
 /// Each event brings back the token with which its descriptor was registered. A client's
@@ -203,19 +204,4 @@ impl Server {
             client.watched = interest;
         }
     }
-}
-
-/// Whether the error concerns one client or its network. Then the next client may be accepted
-/// (accept(2), "Error handling").
-fn is_passing(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::ECONNABORTED
-            | Errno::EPROTO
-            | Errno::EINTR
-            | Errno::ENETDOWN
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::EHOSTUNREACH
-    )
 }

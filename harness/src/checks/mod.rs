@@ -9,6 +9,7 @@
 //! | [`stage04`]   | a server for many clients                                        |
 //! | [`stage03`]   | the UDP server and its client                                    |
 //! | [`stage02`]   | the TCP client                                                   |
+//! | [`odd_starts`]| servers that are started in odd ways                            |
 //! | [`soak`]      | every server for many clients, under a mixed load with faults    |
 //! | [`stopping`]  | how a server with an event loop ends                             |
 //! | [`proxying`]  | every proxy                                                      |
@@ -25,6 +26,7 @@ use crate::stage::Stage;
 
 mod clients;
 mod netcat;
+mod odd_starts;
 mod phase1;
 mod proxying;
 mod reversing;
@@ -42,7 +44,7 @@ static ALL: LazyLock<Vec<Check>> = LazyLock::new(|| {
     let stages = [
         stage01::checks(),
         stage02::CHECKS.to_vec(),
-        stage03::CHECKS.to_vec(),
+        stage03::checks(),
         stage04::checks(),
         stage05::checks(),
         phase1::checks(),

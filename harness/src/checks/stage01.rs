@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reversing::half_close_while_answers_wait;
 use super::stage04::STOPPED_AND_CONTINUED;
 use super::terminal::await_log;
-use super::{netcat, reversing, signals, terminal};
+use super::{netcat, odd_starts, reversing, signals, terminal};
 use crate::check::{Check, Need, Tier, taken_over};
 use crate::data::lines;
 use crate::failure::{Failure, Verdict};
@@ -16,7 +16,8 @@ use crate::trial::Trial;
 
 pub fn checks() -> Vec<Check> {
     let shared = [reversing::CHECKS, terminal::CHECKS, netcat::CHECKS].concat();
-    [taken_over(&shared, Stage::Stage01), OWN.to_vec()].concat()
+    let odd = odd_starts::checks(Stage::Stage01);
+    [taken_over(&shared, Stage::Stage01), OWN.to_vec(), odd].concat()
 }
 
 const OWN: &[Check] = &[

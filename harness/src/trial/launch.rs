@@ -224,10 +224,43 @@ impl<'t> Launch<'t> {
 
     /// Takes one of root's privileges from it, named as in `capabilities(7)`. For a user who
     /// does not have the privilege this changes nothing. Needs the tool `setpriv`.
-    pub fn without_capability(mut self, name: &str) -> Self {
-        let wrapper = ["setpriv".into(), format!("--bounding-set=-{name}").into()];
-        self.own_words += wrapper.len();
-        self.command.splice(..0, wrapper);
+    pub fn without_capability(self, name: &str) -> Self {
+        self.through(&["setpriv", &format!("--bounding-set=-{name}")])
+    }
+
+    /// Lets a shell start it with these redirections.
+    pub fn redirected(self, redirections: &str) -> Self {
+        self.trial
+            .step(format!("a shell starts the program with `{redirections}`"));
+        self.in_shell(&format!("exec \"$0\" \"$@\" {redirections}"))
+    }
+
+    /// Lets it start with `ulimit -f 0`: it cannot write a byte to any file.
+    pub fn without_files(self) -> Self {
+        self.trial
+            .step("a shell starts the program with `ulimit -f 0`");
+        self.in_shell("ulimit -f 0 && exec \"$0\" \"$@\"")
+    }
+
+    fn in_shell(self, script: &str) -> Self {
+        self.through(&["sh", "-c", script])
+    }
+
+    /// Lets its system calls fail as `fault` says, in the words of `strace --inject`. Needs
+    /// [`Need::Strace`](crate::check::Need). With `-D`, strace runs in the background, and the
+    /// program keeps its process number.
+    pub fn with_failing_calls(self, fault: &str) -> Self {
+        self.trial
+            .step(format!("strace makes calls of the program fail: {fault}"));
+        let calls = fault.split(':').next().unwrap_or_default();
+        let (trace, inject) = (format!("-etrace={calls}"), format!("-einject={fault}"));
+        self.through(&["strace", "-D", "-f", "-qq", "-o/dev/null", &trace, &inject])
+    }
+
+    /// Puts a program in front of it, which becomes the program.
+    fn through(mut self, words: &[&str]) -> Self {
+        let words = words.iter().map(OsString::from);
+        self.setup.through.splice(..0, words);
         self
     }
 
@@ -275,6 +308,17 @@ impl<'t> Launch<'t> {
             trace,
             deadline,
         })
+    }
+
+    /// Starts a server whose log goes elsewhere, so that it cannot say where it listens.
+    pub fn start_unheard(mut self) -> Verdict<Server> {
+        if self.ports == Ports::Fixed {
+            return self.start();
+        }
+        if self.roles.is_empty() {
+            self = self.options(["--port", "0"]);
+        }
+        self.run()?.into_server_found_by_the_kernel()
     }
 
     /// Starts a program that is not a server, or a server that must fail to start.

@@ -87,10 +87,27 @@ pub const CASES: &[Case] = &[
     case("stage04/nc-traditional", "cuts-the-last-byte"),
     case("stage01/ncat", "never-closes"),
     case("stage04/ncat", "never-closes"),
+    case(
+        "stage04/started-without-descriptors",
+        "sends-its-log-to-a-client",
+    ),
+    case("stage04/output-lost", "panics-when-it-cannot-log"),
+    case("stage04/output-at-the-file-limit", "dies-of-sigxfsz"),
+    case("stage04/passing-errors-of-accept", "ends-when-accept-fails"),
+    case(
+        "stage04/interrupted-calls",
+        "takes-an-interruption-for-the-end",
+    ),
 ];
 
 /// Runs the server that is broken as `name` says; false when there is no such server.
 pub fn serve(name: &str, options: &[String]) -> bool {
+    if name == "sends-its-log-to-a-client" {
+        // As a C program has it: before `main`, Rust opens /dev/null in the place of each of them.
+        for number in 0..3 {
+            let _ = nix::unistd::close(number);
+        }
+    }
     if let "closes-its-listener" | "never-accepts" = name {
         let listener = listen(options);
         let _kept = (name == "never-accepts").then_some(listener);
@@ -129,7 +146,15 @@ pub fn serve(name: &str, options: &[String]) -> bool {
                 _ => reverse_text(line),
             })
         },
-        "tears-crlf-apart" | "one-client-at-a-time" => {
+        "sends-its-log-to-a-client" | "panics-when-it-cannot-log" => |client| {
+            println!("Client connected to server");
+            each_line(client, |line| reverse_text(line));
+        },
+        "tears-crlf-apart"
+        | "one-client-at-a-time"
+        | "ends-when-accept-fails"
+        | "dies-of-sigxfsz"
+        | "takes-an-interruption-for-the-end" => {
             |client| each_line(client, |line| reverse_text(line))
         }
         "drops-every-cr" => |client| {
@@ -194,7 +219,12 @@ pub fn serve(name: &str, options: &[String]) -> bool {
         },
         _ => return false,
     };
-    for client in listen(options).incoming().flatten() {
+    for client in listen(options).incoming() {
+        let client = match client {
+            Err(error) if name == "ends-when-accept-fails" => panic!("cannot accept: {error}"),
+            Err(_) => continue,
+            Ok(client) => client,
+        };
         let serve_it = move || {
             one_client(&client);
             let _ = client.shutdown(Shutdown::Both);

@@ -16,6 +16,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record, warn};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stderr, dup2_stdout, write};
 use simple_logger::SimpleLogger;
@@ -34,6 +35,7 @@ static WRITING: Mutex<()> = Mutex::new(());
 /// command line wins over `XPS_DEBUG=1`, which wins over `RUST_LOG`.
 pub fn start(verbose: u8, quiet: bool) {
     unblock_terminals();
+    block_file_limit_signal();
     let debug = env::var_os("XPS_DEBUG").is_some_and(|value| value == "1");
     let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
     let levels = match asked_level(verbose, quiet, debug) {
@@ -46,6 +48,13 @@ pub fn start(verbose: u8, quiet: bool) {
         colors: wants_colors(),
         dropped: AtomicUsize::new(0),
     })); // fails if there is a logger already, which stays
+}
+
+/// If stdout or stderr is a file that is as large as `ulimit -f` allows, a write fails with EFBIG, and
+/// the kernel also sends SIGXFSZ, which ends a program (setrlimit(2)). Blocked, the signal does
+/// nothing. The workers inherit that.
+fn block_file_limit_signal() {
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block(); // cannot fail
 }
 
 fn wants_colors() -> bool {

@@ -14,6 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{dup2_stderr, write};
 use simple_logger::SimpleLogger;
@@ -29,6 +30,7 @@ const ERROR_PATIENCE: u16 = 1000;
 /// line overrides `RUST_LOG`.
 pub fn start_logger(verbose: u8, quiet: bool) {
     unblock_terminal();
+    block_file_limit_signal();
     let logger = SimpleLogger::new().with_level(LevelFilter::Info).env();
     let levels = match (quiet, verbose) {
         (true, _) => logger.with_level(LevelFilter::Warn),
@@ -54,6 +56,13 @@ fn unblock_terminal() {
     {
         let _ = dup2_stderr(terminal); // if it fails, the old one stays
     }
+}
+
+/// If stdout or stderr is a file that is as large as `ulimit -f` allows, a write fails with EFBIG,
+/// and the kernel also sends SIGXFSZ, which ends a program (setrlimit(2)). Blocked, the signal does
+/// nothing. Threads and child processes inherit that.
+fn block_file_limit_signal() {
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block(); // cannot fail
 }
 
 fn wants_colors() -> bool {

@@ -10,6 +10,7 @@
 //! | `listen`   | a listening socket (stage 1)                          |
 //! | `logger`   | log lines go to stderr, and never end the program     |
 //! | `messages` | the lines for stdout, kept until stdout takes them    |
+//! | `passing`  | the errors of `accept` that concern one client        |
 //! | `reverse`  | a line reversed (stage 1)                             |
 //! | `show`     | the `[CLIENT MESSAGE]` line for one message           |
 
@@ -20,5 +21,6 @@ pub mod lines;
 pub mod listen;
 pub mod logger;
 pub mod messages;
+pub mod passing;
 pub mod reverse;
 pub mod show;

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{SockFlag, accept4};
 
+use super::passing::is_passing;
+
 /// How long to stop accepting after running out of descriptors. A client that leaves ends the
 /// pause early.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -100,20 +102,5 @@ pub fn is_exhaustion(errno: Errno) -> bool {
     matches!(
         errno,
         Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
-    )
-}
-
-/// Whether the error concerns one client or its network. Then the next client may be accepted
-/// (accept(2), "Error handling").
-fn is_passing(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::ECONNABORTED
-            | Errno::EPROTO
-            | Errno::EINTR
-            | Errno::ENETDOWN
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::EHOSTUNREACH
     )
 }

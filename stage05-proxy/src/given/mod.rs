@@ -11,6 +11,7 @@
 //! | `listen`    | a listening socket (stage 1)                          |
 //! | `logger`    | log lines go to stderr, and never end the program     |
 //! | `messages`  | the lines for stdout, kept until stdout takes them    |
+//! | `passing`   | the errors of `accept` that concern one client        |
 //! | `repeated`  | a warning that repeats is logged once a second        |
 //! | `request`   | the first line of what looks like an HTTP request     |
 //! | `show`      | the `[CLIENT MESSAGE]` line for one message           |
@@ -25,6 +26,7 @@ pub mod limit;
 pub mod listen;
 pub mod logger;
 pub mod messages;
+pub mod passing;
 pub mod repeated;
 pub mod request;
 pub mod show;

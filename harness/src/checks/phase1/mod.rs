@@ -12,7 +12,9 @@ mod proxy;
 mod reverse;
 mod stopping;
 
+use super::odd_starts;
 use crate::check::Check;
+use crate::stage::Stage;
 
 pub fn checks() -> Vec<Check> {
     let proxy = proxy::checks();
@@ -25,5 +27,6 @@ pub fn checks() -> Vec<Check> {
         stopping::CHECKS,
         program::CHECKS,
     ];
-    [presets::CHECKS, &reverse::checks(), &own.concat()].concat()
+    let odd = odd_starts::checks(Stage::Phase1);
+    [presets::CHECKS, &reverse::checks(), &own.concat(), &odd].concat()
 }

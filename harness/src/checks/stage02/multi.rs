@@ -104,7 +104,6 @@ pub const KILLED: Check = Check {
     title: "When multi-client is killed, its children end as well",
     why: "a child outlives its parent, and one that waits for a silent server waits forever",
     hint: "in the child, ask the kernel for a signal at the parent's end (PR_SET_PDEATHSIG in prctl(2)), and then check with `getppid` that the parent still runs",
-    points: 1,
     body: killed,
     ..MULTI_CLIENT
 };

@@ -171,7 +171,6 @@ pub const OWN_ADDRESS: Check = Check {
     title: "The server does not answer a datagram that seems to come from itself",
     why: "the sender's address can be forged: a server that answers its own answers never stops",
     hint: "drop a datagram whose sender has the port of your own server",
-    points: 1,
     needs: &[Need::OwnNetwork],
     body: own_address,
     ..UDP

@@ -7,10 +7,15 @@ mod client;
 mod netcat;
 mod threads;
 
+use super::odd_starts;
 use crate::check::Check;
 use crate::stage::Stage;
 
-pub const CHECKS: &[Check] = &[
+pub fn checks() -> Vec<Check> {
+    [CHECKS, &odd_starts::checks(Stage::Stage03)].concat()
+}
+
+const CHECKS: &[Check] = &[
     answers::REVERSES_A_DATAGRAM,
     answers::OWN_ANSWERS,
     answers::EXACT_LENGTHS,
@@ -18,6 +23,7 @@ pub const CHECKS: &[Check] = &[
     answers::LINE_ENDINGS,
     answers::ANY_BYTES,
     answers::CLIENTS_GONE,
+    answers::OWN_ADDRESS,
     answers::SHOWN_WHOLE,
     answers::SHOWN_ESCAPED,
     answers::STDOUT_GONE,

@@ -8,8 +8,9 @@ mod idling;
 mod slow_readers;
 mod surroundings;
 
-use super::{netcat, reversing, soak, stopping, terminal};
+use super::{netcat, odd_starts, reversing, soak, stopping, terminal};
 use crate::check::Check;
+use crate::stage::Stage;
 
 pub use batches::STOPPED_AND_CONTINUED;
 
@@ -21,6 +22,7 @@ pub fn checks() -> Vec<Check> {
         own,
         terminal::CHECKS,
         netcat::CHECKS,
+        &odd_starts::checks(Stage::Stage04),
     ]
     .concat()
 }

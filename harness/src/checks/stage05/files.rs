@@ -18,7 +18,7 @@ use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::process::Process;
 use crate::stage::Stage;
-use crate::trial::{Running, Server, Trial};
+use crate::trial::{Launch, Running, Server, Trial};
 
 pub const WHOLE_FILE: Check = Check {
     stage: Stage::Stage05,
@@ -302,15 +302,14 @@ pub const NOHUP: Check = Check {
     title: "A file-server that `nohup` has started goes on when the terminal is closed (SIGHUP)",
     why: "`nohup` lets a program inherit SIGHUP as ignored, so that it outlives its terminal",
     hint: "if SIGHUP is ignored when the program starts, leave it ignored",
-    points: 1,
     body: under_nohup,
     ..RESET_LEAVES_THE_OLD_FILE
 };
 
 fn under_nohup(trial: &Trial) -> Verdict {
-    let launch = trial.launch_companion("file-server")?;
-    let launch = launch.options(["--out", "t2.bin"]);
-    let server = launch.ignoring(Signal::SIGHUP).start()?;
+    let server = file_server_launch(trial)?
+        .ignoring(Signal::SIGHUP)
+        .start()?;
     let client = half_a_file(&server)?;
     server.signal(Signal::SIGHUP);
     client.send(b"le\n")?;
@@ -325,16 +324,15 @@ pub const FILE_LIMIT: Check = Check {
     title: "A file that is larger than `ulimit -f` allows is a failed transfer like any other",
     why: "at this limit the kernel sends SIGXFSZ, which ends a program before it can clean up",
     hint: "ignore or block SIGXFSZ: then `write` fails with EFBIG",
-    points: 1,
     body: file_limit,
     ..RESET_LEAVES_THE_OLD_FILE
 };
 
 fn file_limit(trial: &Trial) -> Verdict {
     write(trial, "t2.bin", b"the old file\n")?;
-    let launch = trial.launch_companion("file-server")?;
-    let launch = launch.options(["--out", "t2.bin"]);
-    let server = launch.limit(Resource::RLIMIT_FSIZE, 50_000).start()?;
+    let server = file_server_launch(trial)?
+        .limit(Resource::RLIMIT_FSIZE, 50_000)
+        .start()?;
     let client = server.connect("the client")?;
     client.send(&Pattern::new(6).bytes(100_000))?;
     server.expect_exit(1)?;
@@ -349,7 +347,6 @@ pub const PERMISSIONS: Check = Check {
     title: "If nobody else may read the old file, nobody else may read the new one, at no time",
     why: "a file is created with the permissions that the umask leaves, and then half of a secret lies open",
     hint: "create the temporary file with mode 0600, and give it the old permissions before you rename it",
-    points: 1,
     body: permissions,
     ..RESET_LEAVES_THE_OLD_FILE
 };
@@ -370,7 +367,7 @@ fn permissions(trial: &Trial) -> Verdict {
 
 /// No other user may open a file in the folder.
 fn expect_private(trial: &Trial) -> Verdict {
-    let entries = fs::read_dir(trial.directory());
+    let entries = fs::read_dir(trial.folder());
     let entries = entries.map_err(|error| Failure::grader("read a folder", error))?;
     for entry in entries.flatten() {
         let mode = entry.metadata().map_or(0, |about| about.mode() & 0o777);
@@ -388,17 +385,15 @@ pub const PASSING_ERRORS: Check = Check {
     title: "When `accept` fails because of one client or its network, file-server serves the next one",
     why: "Linux passes errors of the network on through `accept`: they say nothing about the next client (accept(2), \"Error handling\")",
     hint: "when `accept` fails with ECONNABORTED, EPROTO or one of the others in accept(2), call it again",
-    points: 1,
     needs: &[Need::Companion("file-server"), Need::Strace],
     body: passing_errors,
     ..WHOLE_FILE
 };
 
 fn passing_errors(trial: &Trial) -> Verdict {
-    let launch = trial.launch_companion("file-server")?;
-    let launch = launch.options(["--out", "t2.bin"]);
-    let server = launch.with_failing_calls("?accept,accept4:error=EPROTO:when=1");
-    let server = server.start()?;
+    let launch = file_server_launch(trial)?;
+    let launch = launch.with_failing_calls("?accept,accept4:error=EPROTO:when=1");
+    let server = launch.start()?;
     let client = half_a_file(&server)?;
     client.half_close()?;
     client.expect_end()?;
@@ -411,7 +406,6 @@ pub const SILENT_CLIENT: Check = Check {
     title: "With `--idle-timeout`, a client that sends nothing makes the next one wait for that long only",
     why: "a client whose machine was switched off never sends its end of the stream",
     hint: "give `poll` a timeout, and let the transfer fail when it is over",
-    points: 1,
     body: silent_client,
     ..RESET_LEAVES_THE_OLD_FILE
 };
@@ -594,11 +588,16 @@ fn out(trial: &Trial) -> PathBuf {
 }
 
 /// A file-server that writes `t2.bin` into the folder of the check.
-fn file_server(trial: &Trial, options: &[&str]) -> Verdict<Server> {
+fn file_server_launch<'t>(trial: &'t Trial) -> Verdict<Launch<'t>> {
     let launch = trial.launch_companion("file-server")?;
-    let launch = launch.in_directory(trial.folder());
-    let launch = launch.options(["--out", "t2.bin"]).options(options);
-    launch.start()
+    Ok(launch
+        .in_directory(trial.folder())
+        .options(["--out", "t2.bin"]))
+}
+
+fn file_server(trial: &Trial, options: &[&str]) -> Verdict<Server> {
+    let options = options.iter().copied();
+    file_server_launch(trial)?.options(options).start()
 }
 
 fn file_client(trial: &Trial, file: &Path, server: SocketAddr) -> Verdict<Running> {

@@ -3,13 +3,14 @@
 mod files;
 mod output;
 
-use super::{proxying, soak, stopping, terminal};
+use super::{odd_starts, proxying, soak, stopping, terminal};
 use crate::check::{Check, taken_over};
 use crate::stage::Stage;
 
 pub fn checks() -> Vec<Check> {
     let listening = taken_over(terminal::LISTENING, Stage::Stage05);
-    [proxying::CHECKS, OWN, &listening].concat()
+    let odd = odd_starts::checks(Stage::Stage05);
+    [proxying::CHECKS, OWN, &listening, &odd].concat()
 }
 
 const OWN: &[Check] = &[
@@ -41,6 +42,11 @@ const OWN: &[Check] = &[
     files::SERVERS_DEATH_SHOWS_AS_A_RESET,
     files::KEEP,
     files::SIGNAL_REMOVES_THE_PART,
+    files::NOHUP,
+    files::FILE_LIMIT,
+    files::PERMISSIONS,
+    files::PASSING_ERRORS,
+    files::SILENT_CLIENT,
     files::SERVER_CANNOT_WRITE,
     files::CLIENT_CANNOT_READ,
     files::CLIENT_WITHOUT_A_SERVER,
