@@ -14,10 +14,11 @@ mod session;
 mod stale;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
 
 use page::{Book, Page};
 
@@ -48,10 +49,23 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 
-/// Where cargo puts the programs: this test is `target/debug/deps/book-…`.
+/// Where cargo puts the programs: `target/debug`, for instance. This test lies somewhere below a
+/// folder of the same name, but perhaps in another place (`build.build-dir`).
 fn build_folder() -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    this.ancestors().nth(2).unwrap().to_owned()
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut metadata = Command::new(cargo);
+    metadata.args(["metadata", "--no-deps", "--offline", "--format-version=1"]);
+    let told = metadata.current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let told: Value = serde_json::from_slice(&told.unwrap().stdout).unwrap();
+    let folder = |name: &str| told[name].as_str().map(PathBuf::from);
+    let programs = folder("target_directory").unwrap();
+    let tests = folder("build_directory").unwrap_or_else(|| programs.clone());
+    let place = this.strip_prefix(tests).unwrap();
+    let mut folders = place.ancestors().map(|folder| programs.join(folder));
+    folders
+        .find(|folder| folder.join(".cargo-lock").exists()) // cargo holds it while it builds there
+        .unwrap()
 }
 
 fn page_test(

@@ -9,6 +9,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What is wrong, one line each.
 type Problems = Vec<String>;
@@ -111,4 +112,32 @@ fn what_is_given_is_listed_with_its_promise() {
 fn a_stage_depends_on_no_crate_of_ours() {
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     expect_none(copies::wrong_dependencies(&stages(), &workspace));
+}
+
+/// On Windows git is usually told to check files out with CRLF, and bash cannot run such a script.
+#[test]
+fn a_clone_has_no_crlf() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str| fs::copy(root().join(name), folder.path().join(name)).unwrap();
+    fs::create_dir(folder.path().join(".ci")).unwrap();
+    copy(".gitattributes");
+    copy(".ci/run");
+    fs::write(folder.path().join("lines.txt"), "one\ntwo\n").unwrap();
+    let git = |words: &str| {
+        let mut git = Command::new("git");
+        git.args(["-c", "core.autocrlf=true"])
+            .args(words.split(' '));
+        git.current_dir(folder.path()).output()
+    };
+    if git("init -q").is_err() {
+        return; // no git here
+    }
+    git("add .").unwrap();
+    fs::remove_file(folder.path().join(".ci/run")).unwrap();
+    fs::remove_file(folder.path().join("lines.txt")).unwrap();
+    git("checkout -q -- .").unwrap();
+    for name in [".ci/run", "lines.txt"] {
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text.contains('\n') && !text.contains('\r'), "{name}");
+    }
 }
