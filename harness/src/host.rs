@@ -1,5 +1,6 @@
 //! What the machine offers to the checks: its tools, its descriptors, its terminal.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -7,7 +8,7 @@ use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 /// Finds a program on the PATH.
 pub fn find_tool(name: &str) -> Option<PathBuf> {
@@ -74,6 +75,21 @@ pub fn is_capable_terminal() -> bool {
 /// Whether to colour what is printed on a terminal (<https://no-color.org>).
 pub fn wants_colors() -> bool {
     is_capable_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// RLIMIT_NPROC counts all processes and threads of a user, not those of a program.
+pub fn tasks_of_this_user() -> u64 {
+    let user = geteuid().as_raw();
+    // Another user owns the files of a process that must not be inspected (proc(5)), as ours may.
+    let own = fs::read_link("/proc/self").unwrap_or_default();
+    let is_ours = |process: &fs::DirEntry| {
+        process.file_name() == own || process.metadata().is_ok_and(|it| it.uid() == user)
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let tasks = processes
+        .filter(is_ours)
+        .filter_map(|process| Some(fs::read_dir(process.path().join("task")).ok()?.count()));
+    tasks.sum::<usize>() as u64
 }
 
 /// Raises our own limit: a check with thousands of connections needs thousands of descriptors.

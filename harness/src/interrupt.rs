@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -24,10 +24,20 @@ impl std::error::Error for Interrupted {}
 
 /// From now on these signals are recorded, and `again` is called for each after the first. Call
 /// this before there are other threads, because only later threads inherit the blocked signals.
+/// SIGHUP stays ignored where it is: `nohup` ignores it so that the work goes on.
+///
+/// A program that was started with SIGCHLD ignored cannot learn how its children end (wait(2)), so
+/// this signal gets its default action again.
 pub fn catch(again: fn()) -> std::io::Result<()> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
+    // SAFETY: no handler is installed.
+    #[allow(unsafe_code)]
+    unsafe {
+        signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    }
+    let mut signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    if !is_ignored(Signal::SIGHUP) {
+        signals.add(Signal::SIGHUP);
+    }
     signals.thread_block()?;
     let note = move || {
         while signals.wait().is_ok() {
@@ -37,6 +47,14 @@ pub fn catch(again: fn()) -> std::io::Result<()> {
         }
     };
     thread::Builder::new().spawn(note).map(drop)
+}
+
+/// The mask has a bit for each signal, and the lowest is for signal 1 (`proc_pid_status(5)`).
+fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or_default() & (1 << (signal as i32 - 1)) != 0
 }
 
 pub fn is_interrupted() -> bool {

@@ -7,6 +7,7 @@
 //! | [`suite`]       | checks as tests: `cargo test -p stage04-epoll`                     |
 //! | [`own_network`] | a network of their own for checks that need fixed ports            |
 //! | [`run`]         | one check against one program, and why it failed                   |
+//! | [`limits`]      | which limits of the grader a program has met                       |
 //! | [`checks`]      | the checks themselves, stage by stage                              |
 //! | [`check`]       | what a check is: its data and its function                         |
 //! | [`trial`]       | one run of one check: what it starts, its deadline, its steps      |
@@ -45,6 +46,7 @@ pub mod folder;
 pub mod foreign;
 pub mod host;
 pub mod interrupt;
+pub mod limits;
 pub mod lock;
 pub mod own_network;
 pub mod patience;

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use nix::libc;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
@@ -29,6 +30,10 @@ use crate::sockets::{CLOSED, Row, Table, listeners, rows};
 const KEPT: usize = 8 * 1024 * 1024;
 const FIRST: usize = 64 * 1024;
 const DROPPED: &[u8] = b"\n[older lines are not kept]\n";
+
+/// The soft limit of descriptors of a program, at most: more than any check asks for. A program
+/// may have a table with a row for each descriptor that is possible.
+const DESCRIPTORS: u64 = 65_536;
 
 /// What happens to a program's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,12 +211,15 @@ impl Process {
         let (stderr, stderr_end) = pipe().map_err(|error| cannot(&error))?;
 
         let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if is_ours(&name) {
+                command.env_remove(name);
+            }
+        }
         command
             .args(arguments)
             .current_dir(&setup.directory)
-            .env_remove("RUST_LOG")
-            .env_remove("XPS_DEBUG")
-            .env_remove("RUST_BACKTRACE")
+            .env("PWD", &setup.directory)
             .envs(setup.environment)
             .stdin(match &setup.input {
                 Input::Nothing => Stdio::null(),
@@ -407,6 +415,16 @@ impl Drop for Process {
     }
 }
 
+/// Variables that change what our own programs or the checks do.
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("EXPSERVER_")
+        || matches!(
+            &*name,
+            "RUST_LOG" | "XPS_DEBUG" | "RUST_BACKTRACE" | "OLDPWD"
+        )
+}
+
 /// Reading end, writing end.
 fn pipe() -> std::io::Result<(File, OwnedFd)> {
     let (reader, writer) = std::io::pipe()?;
@@ -472,8 +490,10 @@ pub fn display(command: &[impl AsRef<OsStr>]) -> String {
 /// session also gets one share of the CPU time, however much the program wants (`sched(7)`,
 /// autogroups).
 ///
-/// SIGINT gets its default action again. A shell starts a background job with SIGINT ignored, and
-/// the program would inherit that from the tests.
+/// A program inherits much from the one that starts it (execve(2), "Effect on process attributes").
+/// It shall find what a shell gives it: no signal blocked (`interrupt.rs` blocks some) or ignored
+/// (`nohup` and a background job ignore some), and no descriptors but the three. The soft limit of
+/// descriptors that we have raised for ourselves is cut to [`DESCRIPTORS`].
 fn limit_and_tie_to_us(
     command: &mut Command,
     limits: Vec<(Resource, u64, u64)>,
@@ -481,22 +501,33 @@ fn limit_and_tie_to_us(
 ) {
     // On a 32-bit system the type is smaller. Its largest value means unlimited.
     let units = |limit: u64| rlim_t::try_from(limit).unwrap_or(rlim_t::MAX);
-    // SAFETY: between fork and exec only setsid(2), sigprocmask(2), sigaction(2), setrlimit(2) and
-    // prctl(2) are called, which are plain system calls: no lock, no allocation. No handler is
-    // installed.
+    // SAFETY: between fork and exec only setsid(2), sigprocmask(2), sigaction(2), getrlimit(2),
+    // setrlimit(2), close_range(2) and prctl(2) are called, which are plain system calls: no lock,
+    // no allocation. No handler is installed.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(move || {
             setsid()?;
-            // Signals that we block (`interrupt.rs`) would be blocked in the program too.
             SigSet::empty().thread_set_mask()?;
-            signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            for number in 1..=libc::SIGRTMAX() {
+                libc::signal(number, libc::SIG_DFL); // fails for SIGKILL and SIGSTOP
+            }
             for &number in &ignored {
                 signal(number, SigHandler::SigIgn)?;
             }
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, soft.min(units(DESCRIPTORS)), hard)?;
             for &(resource, soft, hard) in &limits {
                 setrlimit(resource, units(soft), units(hard))?;
             }
+            // The descriptors are closed by exec. Linux before 5.11 does not know how; then those
+            // that we have inherited ourselves stay open.
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             Ok(())
         });

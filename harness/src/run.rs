@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::check::Check;
 use crate::excerpt::excerpt;
 use crate::failure::{Failure, Outcome};
+use crate::limits;
 use crate::patience::LOOK;
 use crate::process::{Process, ended};
 use crate::program::Program;
@@ -46,7 +47,8 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
             Failure { what, ..crash }
         }
     };
-    let story = format!("steps:\n{}{}", trial.trace(), logs(&trial));
+    let (steps, limits) = (trial.trace(), limits::met(&trial.limits(), &failure));
+    let story = format!("steps:\n{steps}{limits}{}", logs(&trial));
     Err(Report { failure, story })
 }
 

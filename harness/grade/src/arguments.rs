@@ -90,6 +90,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub classroom: Option<PathBuf>,
 
+    /// Pass this variable of your environment to builds and programs; may be repeated. If its
+    /// value is a folder, they can read it
+    #[arg(long, value_name = "NAME", action = ArgAction::Append)]
+    pub env: Vec<String>,
+
     /// The program and its arguments. {port}, {port1} to {port4} and {upstream} are replaced
     /// by port numbers. A program without them must use the course's ports: 8080 (phase1:
     /// 8001 to 8004), and 3000 for the upstream

@@ -1,19 +1,16 @@
 //! The work of a process that was started for one task: a build, or a check.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::failure::{Outcome, Verdict};
 use harness::foreign;
-use harness::host::{raise_descriptor_limit, take_usual_umask};
+use harness::host::{raise_descriptor_limit, take_usual_umask, tasks_of_this_user};
 use harness::patience::set_patience;
 use harness::process::{Process, Setup};
 use harness::run::run;
 use harness::{checks, suite};
 use nix::sys::resource::Resource;
-use nix::unistd::geteuid;
 
 use crate::order::{Allowed, Answer, Failed, Order, Subject, Task};
 
@@ -91,14 +88,4 @@ fn limits(allowed: &Allowed) -> Vec<(Resource, u64, u64)> {
             .map(|memory| both(Resource::RLIMIT_AS, memory)),
     );
     limits
-}
-
-/// RLIMIT_NPROC counts all processes and threads of a user, not those of a program.
-fn tasks_of_this_user() -> u64 {
-    let user = geteuid().as_raw();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ours = processes.filter(|entry| entry.metadata().is_ok_and(|it| it.uid() == user));
-    let tasks =
-        ours.filter_map(|entry| Some(fs::read_dir(entry.path().join("task")).ok()?.count()));
-    tasks.sum::<usize>() as u64
 }

@@ -34,6 +34,7 @@ use crate::inside;
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Order, Task};
 use crate::orphans::end_descendants;
+use crate::view::{View, change};
 
 /// The first argument of such a process.
 pub const WORKER: &str = "inside";
@@ -92,6 +93,12 @@ fn tie_to_parent() -> Result<()> {
 
 /// True in the child.
 fn enter_namespaces(order: &Order) -> Result<bool> {
+    // Root can see more than the user whom it becomes, such as toolchains in its own home.
+    let as_root = geteuid().is_root() && unshare(CloneFlags::CLONE_NEWNS).is_ok();
+    if as_root {
+        make_mounts_private()?;
+        change(&order.view)?;
+    }
     become_nobody()?;
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     let own = CloneFlags::CLONE_NEWUSER
@@ -110,6 +117,10 @@ fn enter_namespaces(order: &Order) -> Result<bool> {
         return Ok(false);
     }
     try_to("PR_SET_PDEATHSIG", prctl::set_pdeathsig(Signal::SIGKILL))?;
+    make_mounts_private()?;
+    if !as_root {
+        change(&order.view)?;
+    }
     build_walls(order)?;
     // The program under test runs as the same user: it must not be able to inspect this process.
     try_to("PR_SET_DUMPABLE", prctl::set_dumpable(false))?;
@@ -120,20 +131,29 @@ fn write_map(name: &str, text: &str) -> Result<()> {
     fs::write(format!("/proc/self/{name}"), text).with_context(|| format!("write {name}"))
 }
 
-/// Sets up what the first process in the namespaces can see, reach and write.
-fn build_walls(order: &Order) -> Result<()> {
+/// Otherwise the machine would see our mounts too.
+fn make_mounts_private() -> Result<()> {
     const NONE: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     try_to(
         "make the mounts private",
         mount(NONE, "/", NONE, private, NONE),
-    )?;
+    )
+}
+
+/// Sets up what the first process in the namespaces can reach and write.
+fn build_walls(order: &Order) -> Result<()> {
+    const NONE: Option<&str> = None;
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let flags = plain | MsFlags::MS_NOEXEC;
     let proc = Some("proc");
     try_to("mount /proc", mount(proc, "/proc", proc, flags, NONE))?;
     bring_loopback_up().context("bring the loopback interface up")?;
     set_writable(Path::new("/"), false).context("make the files read-only")?;
+    let is_tmp = |change: &&View| matches!(change, View::Hidden(path) if path == Path::new("/tmp"));
+    if order.view.iter().any(|change| is_tmp(&change)) {
+        set_writable(Path::new("/tmp"), true).context("make /tmp writable")?;
+    }
     for place in [order.scratch.as_path(), Path::new("/dev/shm")] {
         let tmpfs = Some("tmpfs");
         try_to(
@@ -216,12 +236,13 @@ fn bring_loopback_up() -> Result<()> {
     try_to("SIOCSIFFLAGS", Errno::result(result)).map(drop)
 }
 
-/// Sets whether files can be written in `place` and all mounts below it (`mount_setattr(2)`).
+/// Makes the mount `place` writable, or makes it read-only with all mounts below it
+/// (`mount_setattr(2)`).
 fn set_writable(place: &Path, writable: bool) -> Result<()> {
     let place = CString::new(place.as_os_str().as_encoded_bytes())?;
-    let (set, clear) = match writable {
-        true => (0, libc::MOUNT_ATTR_RDONLY),
-        false => (libc::MOUNT_ATTR_RDONLY, 0),
+    let (set, clear, below) = match writable {
+        true => (0, libc::MOUNT_ATTR_RDONLY, 0),
+        false => (libc::MOUNT_ATTR_RDONLY, 0, libc::AT_RECURSIVE),
     };
     let change = libc::mount_attr {
         attr_set: set,
@@ -237,7 +258,7 @@ fn set_writable(place: &Path, writable: bool) -> Result<()> {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             place.as_ptr(),
-            libc::AT_RECURSIVE,
+            below,
             &raw const change,
             size_of::<libc::mount_attr>(),
         )

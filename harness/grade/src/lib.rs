@@ -7,6 +7,7 @@
 //! | [`queue`]      | the work, side by side; what interrupts it                          |
 //! | [`work`]       | a submission while it is graded: its copy, its build, its results   |
 //! | [`workplace`]  | the temporary folder, and the processes that are started in it      |
+//! | [`surroundings`] | what a program finds around it: environment, hidden places       |
 //! | [`launcher`]   | such a process: its namespaces, its user, and how it is ended       |
 //! | [`inside`]     | the work of such a process: builds a submission, or runs a check    |
 //! | [`orphans`]    | the processes that a program leaves behind, without namespaces      |
@@ -18,6 +19,7 @@
 //! | [`submission`] | what is graded: one program, or a folder with one for each student  |
 //! | [`arguments`]  | the command line                                                    |
 //! | [`order`]      | the task that a process is given, and its answer                    |
+//! | [`view`]       | what a process sees of the machine's files                          |
 //! | [`nobody`]     | the user that programs run as where root grades                     |
 //!
 //! The program under test is not trusted. Each check runs in a process of its own, with its
@@ -37,6 +39,8 @@ mod result;
 mod saved;
 mod selection;
 mod submission;
+mod surroundings;
+mod view;
 mod work;
 mod workplace;
 
@@ -90,6 +94,12 @@ fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
         !arguments.resume || arguments.results_file().is_some(),
         "--resume needs saved results: use --all FOLDER or --results FILE"
     );
+    for name in &arguments.env {
+        ensure!(
+            std::env::var_os(name).is_some(),
+            "--env {name}: your environment has no such variable; set it first: export {name}=…"
+        );
+    }
     let submissions = match &arguments.all {
         Some(folder) => submission::find_all(folder, arguments)?,
         None => vec![submission::of_command(one_stage(arguments)?, arguments)?],

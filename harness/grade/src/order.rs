@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use harness::program::{FixedPorts, Ports, Program};
 use serde::{Deserialize, Serialize};
 
+use crate::view::View;
+
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     /// Whether to run in new namespaces. If not, the task shares the machine's network and
@@ -14,6 +16,8 @@ pub struct Order {
     pub isolated: bool,
     /// A folder to work in, used only for this order.
     pub scratch: PathBuf,
+    /// What is hidden and what is shown of the machine's files.
+    pub view: Vec<View>,
     pub allowed: Allowed,
     pub task: Task,
 }
@@ -26,11 +30,12 @@ pub struct Limits {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub patience: u64,
 
-    /// CPU time that one process may use
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    /// CPU time that one process may use, all its threads together
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub cpu_time: u64,
 
-    /// How many processes and threads the program may have
+    /// How many processes and threads the program may have, together with its check. In a check
+    /// with thousands of clients it may have two more for each of them
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     pub processes: u64,
 

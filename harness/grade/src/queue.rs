@@ -31,7 +31,7 @@ impl Queue<'_> {
         let mut all = Vec::new();
         for submission in submissions {
             let checks = self.selection.of(submission.stage).collect();
-            all.push(Work::new(all.len(), submission, checks, self.saved));
+            all.push(Work::new(submission, checks, self.saved));
         }
         for work in &mut all {
             work.prepare(self.workplace, self.saved)?;

@@ -29,8 +29,6 @@ use crate::workplace::Workplace;
 const GRACE: Duration = Duration::from_secs(20);
 
 pub struct Work {
-    /// The name of its folder.
-    number: usize,
     submission: Submission,
     /// The program as it is run here.
     subject: Subject,
@@ -48,12 +46,7 @@ struct State {
 }
 
 impl Work {
-    pub fn new(
-        number: usize,
-        submission: Submission,
-        checks: Vec<&'static Check>,
-        saved: &Saved,
-    ) -> Self {
+    pub fn new(submission: Submission, checks: Vec<&'static Check>, saved: &Saved) -> Self {
         let source = submission.source.as_deref();
         let fingerprint = source.map_or(0, |source| fingerprint(source).unwrap_or_default());
         let done = |check: &&Check| saved.done(&submission, fingerprint, &check.id());
@@ -63,7 +56,6 @@ impl Work {
             results,
         };
         Self {
-            number,
             subject: submission.subject.clone().unwrap_or_default(),
             submission,
             checks,
@@ -97,8 +89,7 @@ impl Work {
             self.give_up(&format!("nothing to grade: {why}"), saved);
             return Ok(());
         }
-        let copy = workplace.path().join(self.number.to_string());
-        fs::create_dir(&copy).context("cannot make a temporary folder")?;
+        let copy = workplace.new_folder()?;
         if let Some(source) = self.submission.source.clone() {
             if let Err(error) = copy_tree(&source, &copy) {
                 self.give_up(&format!("cannot copy {}: {error}", source.display()), saved);

@@ -1,12 +1,12 @@
 //! The temporary folder of a run, and the processes that are started in it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -24,18 +24,16 @@ use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Allowed, Answer, Order, Task};
 use crate::orphans::descendants;
 use crate::report::complain;
+use crate::surroundings::Surroundings;
 
 /// How long to wait for output before looking at the deadline and at interrupts.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
 
-/// The environment variables that are passed on. Others may hold keys and tokens.
-const ENVIRONMENT: [&str; 4] = ["PATH", "LANG", "LC_ALL", "EXPSERVER_FULL_TESTS"];
-
 pub struct Workplace {
     folder: TempDir,
     isolated: bool,
+    surroundings: Surroundings,
     allowed: Allowed,
-    scratches: AtomicUsize,
 }
 
 impl Workplace {
@@ -47,8 +45,8 @@ impl Workplace {
         let mut workplace = Self {
             folder,
             isolated: true,
+            surroundings: Surroundings::new(arguments),
             allowed: Allowed::new(&arguments.limits),
-            scratches: AtomicUsize::new(0),
         };
         if can_be_nobody() {
             // No other user may enter, because the submissions are in there.
@@ -63,7 +61,7 @@ impl Workplace {
             workplace.isolated = false;
             complain(format_args!(
                 "note: no namespaces here ({why}), so programs are graded one at a time, \
-                 in this machine's own network and with access to its files"
+                 in this machine's own network; they can read its files, also other submissions"
             ));
         }
         Ok(workplace)
@@ -88,24 +86,29 @@ impl Workplace {
 
     /// Runs a task in a process of its own, which must answer within `time`.
     pub fn carry_out(&self, task: Task, time: Duration) -> Result<Answer> {
-        let scratch = self
-            .new_scratch()
-            .context("cannot make a temporary folder")?;
+        let scratch = self.new_scratch()?;
         let order = Order {
             isolated: self.isolated,
+            view: self.surroundings.view(&task, self.path(), &scratch),
             scratch: scratch.clone(),
             allowed: self.allowed.clone(),
             task,
         };
-        let answer = Worker::start(&order).and_then(|process| process.answer(time));
+        let answer = Worker::start(&order, &self.surroundings.environment)
+            .and_then(|process| process.answer(time));
         let _ = remove_tree(&scratch); // `close` removes what is left
         answer
     }
 
+    /// Its name cannot be guessed: without namespaces that keeps other submissions from it, where
+    /// root grades.
+    pub fn new_folder(&self) -> Result<PathBuf> {
+        let folder = tempfile::Builder::new().tempdir_in(self.path());
+        Ok(folder.context("cannot make a temporary folder")?.keep())
+    }
+
     fn new_scratch(&self) -> Result<PathBuf> {
-        let number = self.scratches.fetch_add(1, Ordering::Relaxed);
-        let scratch = self.path().join(format!("run-{number}"));
-        fs::create_dir(&scratch)?;
+        let scratch = self.new_folder()?;
         if can_be_nobody() {
             chown(&scratch, Some(NOBODY), Some(NOBODY))?;
         }
@@ -130,17 +133,14 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(order: &Order) -> Result<Self> {
+    fn start(order: &Order, environment: &[(OsString, OsString)]) -> Result<Self> {
         let complaints = tempfile::tempfile()?;
-        let passed_on = ENVIRONMENT
-            .iter()
-            .filter_map(|&name| Some((name, std::env::var_os(name)?)));
         // This program, even if its file has been built anew since it was started (proc_pid_exe(5)).
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(WORKER)
             .env_clear()
-            .envs(passed_on)
+            .envs(environment.iter().cloned())
             .env("HOME", &order.scratch)
             .env("TMPDIR", &order.scratch)
             .current_dir("/")

@@ -72,7 +72,7 @@ impl<'t> Launch<'t> {
         }
         let setup = Setup {
             directory: trial.directory().to_owned(),
-            limits: trial.program.limits.clone(),
+            limits: trial.limits(),
             ..Setup::default()
         };
         Self {

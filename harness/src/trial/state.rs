@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -33,6 +35,8 @@ pub struct Trial<'p> {
     /// What the check itself makes is in here.
     folder: TempDir,
     pub(super) processes: Mutex<Vec<Arc<Process>>>,
+    /// How many sockets the check has reserved.
+    reserved: AtomicU64,
     /// The server that was started last.
     server: Mutex<Option<Arc<Process>>>,
 }
@@ -57,6 +61,7 @@ impl<'p> Trial<'p> {
             directory,
             folder,
             processes: Mutex::default(),
+            reserved: AtomicU64::new(0),
             server: Mutex::default(),
         })
     }
@@ -101,7 +106,21 @@ impl<'p> Trial<'p> {
     /// Waits until other checks that need thousands of sockets leave room for this many. Call it
     /// before you open the sockets, so that the result is dropped after them.
     pub fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
+        self.reserved.fetch_add(count as u64, Ordering::Relaxed);
         descriptors::reserve(count, self.deadline)
+    }
+
+    /// What the program may use. For each socket of a check with thousands of them it may have two
+    /// more threads.
+    pub(crate) fn limits(&self) -> Vec<(Resource, u64, u64)> {
+        let threads = 2 * self.reserved.load(Ordering::Relaxed);
+        let limits = self.program.limits.iter();
+        limits
+            .map(|&(resource, soft, hard)| match resource {
+                Resource::RLIMIT_NPROC => (resource, soft + threads, hard + threads),
+                _ => (resource, soft, hard),
+            })
+            .collect()
     }
 
     /// A server inside the check, where the program under test expects one.

@@ -60,16 +60,10 @@ pub fn tests() -> Vec<Trial> {
         let name = format!("{source}.c with {fault} fails only {check}{missing}");
         Trial::test(name, || fails(broken))
     });
-    let mut tests: Vec<Trial> = sound
+    sound
         .chain(broken)
         .map(|test| test.with_ignored_flag(!missing.is_empty()))
-        .collect();
-    tests.push(crate::test(
-        "a program inherits no blocked signal",
-        &["sed"],
-        no_signal_is_blocked,
-    ));
-    tests
+        .collect()
 }
 
 fn passes(stage: &str, source: &str) -> Result<(), Failed> {
@@ -117,17 +111,4 @@ fn fails(broken: &Broken) -> Result<(), Failed> {
     );
     room.expect_nothing_left();
     Ok(())
-}
-
-/// The grader blocks the signals that it waits for.
-fn no_signal_is_blocked() {
-    let run = Room::new().grade(
-        "--stage 1 --only stage01/reverses-a-line --json \
-         -- sed -n /SigBlk/w/dev/stderr /proc/self/status",
-    );
-    assert!(
-        run.out.contains("SigBlk:\\t0000000000000000"),
-        "{}",
-        run.out
-    );
 }
