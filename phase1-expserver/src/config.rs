@@ -57,7 +57,8 @@ pub struct Args {
     /// then the client's connection is closed
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     pub connect_timeout: Duration,
-    /// Cut off a client after this many seconds without a byte in either direction [default: never]
+    /// Cut off a client after this many seconds without a byte in either direction; allow slow
+    /// readers a minute, because TCP lets them have bytes only in large steps [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub idle_timeout: Option<Duration>,
     /// How many seconds a graceful shutdown may take; then the clients that are left are cut off
@@ -258,6 +259,10 @@ fn parse_role(text: &str) -> Result<Role, String> {
 /// `HOST:PORT`; an IPv6 address is in brackets.
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {
     let missing = || format!("`{}` is not HOST:PORT", text.escape_debug());
+    if let Some((scheme, _)) = text.split_once("://") {
+        let scheme = scheme.escape_debug();
+        return Err(format!("{}: leave out `{scheme}://`", missing()));
+    }
     let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
     let host = match host
         .strip_prefix('[')

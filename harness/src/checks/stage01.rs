@@ -10,6 +10,7 @@ use super::{netcat, odd_starts, reversing, signals, terminal};
 use crate::check::{Check, Need, Tier, taken_over};
 use crate::data::lines;
 use crate::failure::{Failure, Verdict};
+use crate::process::Sink;
 use crate::sockets::{Row, Table, listeners};
 use crate::stage::Stage;
 use crate::trial::Trial;
@@ -28,6 +29,8 @@ const OWN: &[Check] = &[
     ENDS_AFTER_A_RESET_WHILE_IT_SENDS,
     ITERATIVE,
     ITERATIVE_SURVIVES_RESETS,
+    STDERR_CLOSED,
+    STDERR_UNREAD,
     BACKLOG,
     signals::ENDS_ON_A_SIGNAL,
     Check {
@@ -195,6 +198,34 @@ fn iterative_survives_resets(trial: &Trial) -> Verdict {
         let next = server.connect("the next client")?;
         stuck.reset()?;
         next.ask(b"next\n", b"txen\n")?;
+    }
+    server.expect_running()
+}
+
+const STDERR_CLOSED: Check = Check {
+    name: "stderr-closed",
+    title: "A closed stderr does not end the server with --iterative",
+    why: "the terminal in which a server was started may be closed long before the server ends",
+    hint: "ignore an error when you write a log line; do not use `eprintln!`, which panics",
+    body: |trial| one_after_the_other(trial, Sink::Closed, 10),
+    ..ITERATIVE
+};
+
+const STDERR_UNREAD: Check = Check {
+    name: "stderr-unread",
+    title: "A full stderr that is not read does not stop the server with --iterative",
+    why: "each client causes some log lines, and a pipe is full after 64 KiB",
+    hint: "ask `poll` whether stderr can take a line; if it cannot, drop the line and count it",
+    body: |trial| one_after_the_other(trial, Sink::Unread, 1_500),
+    ..ITERATIVE
+};
+
+fn one_after_the_other(trial: &Trial, stderr: Sink, clients: usize) -> Verdict {
+    let launch = trial.launch().options(["--iterative"]);
+    let server = launch.stderr(stderr).start()?;
+    for number in 1..=clients {
+        let client = server.connect(&format!("client {number}"))?;
+        client.ask(b"hello\n", b"olleh\n")?;
     }
     server.expect_running()
 }

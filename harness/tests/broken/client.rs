@@ -26,6 +26,10 @@ pub const CASES: &[Case] = &[
         broken: "ends-silently-with-status-0",
     },
     Case {
+        check: "stage02/log-lost",
+        broken: "logs-its-connection-with-eprintln",
+    },
+    Case {
         check: "stage02/end-of-input",
         broken: "sends-garbage-at-the-end",
     },
@@ -191,6 +195,11 @@ pub fn run(name: &str, options: &[String]) -> bool {
     match name {
         // Without any fault: to try out the checks.
         "client-without-faults" => relay(connect(options), Manner::default()),
+        "logs-its-connection-with-eprintln" => {
+            let server = connect(options);
+            eprintln!("Connected to tcp server");
+            relay(server, Manner::default());
+        }
         "shows-the-typed-line" => line_by_line(&connect(options), |server, line| {
             receive_once(server);
             print(&[b"[SERVER MESSAGE] ", line].concat());

@@ -125,6 +125,8 @@ pub const CASES: &[Case] = &[
         "stage04/full-stdout-costs-nothing",
         "shows-nothing-after-a-full-stdout",
     ),
+    case("stage01/stderr-closed", "logs-with-eprintln"),
+    case("stage01/stderr-unread", "logs-with-eprintln"),
     case("stage04/stderr-closed", "logs-with-eprintln"),
     case("stage04/stderr-unread", "logs-with-eprintln"),
 ];

@@ -51,6 +51,10 @@ pub const CASES: &[Case] = &[
         "file-server-ends-when-accept-fails",
     ),
     case(
+        "stage05/file-server-log-lost",
+        "file-server-logs-with-eprintln",
+    ),
+    case(
         "stage05/file-server-silent-client",
         "file-server-waits-for-ever",
     ),

@@ -94,6 +94,7 @@ fn a_mistake_is_explained() {
         ("8001=proxy::3000", "`:3000` is not HOST:PORT"),
         ("8001=proxy:a:0", "the upstream's port cannot be 0"),
         ("8001=proxy:::1:3000", "stands in brackets: [::1]:3000"),
+        ("8001=proxy:http://a:3000", "leave out `http://`"),
         ("8001=file", "which file? write file:PATH"),
         ("8001=file:", "which file? write file:PATH"),
         ("=echo", "`` is not a port"),

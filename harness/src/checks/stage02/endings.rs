@@ -198,6 +198,29 @@ fn stdout_reader_gone(trial: &Trial) -> Verdict {
     client.wait().map(drop) // a crash is found by the trial itself
 }
 
+pub const LOG_LOST: Check = Check {
+    name: "log-lost",
+    title: "The client carries on when its log lines cannot be written, because the disk is full",
+    why: "the answers are what the client is for, and a log line that is lost harms nobody",
+    hint: "go on when `write` to stderr fails; in Rust, `eprintln!` panics",
+    body: log_lost,
+    ..CLIENT
+};
+
+fn log_lost(trial: &Trial) -> Verdict {
+    let server = trial.upstream()?;
+    let input = Input::Bytes(b"hello\n".to_vec());
+    let client = client(trial, &server).input(input);
+    let client = client.redirected("2>/dev/full").run()?;
+    let connection = server.accept("the server")?;
+    connection.expect(b"hello\n")?;
+    connection.expect_end()?;
+    connection.send(b"olleh\n")?;
+    connection.close();
+    client.expect_exit(0)?;
+    client.expect_stdout(b"olleh\n")
+}
+
 pub const UNKNOWN_HOST: Check = Check {
     name: "unknown-host",
     title: "The client reports a name that cannot be resolved, and ends with exit status 1",

@@ -35,6 +35,7 @@ pub const CHECKS: &[Check] = &[
     endings::SERVER_CLOSES_EARLY,
     endings::SERVER_RESETS,
     endings::STDOUT_READER_GONE,
+    endings::LOG_LOST,
     endings::UNKNOWN_HOST,
     endings::USAGE,
     signals::STOPPED_WHILE_IT_WAITS,

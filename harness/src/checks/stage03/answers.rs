@@ -166,6 +166,30 @@ fn clients_gone(trial: &Trial) -> Verdict {
     server.expect_running()
 }
 
+pub const SEND_FAILS: Check = Check {
+    name: "send-fails",
+    title: "When `sendto` fails, because the kernel has no memory for a moment, only that answer is lost",
+    why: "ENOBUFS says that a queue is full now, and a firewall may forbid one answer (EPERM)",
+    hint: "when `sendto` fails, go on with the next datagram",
+    needs: &[Need::Strace, Need::Option("--threads")],
+    body: send_fails,
+    ..UDP
+};
+
+fn send_fails(trial: &Trial) -> Verdict {
+    for error in ["ENOBUFS", "ENOMEM", "EPERM"] {
+        // One thread, because strace counts the calls of each thread.
+        let launch = trial.launch().options(["--threads", "1"]);
+        let launch = launch.with_failing_calls(&format!("sendto,sendmsg:error={error}:when=1"));
+        let server = launch.start()?;
+        let client = server.datagram("the client")?;
+        client.send(b"this answer is lost\n")?;
+        client.ask(b"hello\n", b"olleh\n", ANSWER)?;
+        server.expect_running()?;
+    }
+    Ok(())
+}
+
 pub const OWN_ADDRESS: Check = Check {
     name: "own-address",
     title: "The server does not answer a datagram that seems to come from itself",

@@ -23,6 +23,7 @@ const CHECKS: &[Check] = &[
     answers::LINE_ENDINGS,
     answers::ANY_BYTES,
     answers::CLIENTS_GONE,
+    answers::SEND_FAILS,
     answers::OWN_ADDRESS,
     answers::SHOWN_WHOLE,
     answers::SHOWN_ESCAPED,

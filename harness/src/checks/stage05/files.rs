@@ -401,6 +401,25 @@ fn passing_errors(trial: &Trial) -> Verdict {
     expect_file(&out(trial), b"half a fi")
 }
 
+pub const LOG_LOST: Check = Check {
+    name: "file-server-log-lost",
+    title: "A file-server whose log lines cannot be written, because that disk is full, receives its file",
+    why: "a log line that is lost harms nobody, and a file that is lost does",
+    hint: "go on when `write` to stderr fails; in Rust, `eprintln!` panics",
+    body: log_lost,
+    ..RESET_LEAVES_THE_OLD_FILE
+};
+
+fn log_lost(trial: &Trial) -> Verdict {
+    let launch = file_server_launch(trial)?;
+    let server = launch.redirected("2>/dev/full").start_unheard()?;
+    let client = half_a_file(&server)?;
+    client.half_close()?;
+    client.expect_end()?;
+    server.expect_exit(0)?;
+    expect_file(&out(trial), b"half a fi")
+}
+
 pub const SILENT_CLIENT: Check = Check {
     name: "file-server-silent-client",
     title: "With `--idle-timeout`, a client that sends nothing makes the next one wait for that long only",

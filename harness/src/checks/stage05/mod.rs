@@ -46,6 +46,7 @@ const OWN: &[Check] = &[
     files::FILE_LIMIT,
     files::PERMISSIONS,
     files::PASSING_ERRORS,
+    files::LOG_LOST,
     files::SILENT_CLIENT,
     files::SERVER_CANNOT_WRITE,
     files::CLIENT_CANNOT_READ,
