@@ -88,7 +88,8 @@ fn errno(error: io::Error) -> Errno {
 pub struct File {
     fd: fs::File,
     offset: u64,
-    /// Its size when it was opened. What is appended later is not sent.
+    /// Its size when it was opened. What is appended later is not sent. A size of 0 may mean that
+    /// the file system does not know it, as in /proc: then the file is read to its end.
     size: u64,
     /// Whether its file system supports `splice(2)`, as far as is known.
     splices: bool,
@@ -125,7 +126,17 @@ impl File {
     }
 
     fn left(&self) -> usize {
-        usize::try_from(self.size - self.offset).unwrap_or(usize::MAX)
+        match self.size {
+            0 => usize::MAX,
+            size => usize::try_from(size - self.offset).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Whether the file is shorter now than when it was opened. In /sys a file may end before its
+    /// size, and has not become shorter.
+    fn has_shrunk(&self) -> bool {
+        let size = self.fd.metadata().map(|now| now.len());
+        size.is_ok_and(|size| size < self.size)
     }
 
     /// Its media type by its name, such as `text/plain`. The roles send plain bytes, so only tests
@@ -219,6 +230,7 @@ impl Source for File {
         let read = read.map_err(errno);
         into.commit(read.unwrap_or(0), &mut resources.chunks);
         match read {
+            Ok(0) if !self.has_shrunk() => Ok(Progress::Eof),
             Ok(0) => {
                 resources.warn("A file has shrunk while it was sent".to_owned());
                 Ok(Progress::Broken)

@@ -231,6 +231,23 @@ fn a_file_is_sent_whole() {
     assert_eq!(read_one(&mut file).0, Ok(Progress::Eof));
 }
 
+/// The kernel makes these files when they are read. In /proc their size is 0, in /sys it is 4,096.
+#[test]
+fn a_file_whose_size_is_not_known_is_sent_whole() {
+    for path in [
+        "/proc/version",
+        "/sys/kernel/mm/transparent_hugepage/enabled",
+    ] {
+        let path = Path::new(path);
+        let Ok(content) = fs::read(path) else {
+            continue; // not on this machine
+        };
+        let public = PublicFolder::open(path.parent().unwrap()).unwrap();
+        let mut file = File::open(&public, Path::new(path.file_name().unwrap())).unwrap();
+        assert!(read_all(&mut file) == content, "{}", path.display());
+    }
+}
+
 #[test]
 fn what_is_appended_meanwhile_is_not_sent() {
     let (_folder, path, mut file) = one_file(&[7; CHUNK + 5]);
