@@ -85,8 +85,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
-    /// Append the `result=` line of GitHub Classroom to this file, for example to
-    /// $GITHUB_OUTPUT
+    /// Append the results for GitHub Classroom to this file, for example to $GITHUB_OUTPUT: a
+    /// line for each tier, core=…, solid=…, robust=…
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     pub classroom: Option<PathBuf>,
 

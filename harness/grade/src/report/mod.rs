@@ -1,5 +1,6 @@
 //! Results for readers.
 
+mod classroom;
 mod gradescope;
 mod json;
 mod junit;
@@ -122,7 +123,7 @@ impl Reports {
 
     fn write_classroom(&self, all: &[Graded]) -> Result<()> {
         match (&self.classroom, all) {
-            (Some(path), [graded]) => append(path, summary::classroom(graded)?),
+            (Some(path), [graded]) => append(path, classroom::results(graded)?),
             _ => Ok(()),
         }
     }

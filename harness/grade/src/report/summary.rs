@@ -1,15 +1,10 @@
-//! For CI classrooms: `--summary` is Markdown for a step's summary, `--classroom` the
-//! `result` of a grading step of GitHub Classroom.
+//! `--summary`: Markdown for the summary of a step in CI.
 
 use std::fmt::Write;
 
-use anyhow::Result;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use harness::check::Tier;
-use serde::Serialize;
 
-use crate::result::{CheckResult, Graded, Status};
+use crate::result::{Graded, Status};
 
 pub fn markdown(all: &[Graded], several: bool) -> String {
     match all {
@@ -129,58 +124,4 @@ fn fenced(text: &str) -> String {
     let longest = text.split(|character| character != '`').map(str::len).max();
     let fence = "`".repeat(longest.unwrap_or_default().max(2) + 1);
     format!("{fence}text\n{}\n{fence}\n", text.trim_end())
-}
-
-#[derive(Serialize)]
-struct Classroom {
-    version: u32,
-    status: &'static str,
-    max_score: u32,
-    tests: Vec<ClassroomTest>,
-}
-
-#[derive(Serialize)]
-struct ClassroomTest {
-    name: String,
-    status: &'static str,
-    score: u32,
-    message: String,
-    duration: f64,
-}
-
-/// One result with all checks, so that a program gets credit for those that pass.
-pub fn classroom(graded: &Graded) -> Result<String> {
-    let counted = graded
-        .checks
-        .iter()
-        .filter(|result| result.status != Status::Skipped);
-    let tests: Vec<ClassroomTest> = counted.map(classroom_test).collect();
-    let worst = |status: &str| tests.iter().any(|test| test.status == status);
-    let status = match (worst("error"), worst("fail")) {
-        (true, _) => "error",
-        (false, true) => "fail",
-        (false, false) => "pass",
-    };
-    let result = Classroom {
-        version: 1,
-        status,
-        max_score: graded.score().points,
-        tests,
-    };
-    let encoded = BASE64_STANDARD.encode(serde_json::to_vec(&result)?);
-    Ok(format!("result={encoded}\n"))
-}
-
-fn classroom_test(result: &CheckResult) -> ClassroomTest {
-    ClassroomTest {
-        name: result.title.clone(),
-        status: match result.status {
-            Status::Passed | Status::Skipped => "pass",
-            Status::Failed | Status::Crashed => "fail",
-            Status::BuildFailed | Status::NotCarriedOut => "error",
-        },
-        score: result.score,
-        message: result.text.clone().unwrap_or_default(),
-        duration: result.seconds,
-    }
 }

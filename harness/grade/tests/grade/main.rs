@@ -4,6 +4,7 @@
 
 mod class;
 mod classic;
+mod classroom;
 mod foreign;
 mod hostile;
 mod refused;
@@ -43,6 +44,7 @@ pub fn plain(name: &str, body: fn()) -> Trial {
 fn main() -> ExitCode {
     let rooms = [
         classic::tests(),
+        classroom::tests(),
         class::tests(),
         foreign::tests(),
         hostile::tests(),
