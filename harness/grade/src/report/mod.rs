@@ -10,6 +10,7 @@ pub mod table;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
@@ -129,17 +130,24 @@ impl Reports {
     }
 }
 
-/// Replaces a file in one step, so that a reader never finds half of it. A symbolic link stays, and
-/// so does what is no file: `/dev/null`, or a pipe.
+/// Replaces a file in one step, so that a reader never finds half of it. Its permissions stay: grades
+/// may be private. A symbolic link stays, and so does what is no file: `/dev/null`, or a pipe.
 fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
-    if !path.metadata().with_context(what)?.is_file() {
+    let old = path.metadata().with_context(what)?;
+    if !old.is_file() {
         return append(path, content);
     }
     let path = fs::canonicalize(path).with_context(what)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
-    let replaced = fs::write(&beside, content).and_then(|()| fs::rename(&beside, &path));
+    let mut private = OpenOptions::new();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    let replaced = private.open(&beside).and_then(|mut part| {
+        part.set_permissions(old.permissions())?;
+        part.write_all(content)?;
+        fs::rename(&beside, &path)
+    });
     if replaced.is_err() {
         let _ = fs::remove_file(&beside); // it may not exist
     }
@@ -191,12 +199,24 @@ fn write(to: &mut impl Write, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::thread;
 
     use clap::Parser;
 
     use super::*;
     use harness::stage::Stage;
+
+    #[test]
+    fn private_results_stay_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("results.json");
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        replace(&file, b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
 
     /// Four threads finish checks at the same time, and each writes the file again.
     #[test]
