@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
+use nix::{setsockopt_impl, sockopt_impl};
 
 use crate::data::{Pattern, show, show_difference};
 use crate::failure::{Failure, Outcome, Verdict};
@@ -24,6 +26,16 @@ const AHEAD: u64 = 4 << 20;
 
 /// After this many bytes we look at how many wait.
 const LOOK_AFTER: u64 = 1 << 20;
+
+sockopt_impl!(
+    /// The socket is writable only while fewer bytes than this wait to be sent. nix does not have
+    /// this option.
+    NotSentLowWater,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_NOTSENT_LOWAT,
+    u32
+);
 
 /// Bytes that one end has written and the other has not read. A byte that was received
 /// but not yet acknowledged may be counted twice. No byte is missed.
@@ -202,6 +214,13 @@ impl Peer {
         }
         self.step(format_args!("has sent {sent} bytes"));
         Ok(sent)
+    }
+
+    /// From now on, each send leaves as a segment of its own, as soon as the receive window lets it:
+    /// the kernel takes the next one only when nothing waits to be sent.
+    pub fn send_one_by_one(&self) -> Verdict {
+        setsockopt(&self.stream, NotSentLowWater, &1)
+            .map_err(|errno| Failure::grader("TCP_NOTSENT_LOWAT", errno))
     }
 
     /// Ends the sending direction (`shutdown(2)`). The other direction stays open.

@@ -13,6 +13,7 @@
 //!     creates and destroys sessions.
 //!   - `core::session::opening`: how a session begins: opens the backend for its role.
 //!   - [`core::session::closing`]: how a session ends, and how long its two ends are kept.
+//!   - `core::session::waiting`: timeouts, and acknowledgements that are missing.
 //!   - [`core::session`]: one client, from accept to close: moves bytes between it and its backend.
 //!   - [`core::reverse`]: the line framer of role `reverse`.
 //!   - [`core::spare`]: the descriptor kept in reserve.

@@ -152,6 +152,13 @@ impl<'p> Trial<'p> {
         self.set_network("tcp_keepalive_time", "1")
     }
 
+    /// Limits the kernel's buffers of every new TCP connection (tcp(7), by default 6 or 32 MB), so
+    /// that a megabyte or two fill them.
+    pub fn limit_buffers(&self) -> Verdict {
+        self.set_network("tcp_rmem", "4096 131072 1000000")?;
+        self.set_network("tcp_wmem", "4096 16384 500000")
+    }
+
     /// Changes a setting of the network in which the check runs.
     fn set_network(&self, name: &str, value: &str) -> Verdict {
         self.step(format!("in this network, {name} is now {value}"));

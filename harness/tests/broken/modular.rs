@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -43,6 +43,7 @@ pub const CASES: &[Case] = &[
         "phase1/echo-to-a-client-that-never-reads",
         "reads-without-bound",
     ),
+    case("phase1/echo-far-ahead", "stands-still-after-a-full-buffer"),
     case("phase1/echo-resets", "ends-when-a-send-fails"),
     case(
         "phase1/any-pipe-threshold",
@@ -471,7 +472,16 @@ impl Server {
             if self.is("drops-what-is-over-the-threshold") {
                 count = count.min(self.threshold);
             }
-            if to.write_all(&chunk[..count]).is_err() {
+            if self.is("stands-still-after-a-full-buffer") {
+                let _ = to.set_write_timeout(Some(Duration::from_millis(300)));
+            }
+            let written = to.write_all(&chunk[..count]);
+            while self.is("stands-still-after-a-full-buffer")
+                && matches!(&written, Err(error) if error.kind() == ErrorKind::WouldBlock)
+            {
+                thread::park();
+            }
+            if written.is_err() {
                 if self.is("ends-when-a-send-fails") {
                     exit(101);
                 }

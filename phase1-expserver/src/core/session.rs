@@ -17,15 +17,15 @@
 
 pub mod closing;
 mod opening;
+mod waiting;
 
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::reverse::Framer;
 use super::spare::Spare;
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::disk::file::{File, PublicFolder};
 use crate::flow::{Pipe, Resources, Sink, Source};
 use crate::network::connection::Connection;
@@ -102,7 +102,8 @@ pub struct Session {
     undelivered: u64,
     /// Set when both directions are over: the latest time at which the sockets are closed.
     linger_until: Option<Instant>,
-    /// When to check next whether these sockets are still needed.
+    /// When to ask the kernel next: whether these sockets are still needed, or whether the bytes
+    /// that the pipes hold can go on.
     look_again: Option<Instant>,
 }
 
@@ -142,6 +143,7 @@ impl Session {
             self.after_failure(shared);
         }
         self.cut_if_idle(shared);
+        self.ask_about_what_is_held(&mut shared.resources);
         if self.is_over() {
             self.linger(shared)
         } else if new_socket {
@@ -215,61 +217,6 @@ impl Session {
     }
 }
 
-// ---- timeouts ----------------------------------------------------------------------------------
-
-impl Session {
-    /// When the session needs a step, even if there is no event.
-    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        match &self.backend {
-            Backend::Connecting(attempt) => Some(attempt.deadline()),
-            _ => self.look_again.or_else(|| self.idle_at(limits)),
-        }
-    }
-
-    /// When the idle timeout is over. It does not apply while the upstream is being connected: the
-    /// connect timeout does.
-    fn idle_at(&self, limits: &Limits) -> Option<Instant> {
-        match &self.backend {
-            Backend::Connecting(_) => None,
-            _ => limits.idle.map(|idle| self.last_moved + idle),
-        }
-    }
-
-    /// Cuts off a session that has exceeded the idle timeout.
-    fn cut_if_idle(&mut self, shared: &mut Shared) {
-        if !self.is_over()
-            && let Some(at) = self.idle_at(&shared.config.limits)
-            && self.has_stalled(at, shared.resources.now)
-        {
-            self.cut(&mut shared.resources);
-            let text = "Idle timeout: client cut off";
-            shared.resources.warn(text.to_owned());
-        }
-    }
-
-    /// Whether `at` has come, and the kernel has delivered nothing since the last check.
-    fn has_stalled(&mut self, at: Instant, now: Instant) -> bool {
-        if at > now {
-            return false;
-        }
-        let moved = self.more_was_delivered();
-        if moved {
-            self.last_moved = now;
-        }
-        !moved
-    }
-
-    /// Whether the kernel has delivered bytes since the last call. It may hold megabytes of ours,
-    /// and it reports no event when they go out, so it has to be asked.
-    fn more_was_delivered(&mut self) -> bool {
-        let left = match &self.backend {
-            Backend::Upstream(server) => self.client.undelivered() + server.undelivered(),
-            _ => self.client.undelivered(),
-        };
-        mem::replace(&mut self.undelivered, left) != left
-    }
-}
-
 fn flow(
     source: &mut impl Source,
     pipe: &mut Pipe,
@@ -298,6 +245,6 @@ mod tests {
     #[test]
     fn an_idle_client_costs_little() {
         let size = size_of::<Session>();
-        assert!(size <= 240, "{size} bytes");
+        assert!(size <= 256, "{size} bytes");
     }
 }

@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, tcp_info};
-use nix::sys::socket::sockopt::Linger;
+use nix::sys::socket::sockopt::{Linger, RcvBuf};
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, send, setsockopt, shutdown};
 use nix::{getsockopt_impl, sockopt_impl};
 
@@ -33,9 +33,11 @@ use super::socket::Readiness;
 use crate::flow::{KernelPipe, Outcome, Progress, Resources, Sink, Source};
 use crate::utils::buffer::{BufferList, LEAST_READ};
 
-// Positions in `struct tcp_info`, counted in 32-bit words. Only the words up to the last of these
+// Positions in `struct tcp_info`, in bytes of the first 32-bit word, and in words. Only the words up to the last of these
 // are read: newer kernels have a longer struct, and nix panics if it does not get exactly the size
 // that it asked for.
+const RETRANSMITS: usize = offset_of!(tcp_info, tcpi_retransmits);
+const PROBES: usize = offset_of!(tcp_info, tcpi_probes);
 const UNACKED: usize = offset_of!(tcp_info, tcpi_unacked) / 4;
 const NOT_SENT: usize = offset_of!(tcp_info, tcpi_notsent_bytes) / 4;
 
@@ -64,6 +66,8 @@ pub struct Connection {
     dead: bool,
     /// The first `EAGAIN` of a recv counts as the end of the input.
     last_call: bool,
+    /// What [`read_early`](Connection::read_early) has read: the next read takes it from here.
+    early: Option<Box<BufferList>>,
 }
 
 impl Connection {
@@ -78,6 +82,7 @@ impl Connection {
             ended: false,
             dead: false,
             last_call: false,
+            early: None,
         }
     }
 
@@ -120,6 +125,75 @@ impl Connection {
             // Both are needed: while the peer's receive window is closed, nothing is in flight.
             Ok(info) => u64::from(info[UNACKED]) + u64::from(info[NOT_SENT]),
             Err(_) => 0, // not a TCP socket: nothing to wait for
+        }
+    }
+
+    /// Whether the kernel has asked the peer at least twice in a row, by a retransmission or by a
+    /// probe of its closed receive window, and has got no answer. The kernel of a peer that only
+    /// does not read does answer.
+    pub fn is_unanswered(&self) -> bool {
+        let asked = match getsockopt(&self.fd, TcpInfo) {
+            Ok([counters, ..]) => {
+                let counters = counters.to_ne_bytes();
+                counters[RETRANSMITS].max(counters[PROBES])
+            }
+            Err(_) => 0,
+        };
+        asked >= 2
+    }
+
+    /// Reads although no pipe has room, so that the kernel opens its receive window again. It
+    /// closes the window when the receive buffer is full, and opens it when a sixteenth is free.
+    /// This reads an eighth, and at most four times before a pipe takes the bytes. Returns how many
+    /// were read.
+    pub fn read_early(&mut self, resources: &mut Resources) -> usize {
+        if self.last_call {
+            return 0; // the server is ending: every wait has its timeout
+        }
+        let buffer = getsockopt(&self.fd, RcvBuf).unwrap_or(0);
+        let mut early = self.early.take().unwrap_or_default();
+        let before = early.len();
+        let target = (before + buffer / 8).min(buffer / 2);
+        while early.len() < target
+            && matches!(
+                self.receive(&mut early, resources),
+                Ok(Progress::Moved(1..))
+            )
+        {}
+        if mem::take(&mut self.ended) {
+            (self.readable, self.exhaust) = (true, true); // the next read finds the end again
+        }
+        let count = early.len() - before;
+        self.early = Some(early).filter(|early| !early.is_empty());
+        count
+    }
+
+    /// Returns borrowed memory.
+    pub fn release(&mut self, resources: &mut Resources) {
+        if let Some(mut early) = self.early.take() {
+            early.clear(&mut resources.chunks);
+        }
+    }
+
+    /// One recv.
+    fn receive(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
+        let room = into.room(LEAST_READ, &mut resources.chunks);
+        let asked = room.len();
+        let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
+        into.commit(received.unwrap_or(0), &mut resources.chunks);
+        match received {
+            Ok(0) => {
+                self.ended = true;
+                Ok(Progress::Eof)
+            }
+            Ok(count) => {
+                let emptied = count < asked && !self.exhaust;
+                self.readable &= !emptied;
+                Ok(Progress::Moved(count))
+            }
+            Err(Errno::EINTR) => Ok(Progress::Moved(0)),
+            Err(Errno::EAGAIN) => Ok(self.nothing_to_read()),
+            Err(errno) => self.cannot_receive(errno),
         }
     }
 
@@ -186,32 +260,20 @@ impl AsFd for Connection {
 impl Source for Connection {
     fn readable(&self) -> bool {
         // After `last_call` a read is needed even without an event: its `EAGAIN` ends the input.
-        !self.ended && (self.readable || self.last_call)
+        self.early.is_some() || !self.ended && (self.readable || self.last_call)
     }
 
     fn read_into(&mut self, into: &mut BufferList, resources: &mut Resources) -> Outcome {
-        let room = into.room(LEAST_READ, &mut resources.chunks);
-        let asked = room.len();
-        let received = recv(self.fd.as_raw_fd(), room, MsgFlags::empty());
-        into.commit(received.unwrap_or(0), &mut resources.chunks);
-        match received {
-            Ok(0) => {
-                self.ended = true;
-                Ok(Progress::Eof)
-            }
-            Ok(count) => {
-                let emptied = count < asked && !self.exhaust;
-                self.readable &= !emptied;
-                Ok(Progress::Moved(count))
-            }
-            Err(Errno::EINTR) => Ok(Progress::Moved(0)),
-            Err(Errno::EAGAIN) => Ok(self.nothing_to_read()),
-            Err(errno) => self.cannot_receive(errno),
-        }
+        let Some(mut early) = self.early.take() else {
+            return self.receive(into, resources);
+        };
+        let count = early.len();
+        into.append(&mut early, &mut resources.chunks);
+        Ok(Progress::Moved(count))
     }
 
     fn splices(&self) -> bool {
-        !self.exhaust && !self.last_call
+        !self.exhaust && !self.last_call && self.early.is_none()
     }
 
     fn splice_into(&mut self, into: &mut KernelPipe) -> Outcome {

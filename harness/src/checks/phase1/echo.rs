@@ -4,10 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::base::{PHASE1, expect_echo};
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::data::Pattern;
 use crate::failure::Verdict;
-use crate::peer::both;
+use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
 
 pub const CHECKS: &[Check] = &[
@@ -15,6 +15,7 @@ pub const CHECKS: &[Check] = &[
     HALF_CLOSE,
     BULK,
     NEVER_READS,
+    FAR_AHEAD,
     RESETS,
     ANY_THRESHOLD,
     URGENT_DATA,
@@ -137,6 +138,57 @@ pub fn send_a_gigabyte_and_never_read(
     server.expect_little_growth(&before)
 }
 
+const FAR_AHEAD: Check = Check {
+    name: "echo-far-ahead",
+    title: "Clients that fill the server's receive buffer to the last byte, and then read, get everything",
+    why: "a kernel whose receive buffer is full may refuse what comes, even acknowledgements: a server that waits for these before it reads waits for ever",
+    hint: "when acknowledgements are missing (TCP_INFO: tcpi_retransmits, tcpi_probes), read a part of the receive buffer into memory",
+    chapter: "docs/src/reliability.md",
+    tier: Tier::Robust,
+    timeout: Duration::from_secs(900), // the full size, with two roles
+    // The kernel is to blame, not a student's program.
+    needs: &[
+        Need::OwnNetwork,
+        Need::NetworkSettings,
+        Need::Option("--listen"),
+    ],
+    body: far_ahead,
+    ..EVERY_BYTE
+};
+
+/// Once through an echo, and once through a proxy to an echo. A kernel that knows large segments
+/// announces more room than it has for tiny ones.
+fn far_ahead(trial: &Trial) -> Verdict {
+    trial.limit_buffers()?;
+    let upstream = super::proxy::echo_service(trial)?;
+    let roles = ["echo".to_owned(), format!("proxy:{}", upstream.address())];
+    let server = trial.launch().roles(&roles).start()?;
+    // The proxy and its upstream have buffers, too.
+    for (listener, fills) in [(0, 2_200_000), (1, 4_400_000)] {
+        for _ in 0..trial.size(1, 30) {
+            let clients = (0..5).map(|n| run_ahead(&server, listener, fills - n * 100_000));
+            let clients: Vec<_> = clients.collect::<Verdict<_>>()?;
+            for (client, sent) in clients {
+                client.expect(&vec![b'.'; sent as usize])?;
+                client.ask(b"!", b"!")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A client that does not read what it gets back. First it sends large pieces, then tiny ones.
+fn run_ahead(server: &Server, listener: usize, fills: u64) -> Verdict<(Peer, u64)> {
+    let client = server.connect_to(listener, "a client that runs ahead")?;
+    let large = vec![b'.'; 60_000];
+    let warm_up = vec![b'.'; 5_000_000];
+    client.exchange(&warm_up, &warm_up)?; // the buffers grow
+    client.send_one_by_one()?;
+    let sent = client.send_until_stuck(&large, fills)?;
+    let more = client.send_until_stuck(&large[..100], 2_000_000)?;
+    Ok((client, sent + more))
+}
+
 const RESETS: Check = Check {
     name: "echo-resets",
     title: "A client of an echo that resets its connection, at any moment, ends only this connection",
@@ -174,7 +226,7 @@ const ANY_THRESHOLD: Check = Check {
     why: "the threshold limits memory, but it is not the size of a message",
     hint: "stop the source of a pipe that is at its threshold, and start it again when the pipe has been drained",
     tier: Tier::Robust,
-    needs: &[crate::check::Need::Option("--pipe-threshold")],
+    needs: &[Need::Option("--pipe-threshold")],
     body: any_threshold,
     ..EVERY_BYTE
 };

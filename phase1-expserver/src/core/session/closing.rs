@@ -176,8 +176,11 @@ impl Session {
     /// closes the sockets.
     pub fn release(&mut self, resources: &mut Resources) {
         self.cut(resources);
-        if let Backend::Framer(framer) = &mut self.backend {
-            framer.stop(resources);
+        self.client.release(resources);
+        match &mut self.backend {
+            Backend::Framer(framer) => framer.stop(resources),
+            Backend::Upstream(server) => server.release(resources),
+            _ => {}
         }
     }
 }

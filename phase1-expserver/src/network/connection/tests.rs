@@ -328,3 +328,42 @@ fn without_last_call_eagain_is_not_the_end() {
     assert_eq!(read(&mut connection), BLOCKED);
     assert!(!can_read(&connection));
 }
+
+/// The end comes with a later read, as if nothing had been read early.
+#[test]
+fn what_was_read_early_comes_first() {
+    let (mut connection, mut peer) = pair();
+    let mut resources = resources();
+    let bytes = vec![7; 3 * LEAST_READ];
+    peer.write_all(&bytes).unwrap();
+    peer.shutdown(net::Shutdown::Write).unwrap();
+    wait_until(&connection, EpollFlags::EPOLLRDHUP);
+    assert_eq!(connection.read_early(&mut resources), bytes.len());
+    assert!(!connection.splices() && !connection.is_ended());
+    let mut list = BufferList::new();
+    let outcome = connection.read_into(&mut list, &mut resources);
+    assert_eq!(outcome, Ok(Progress::Moved(bytes.len())));
+    assert_eq!(list.len(), bytes.len());
+    list.clear(&mut resources.chunks);
+    assert!(can_read(&connection));
+    assert_eq!(read(&mut connection), EOF);
+    assert_eq!(resources.chunks.lent(), 0);
+}
+
+#[test]
+fn what_was_read_early_is_limited_and_given_back() {
+    let (mut connection, mut peer) = pair();
+    let mut resources = resources();
+    peer.set_nonblocking(true).unwrap();
+    while peer.write(&[7; 65536]).is_ok() {}
+    let buffer = getsockopt(&connection, RcvBuf).unwrap();
+    let most = buffer / 2 + CHUNK;
+    let mut early = 0;
+    for _ in 0..8 {
+        early += connection.read_early(&mut resources);
+        assert!(early <= most, "{early} bytes of {buffer}");
+    }
+    assert!(early > 0 && !connection.is_unanswered());
+    connection.release(&mut resources);
+    assert_eq!(resources.chunks.lent(), 0);
+}
