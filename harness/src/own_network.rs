@@ -2,7 +2,9 @@
 //! no program listens yet (`network_namespaces(7)`). The test binary starts itself again
 //! inside the namespace, for that one test.
 
-use std::process::{Command, Stdio};
+use std::ffi::OsStr;
+use std::io;
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use libtest_mimic::Failed;
@@ -50,19 +52,23 @@ pub fn is_needed(check: &Check, program: &Program) -> bool {
 
 /// Runs the test with this name once more, inside a namespace.
 pub fn run_again(name: &str) -> Result<(), Failed> {
-    let this = std::env::current_exe()?;
-    let mut inside = Command::new("unshare");
-    inside
-        .args(UNSHARE)
-        .arg(this)
-        .args(["--exact", name])
-        .env(OWN_NETWORK, "1")
-        .stdin(Stdio::null());
-    let output = inside.output()?;
+    let output = start_again(&["--exact".as_ref(), name.as_ref()])?;
     let text = String::from_utf8_lossy(&output.stdout);
     if output.status.success() && text.contains("1 passed") {
         return Ok(());
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     Err(format!("in a network namespace:\n{text}{errors}").into())
+}
+
+/// Starts this program once more with these arguments, inside a namespace, and waits for it.
+pub fn start_again(arguments: &[&OsStr]) -> io::Result<Output> {
+    let mut inside = Command::new("unshare");
+    inside
+        .args(UNSHARE)
+        .arg(std::env::current_exe()?)
+        .args(arguments)
+        .env(OWN_NETWORK, "1")
+        .stdin(Stdio::null());
+    inside.output()
 }

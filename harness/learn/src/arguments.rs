@@ -77,4 +77,7 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Run one check of the student's program, in the network that this command was started in
+    #[command(hide = true)]
+    RunApart { stage: String, id: String },
 }

@@ -1,6 +1,7 @@
 //! Builds the student's program and judges it: the unit tests of a task, then its checks.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +9,12 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use harness::check::Check;
+use harness::failure::Failure;
 use harness::lock::lock;
 use harness::ports;
 use harness::program::{Ports, Program};
 use harness::run::{Report, run};
-use harness::suite;
+use harness::{checks, own_network, suite};
 
 use crate::ladder::{Ladder, Task};
 use crate::mine::{Mine, Own};
@@ -165,6 +167,7 @@ impl Judge<'_> {
             }
             let result = match suite::missing(check, &program) {
                 Some(need) => Err(need.to_string()),
+                None if own_network::is_needed(check, &program) => Ok(self.run_apart(check)),
                 None => Ok(run(check, &program)),
             };
             if matches!(result, Ok(Err(_))) {
@@ -193,6 +196,31 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs one check, for a process that [`Judge::run_apart`] has started. What has failed is
+    /// returned in words.
+    pub fn run_one(&self, id: &str) -> Result<(), String> {
+        let check = checks::find(id).ok_or_else(|| format!("there is no check {id}"))?;
+        let program = self.program().map_err(|error| format!("{error:#}"))?;
+        run(check, &program).map_err(|report| format!("{}\n{}", report.failure, report.story))
+    }
+
+    /// Runs a check in a network of its own, by starting this program again.
+    fn run_apart(&self, check: &Check) -> Result<(), Report> {
+        let id = check.id();
+        let mut words: Vec<&OsStr> = ["--into".as_ref(), self.mine.folder.as_os_str()].into();
+        words.extend(["run-apart", &self.ladder.name, &id].map(OsStr::new));
+        let said = match own_network::start_again(&words) {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(error) => format!("cannot start `unshare`: {error}"),
+        };
+        let (what, story) = said.split_once("\nsteps:\n").unwrap_or((&said, ""));
+        Err(Report {
+            failure: Failure::behaviour(what),
+            story: format!("steps:\n{story}"),
+        })
     }
 
     /// The program as the checks start it.

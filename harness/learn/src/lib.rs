@@ -78,6 +78,20 @@ fn carry_out(arguments: &Arguments) -> Result<bool> {
                 None => start::start(&root, &mine, &ladder)?,
             }
         }
+        Command::RunApart { stage, id } => {
+            let ladder = Ladder::read(&root, stage)?;
+            let stage = progress.stage.get(stage);
+            let judge = judge::Judge {
+                root: &root,
+                mine: &mine,
+                ladder: &ladder,
+                own: stage.and_then(|stage| stage.own.as_ref()),
+            };
+            if let Err(said) = judge.run_one(id) {
+                println!("{said}");
+                return Ok(false);
+            }
+        }
         Command::Watch { stage } => {
             let (ladder, _) = of(stage)?;
             watch::watch(&root, &mine, &ladder)?;

@@ -57,7 +57,8 @@ pub fn watch(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
     let mut more = String::new();
     overview::task(ladder, number, mine);
     loop {
-        println!();
+        let now = chrono::Local::now().format("%H:%M:%S");
+        println!("\n{}", coloured(Colour::Faint, &format!("── {now}")));
         match check::look(root, mine, ladder, number)? {
             Seen::Red(whole) => more = whole,
             Seen::Green => {
