@@ -77,6 +77,13 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Write an assignment to hand out: the starter, the tasks and the checks, no solution
+    Export {
+        stage: String,
+        /// The new folder
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
     /// Run one check of the student's program, in the network that this command was started in
     #[command(hide = true)]
     RunApart { stage: String, id: String },

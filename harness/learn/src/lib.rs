@@ -7,6 +7,7 @@
 //! | [`watch`]     | builds and checks at each save, and answers keys                      |
 //! | [`check`]     | builds and checks once, and says what is red, lost or next            |
 //! | [`start`]     | makes a starter; puts a task back to it, or to the reference          |
+//! | [`export`]    | writes an assignment to hand out, without the solution                |
 //! | [`overview`]  | where the student is: the stages, the tasks, a task, its hints        |
 //! | [`judge`]     | builds the student's program, runs unit tests and checks              |
 //! | [`mine`]      | the student's folder: its workspace, its progress, its backups        |
@@ -20,6 +21,7 @@
 
 pub mod arguments;
 pub mod check;
+pub mod export;
 pub mod item;
 pub mod judge;
 pub mod ladder;
@@ -91,6 +93,9 @@ fn carry_out(arguments: &Arguments) -> Result<bool> {
                 println!("{said}");
                 return Ok(false);
             }
+        }
+        Command::Export { stage, to } => {
+            export::export(&root, &Ladder::read(&root, stage)?, to)?;
         }
         Command::Watch { stage } => {
             let (ladder, _) = of(stage)?;

@@ -5,6 +5,7 @@
 //! tasks before it.
 #![allow(clippy::unwrap_used)] // a test
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use harness::folder::remove_tree;
 use harness::host::raise_descriptor_limit;
 use harness::patience::set_patience;
 use harness::program::FULL;
+use harness_learn::export;
 use harness_learn::judge::{Judge, Judged, Red};
 use harness_learn::ladder::Ladder;
 use harness_learn::mine::Mine;
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
     for ladder in Ladder::all(&root).unwrap() {
         let name = ladder.name.clone();
         let again = move || Ladder::read(&self::root(), &name).unwrap();
-        let (first, second) = (again.clone(), again.clone());
+        let (first, second, third) = (again.clone(), again.clone(), again.clone());
+        let survey = move || survey(&third());
+        tests.push(Trial::test(format!("survey::{}", ladder.name), survey).with_ignored_flag(true));
         tests.push(Trial::test(format!("recipe::{}", ladder.name), move || {
             recipe(&first())
         }));
@@ -35,6 +39,9 @@ fn main() -> ExitCode {
             format!("reference::{}", ladder.name),
             move || reference(&second()),
         ));
+        let fourth = again.clone();
+        let export = move || export(&fourth());
+        tests.push(Trial::test(format!("export::{}", ladder.name), export));
         tests.push(Trial::test(format!("rungs::{}", ladder.name), move || {
             rungs(&again())
         }));
@@ -59,6 +66,43 @@ fn recipe(ladder: &Ladder) -> Result<(), Failed> {
     Err(problems.join("\n").into())
 }
 
+/// No line that a student has to write is in what is handed out.
+fn export(ladder: &Ladder) -> Result<(), Failed> {
+    let handed_out = export::assignment(&root(), ladder)?;
+    let reference = starter::reference(&root(), &ladder.package)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let lines = |bytes: &[u8]| -> BTreeSet<String> {
+        text(bytes)
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .collect()
+    };
+    let mut problems = Vec::new();
+    for (path, bytes) in &reference {
+        let begun = lines(&handed_out[&Path::new(&ladder.package).join(path)]);
+        // A short line, or one that another file of the stage has as well, gives nothing away.
+        let others = reference.iter().filter(|(other, _)| *other != path);
+        let others: BTreeSet<String> = others.flat_map(|(_, bytes)| lines(bytes)).collect();
+        let secret = lines(bytes)
+            .into_iter()
+            .filter(|line| line.len() > 30 && !begun.contains(line) && !others.contains(line));
+        for line in secret {
+            let has_it = handed_out
+                .iter()
+                .filter(|(_, bytes)| lines(bytes).contains(&line));
+            problems.extend(
+                has_it.map(|(name, _)| {
+                    format!("{} has a line of the solution: {line}", name.display())
+                }),
+            );
+        }
+    }
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(problems.join("\n").into()),
+    }
+}
+
 /// With all tasks solved, the starter is the reference.
 fn reference(ladder: &Ladder) -> Result<(), Failed> {
     let solved = starter::cut(&root(), ladder, ladder.tasks.len())?;
@@ -71,18 +115,54 @@ fn reference(ladder: &Ladder) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The starter builds. With tasks 1 to k solved, their checks are green, and one of the next
-/// task is red.
-fn rungs(ladder: &Ladder) -> Result<(), Failed> {
-    let root = root();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("learn-{}", ladder.package));
-    let mine = Mine::at(folder);
+/// For those who write a ladder (`-- --ignored survey::4`): after how many tasks each check of
+/// the stage is green, and which turn red again.
+fn survey(ladder: &Ladder) -> Result<(), Failed> {
+    let (root, mine) = (root(), new_folder(ladder)?);
+    let judge = Judge {
+        root: &root,
+        mine: &mine,
+        ladder,
+        own: None,
+    };
+    let checks: Vec<_> = harness::checks::of(ladder.stage()?).collect();
+    set_patience(Duration::from_secs(2));
+    let mut before = BTreeSet::new();
+    for solved in 0..=ladder.tasks.len() {
+        let files = starter::cut(&root, ladder, solved)?;
+        write_changed(&mine.package(&ladder.package), &files)?;
+        if !judge.build()? {
+            return Err(format!("with {solved} tasks solved it does not build").into());
+        }
+        let mut judged = Judged::default();
+        judge.checks(&checks, false, &mut judged)?;
+        let new = judged.green.difference(&before);
+        println!("\n{solved} solved, {} green, new:", judged.green.len());
+        new.for_each(|id| println!("  {id}"));
+        let lost = before.difference(&judged.green);
+        lost.for_each(|id| println!("  LOST {id}"));
+        before = judged.green;
+    }
+    Ok(())
+}
+
+/// The student's folder, with the starter of this ladder. All ladders share what was built.
+fn new_folder(ladder: &Ladder) -> Result<Mine, Failed> {
+    let mine = Mine::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join("learn"));
     let package = mine.package(&ladder.package);
     if package.exists() {
         remove_tree(&package)?;
     }
-    mine.add_package(&ladder.package, &starter::cut(&root, ladder, 0)?)?;
-    mine.make_workspace(&root, &ladder.package)?;
+    mine.add_package(&ladder.package, &starter::cut(&root(), ladder, 0)?)?;
+    mine.make_workspace(&root(), &ladder.package)?;
+    Ok(mine)
+}
+
+/// The starter builds. With tasks 1 to k solved, their checks are green, and one of the next
+/// task is red.
+fn rungs(ladder: &Ladder) -> Result<(), Failed> {
+    let (root, mine) = (root(), new_folder(ladder)?);
+    let package = mine.package(&ladder.package);
     let judge = Judge {
         root: &root,
         mine: &mine,
