@@ -12,6 +12,8 @@ use crate::starter::{self, Files};
 /// What an assignment takes from the harness: the driver and the checks, and the grader.
 const TOOLS: [(&str, &str); 2] = [("harness", "src"), ("harness/grade", "src")];
 
+const SERVED: &str = "phase1-expserver/public";
+
 /// Writes the assignment into a new folder.
 pub fn export(root: &Path, ladder: &Ladder, to: &Path) -> Result<()> {
     ensure!(
@@ -65,6 +67,8 @@ pub fn assignment(root: &Path, ladder: &Ladder) -> Result<Files> {
             Files::from([("Cargo.toml".into(), manifest(root, tool)?)]),
         );
     }
+    // The checks of phase 1 know the files that it serves.
+    add(SERVED, starter::reference(root, SERVED)?);
     let top = Files::from([
         ("Cargo.toml".into(), workspace(root, ladder)?),
         ("Cargo.lock".into(), fs::read(root.join("Cargo.lock"))?),
