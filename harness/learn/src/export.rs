@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::ladder::Ladder;
+use crate::page;
 use crate::starter::{self, Files};
 
 /// What an assignment takes from the harness: the driver and the checks, and the grader.
@@ -124,31 +125,7 @@ fn readme(ladder: &Ladder) -> String {
          number of\nits task.\n",
         ladder.title
     );
-    for (at, task) in ladder.tasks.iter().enumerate() {
-        text += &format!(
-            "\n## Task {}: {}\n\nabout {} minutes\n\n{}\n",
-            ladder.number(at),
-            task.title,
-            task.minutes,
-            task.text.trim()
-        );
-        for cut in &task.items {
-            let item = starter::short_name(&cut.item);
-            text += &format!("\n- write `{item}` in `{package}/{}`", cut.file.display());
-        }
-        if !task.items.is_empty() {
-            text += "\n";
-        }
-        let checks: Vec<String> = task.checks.iter().map(|it| format!("`{it}`")).collect();
-        text += &format!(
-            "\nIt is done when these checks are green: {}.\n",
-            checks.join(", ")
-        );
-        for (number, hint) in (1..).zip(task.hints.iter().take(2)) {
-            text +=
-                &format!("\n<details><summary>Hint {number}</summary>\n\n{hint}\n\n</details>\n");
-        }
-    }
+    text += &page::tasks(ladder);
     text += &format!("\n---\nStage {name} of the course.\n");
     text
 }

@@ -8,6 +8,7 @@
 //! | [`check`]     | builds and checks once, and says what is red, lost or next            |
 //! | [`start`]     | makes a starter; puts a task back to it, or to the reference          |
 //! | [`export`]    | writes an assignment to hand out, without the solution                |
+//! | [`page`]      | the tasks of a stage as a page: in the book, in an assignment         |
 //! | [`overview`]  | where the student is: the stages, the tasks, a task, its hints        |
 //! | [`judge`]     | builds the student's program, runs unit tests and checks              |
 //! | [`mine`]      | the student's folder: its workspace, its progress, its backups        |
@@ -27,6 +28,7 @@ pub mod judge;
 pub mod ladder;
 pub mod mine;
 pub mod overview;
+pub mod page;
 pub mod start;
 pub mod starter;
 pub mod terminal;

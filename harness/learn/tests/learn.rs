@@ -19,6 +19,7 @@ use harness_learn::export;
 use harness_learn::judge::{Judge, Judged, Red};
 use harness_learn::ladder::Ladder;
 use harness_learn::mine::Mine;
+use harness_learn::page;
 use harness_learn::starter;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -40,6 +41,10 @@ fn main() -> ExitCode {
             move || reference(&second()),
         ));
         let fourth = again.clone();
+        let fifth = again.clone();
+        tests.push(Trial::test(format!("page::{}", ladder.name), move || {
+            page(&fifth())
+        }));
         let export = move || export(&fourth());
         tests.push(Trial::test(format!("export::{}", ladder.name), export));
         tests.push(Trial::test(format!("rungs::{}", ladder.name), move || {
@@ -64,6 +69,20 @@ fn recipe(ladder: &Ladder) -> Result<(), Failed> {
         return Ok(());
     }
     Err(problems.join("\n").into())
+}
+
+/// The book's page of tasks is what the recipe says. `UPDATE_DOCS=1` writes it.
+fn page(ladder: &Ladder) -> Result<(), Failed> {
+    let (path, text) = (root().join(page::path(ladder)), page::of(ladder));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap())?;
+        fs::write(&path, &text)?;
+    }
+    if fs::read_to_string(&path).unwrap_or_default() == text {
+        return Ok(());
+    }
+    let how = "UPDATE_DOCS=1 cargo test -p harness-learn -- page";
+    Err(format!("{} is not what the recipe says: {how}", path.display()).into())
 }
 
 /// No line that a student has to write is in what is handed out.
