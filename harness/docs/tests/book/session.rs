@@ -15,6 +15,7 @@
 //! block means SIGINT at that place. The blocks of a grading share a folder, in which
 //! `harness` is a link to that of the repository. Times are not compared.
 
+use std::fs;
 use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::net::SocketAddr;
@@ -192,11 +193,10 @@ fn isolates(programs: &Programs) -> bool {
 pub fn replay(session: &Session, programs: &Programs) -> Result<(), String> {
     let folder = TempDir::new().map_err(|error| error.to_string())?;
     if session.is_grading() {
-        symlink(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/.."),
-            folder.path().join("harness"),
-        )
-        .map_err(|error| error.to_string())?;
+        let harness = fs::canonicalize(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        harness
+            .and_then(|harness| symlink(harness, folder.path().join("harness")))
+            .map_err(|error| error.to_string())?;
     }
     let path = |name: &str| Some(programs.path(name)?.display().to_string());
     let mut ports = Vec::new();
