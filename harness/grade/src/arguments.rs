@@ -42,10 +42,10 @@ pub struct Arguments {
     #[arg(long, value_name = "ID", action = ArgAction::Append)]
     pub only: Vec<String>,
 
-    /// Run only one tier. Core: what the course asks for; solid: what any program that is left
-    /// running must do; robust: what a real program must withstand
-    #[arg(long)]
-    pub tier: Option<TierName>,
+    /// Run only one tier; may be repeated. Core: what the course asks for; solid: what any
+    /// program that is left running must do; robust: what a real program must withstand
+    #[arg(long, action = ArgAction::Append)]
+    pub tier: Vec<TierName>,
 
     /// How many checks to run at the same time, each in its own network [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

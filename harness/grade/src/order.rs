@@ -137,6 +137,8 @@ pub enum Answer {
     /// What the check needs and does not find.
     Skipped(String),
     Failed(Failed),
+    /// Not run: it follows from this check, which has failed.
+    Follows(String),
     /// The grader itself has failed.
     Trouble(String),
 }

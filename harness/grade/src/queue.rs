@@ -58,9 +58,18 @@ impl Queue<'_> {
                 .into_iter()
                 .map(move |check| (work, check))
         });
-        let tasks: Vec<(&Work, usize)> = tasks.collect();
+        let mut tasks: Vec<(&Work, usize)> = tasks.collect();
         self.progress.begin(tasks.len(), "checked");
-        side_by_side(self.jobs(), &tasks, |&(work, check)| {
+        // A check is not run if one that it follows from has failed, so those come first.
+        tasks.sort_by_key(|(work, check)| work.wave(*check));
+        let waves =
+            tasks.chunk_by(|(work, check), (next, other)| work.wave(*check) == next.wave(*other));
+        waves.for_each(|wave| self.check_wave(wave));
+        self.progress.end();
+    }
+
+    fn check_wave(&self, tasks: &[(&Work, usize)]) {
+        side_by_side(self.jobs(), tasks, |&(work, check)| {
             let result = work.check(check, self.workplace);
             if is_interrupted() {
                 return; // the interrupt may be why it failed
@@ -70,7 +79,6 @@ impl Queue<'_> {
             work.record(check, result, self.saved);
             self.reports.after_each_check(|| work.graded());
         });
-        self.progress.end();
     }
 
     /// Without networks of their own, programs with the same port must run one after the other.

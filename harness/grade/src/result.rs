@@ -50,6 +50,8 @@ pub enum Status {
     BuildFailed,
     /// Something that the check needs is missing: it does not count.
     Skipped,
+    /// It was not run, because a check that it follows from has failed: it has no points.
+    Follows,
     /// The grader or the machine is at fault: it does not count either.
     NotCarriedOut,
 }
@@ -88,6 +90,14 @@ impl CheckResult {
                     Some(failed.text),
                 )
             }
+            Answer::Follows(base) => (
+                Status::Follows,
+                Some(format!("follows from {base}")),
+                Some(format!("not run: it follows from {base}")),
+                Some(format!(
+                    "not run: it follows from {base}, which has failed. Begin there.\n"
+                )),
+            ),
             Answer::BuildFailed(text) => {
                 let outcome = Some("build failed".to_owned());
                 (
@@ -134,8 +144,8 @@ impl CheckResult {
 
     /// Whether it counts, and has no points.
     pub fn has_failed(&self) -> bool {
-        use Status::{BuildFailed, Crashed, Failed};
-        matches!(self.status, Failed | Crashed | BuildFailed)
+        use Status::{BuildFailed, Crashed, Failed, Follows};
+        matches!(self.status, Failed | Crashed | BuildFailed | Follows)
     }
 }
 

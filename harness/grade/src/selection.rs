@@ -9,7 +9,7 @@ use crate::arguments::Arguments;
 
 pub struct Selection {
     stage: Option<Stage>,
-    tier: Option<Tier>,
+    tiers: Vec<Tier>,
     only: Vec<String>,
 }
 
@@ -17,7 +17,7 @@ impl Selection {
     pub fn new(arguments: &Arguments) -> Result<Self> {
         let selection = Self {
             stage: arguments.stage,
-            tier: arguments.tier.map(Tier::from),
+            tiers: arguments.tier.iter().copied().map(Tier::from).collect(),
             only: arguments.only.clone(),
         };
         let stages = || {
@@ -28,6 +28,7 @@ impl Selection {
         for wanted in &selection.only {
             let one = Self {
                 only: vec![wanted.clone()],
+                tiers: selection.tiers.clone(),
                 ..selection
             };
             if stages().all(|stage| one.of(stage).next().is_none()) {
@@ -56,7 +57,7 @@ impl Selection {
             true => check.id() == *only,
             false => check.id().contains(only.as_str()),
         };
-        self.tier.is_none_or(|tier| tier == check.tier)
+        (self.tiers.is_empty() || self.tiers.contains(&check.tier))
             && (self.only.is_empty() || self.only.iter().any(asked_for))
     }
 

@@ -15,8 +15,7 @@ use harness::folder::{copy_tree, give, is_open_to_all};
 use harness::foreign;
 use harness::interrupt::is_interrupted;
 use harness::lock::lock;
-use harness::ports;
-use harness::suite;
+use harness::{checks, ports, suite};
 
 use crate::nobody::{NOBODY, can_be_nobody};
 use crate::order::{Answer, Subject, Task};
@@ -171,8 +170,38 @@ impl Work {
         }
     }
 
+    /// The numbers of the checks that this one follows from.
+    fn bases(&self, number: usize) -> impl Iterator<Item = usize> {
+        let follows = move |base: &usize| checks::follows(self.checks[number], self.checks[*base]);
+        (0..self.checks.len()).filter(follows)
+    }
+
+    /// A check belongs to a later wave than those that it follows from.
+    pub fn wave(&self, number: usize) -> usize {
+        let after = |base| self.wave(base) + 1;
+        self.bases(number).map(after).max().unwrap_or(0)
+    }
+
+    /// The failed check from which this one follows.
+    fn cause(&self, number: usize) -> Option<String> {
+        let has_failed = |base: &usize| {
+            let state = self.lock();
+            state.results[*base]
+                .as_ref()
+                .is_some_and(CheckResult::has_failed)
+        };
+        let base = self.bases(number).find(has_failed)?;
+        self.cause(base).or_else(|| Some(self.checks[base].id()))
+    }
+
     pub fn check(&self, number: usize, workplace: &Workplace) -> CheckResult {
         let check = self.checks[number];
+        if let (Some(base), None) = (
+            self.cause(number),
+            suite::missing(check, &self.subject.program()),
+        ) {
+            return CheckResult::new(check, Answer::Follows(base), 0.0);
+        }
         let begun = Instant::now();
         let task = Task::Check {
             id: check.id(),

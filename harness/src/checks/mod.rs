@@ -17,6 +17,7 @@
 //! | [`terminal`]  | the output, the options and the errors of the same servers       |
 //! | [`reversing`] | the line protocol itself                                         |
 //! | [`signals`]   | programs that do not handle signals                              |
+//! | [`follows`]   | no checks: which ones fail together, for one reason              |
 //! | [`clients`]   | no checks: exchanges that many checks use                        |
 
 use std::sync::LazyLock;
@@ -25,6 +26,7 @@ use crate::check::Check;
 use crate::stage::Stage;
 
 mod clients;
+mod follows;
 mod netcat;
 mod odd_starts;
 mod phase1;
@@ -51,6 +53,8 @@ static ALL: LazyLock<Vec<Check>> = LazyLock::new(|| {
     ];
     stages.concat()
 });
+
+pub use follows::follows;
 
 /// All checks.
 pub fn all() -> impl Iterator<Item = &'static Check> {
@@ -88,6 +92,21 @@ mod tests {
         for check in all() {
             let known = Stage::ALL.contains(&check.stage);
             assert!(known, "{}: not in Stage::ALL", check.id());
+        }
+    }
+
+    #[test]
+    fn each_row_of_followers_names_checks_of_one_stage() {
+        for (base, followers) in follows::ROWS {
+            for follower in *followers {
+                let follows = |check: &&Check| {
+                    all().any(|base| follows(check, base)) && check.name == *follower
+                };
+                let names_it = |check: &&Check| check.name == *base;
+                let known =
+                    all().filter(follows).count() > 0 && all().any(|check| names_it(&check));
+                assert!(known, "{follower} does not follow from {base} in any stage");
+            }
         }
     }
 

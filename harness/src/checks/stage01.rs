@@ -45,6 +45,7 @@ const LISTENS: Check = Check {
     title: "A client can connect to the server's port",
     why: "without a listening socket the kernel refuses every connection",
     hint: "call `socket`, `bind` and `listen`, in this order, and check what each of them returns",
+    tier: Tier::Robust, // a first step, which alone is worth little
     body: listens,
     ..ENDS_WITH_ITS_CLIENT
 };
@@ -60,6 +61,7 @@ const ACCEPTS: Check = Check {
     why: "the kernel connects a client before the server knows about it; the connection then waits \
           in a queue until the server calls `accept`",
     hint: "call `accept` on the listening socket: it returns a new socket, for this client",
+    tier: Tier::Robust, // a first step, which alone is worth little
     body: accepts,
     ..ENDS_WITH_ITS_CLIENT
 };

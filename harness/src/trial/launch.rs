@@ -12,7 +12,7 @@ use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 
 use super::listening::{course_address, wait_for_announcement, wait_for_listeners};
-use super::running::{Running, Server};
+use super::running::{MOST_GROWTH, MOST_GROWTH_OF_ANY_RUNTIME, Running, Server};
 use super::state::Trial;
 use crate::failure::{Failure, Verdict};
 use crate::lock::lock;
@@ -302,11 +302,16 @@ impl<'t> Launch<'t> {
             Ports::Fixed => wait_for_listeners(trial, &process)?,
         };
         let (trace, deadline) = (trial.trace.clone(), trial.deadline);
+        let most_growth = match ports {
+            Ports::Announced => MOST_GROWTH,
+            Ports::Fixed => MOST_GROWTH_OF_ANY_RUNTIME,
+        };
         Ok(Server {
             process,
             addresses,
             trace,
             deadline,
+            most_growth,
         })
     }
 

@@ -18,8 +18,20 @@ use crate::pipe::{Stdin, Stdout};
 use crate::process::{Figures, Process, ended};
 use crate::trace::Trace;
 
-/// How much the memory of a server may grow under load, in bytes.
-pub const MOST_GROWTH: u64 = 8 * 1024 * 1024;
+/// How much the memory of one of this workspace's servers may grow under load, in bytes.
+pub const MOST_GROWTH: u64 = 8 << 20;
+
+/// The same for a program in any language: a heap that is collected from time to time grows by
+/// tens of megabytes before it is collected for the first time.
+pub const MOST_GROWTH_OF_ANY_RUNTIME: u64 = 64 << 20;
+
+/// Growth that says nothing: the kernel counts a few pages of each CPU late.
+const NOISE: u64 = 256 << 10;
+
+/// How often memory may grow before it counts as a leak, and how many rounds without growth in a
+/// row show that there is none.
+const ROUNDS: usize = 12;
+const QUIET: usize = 2;
 
 /// How many exchanges are measured at a time.
 const EXCHANGES: u32 = 100;
@@ -66,6 +78,7 @@ impl Running {
                     addresses,
                     trace: self.trace,
                     deadline: self.deadline,
+                    most_growth: MOST_GROWTH,
                 });
             }
             thread::sleep(LOOK);
@@ -138,6 +151,7 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     pub(super) trace: Trace,
     pub(super) deadline: Instant,
+    pub(super) most_growth: u64,
 }
 
 impl Server {
@@ -246,8 +260,7 @@ impl Server {
         )
     }
 
-    /// Expects that it closes its new descriptors, and that its memory has not grown by more
-    /// than [`MOST_GROWTH`].
+    /// Expects that it closes its new descriptors, and that its memory has grown little.
     pub fn expect_no_leak(&self, before: &Figures) -> Verdict {
         self.expect_descriptors_back(before)?;
         self.expect_little_growth(before)
@@ -270,15 +283,42 @@ impl Server {
         Ok(())
     }
 
-    /// Expects that its memory has not grown by more than [`MOST_GROWTH`].
+    /// Expects that its memory has not grown by more than [`MOST_GROWTH`], or the limit for other
+    /// programs.
     pub fn expect_little_growth(&self, before: &Figures) -> Verdict {
         let growth = self.figures()?.rss.saturating_sub(before.rss);
-        let (growth, most) = (growth / 1024, MOST_GROWTH / 1024);
+        let (growth, most) = (growth / 1024, self.most_growth / 1024);
         let grown = format!("the memory of the server has grown by {growth} KiB");
         self.trace.step(&*grown);
         ensure(growth < most, Outcome::Resources, || {
             format!("{grown}; at most {most} KiB are allowed")
         })
+    }
+
+    /// Expects that the same work, done again and again, takes more and more memory only for a
+    /// while. A runtime takes what it needs and keeps it; a leak goes on.
+    pub fn expect_growth_to_end(&self, what: &str, work: impl Fn() -> Verdict) -> Verdict {
+        let first = self.figures()?.rss;
+        let (mut highest, mut quiet) = (first, 0);
+        for round in 1..=ROUNDS {
+            work()?;
+            let now = self.figures()?.rss;
+            quiet = if now <= highest + NOISE { quiet + 1 } else { 0 };
+            highest = highest.max(now);
+            let grown = (highest - first) / 1024;
+            self.trace.step(format!(
+                "after {round} times {what} the memory of the server has grown by {grown} KiB"
+            ));
+            if quiet == QUIET {
+                return Ok(());
+            }
+        }
+        let grown = (highest - first) / 1024;
+        let what = format!(
+            "the memory of the server has grown on and on: by {grown} KiB in {ROUNDS} times {what}"
+        );
+        let failure = Failure::new(Outcome::Resources, what);
+        Err(failure.expected("memory that stays the same after the first few times"))
     }
 
     /// Expects that it uses at most this share of the CPU time of `window`.

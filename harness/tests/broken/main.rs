@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         .flatten()
     };
     let mut tests: Vec<Test> = cases().map(test).collect();
+    tests.extend(cases().flat_map(followers));
     tests.extend(event_loop_checks().map(control));
     tests.extend(reliability::tests(cases().collect()));
     tests.push(Test::test(
@@ -122,6 +123,26 @@ fn test(case: &'static Case) -> Test {
         (check, _) => catch(check, case.broken),
     };
     Test::test(name, body).with_ignored_flag(missing.is_some())
+}
+
+/// A check that follows from another one must fail every program that the other one fails.
+/// Otherwise a program would lose points for what it does right.
+fn followers(case: &'static Case) -> Vec<Test> {
+    let base = checks::find(case.check);
+    let follows = |check: &&Check| base.is_some_and(|base| checks::follows(check, base));
+    let test = |check: &'static Check| {
+        let name = format!(
+            "{} follows from {}: {}",
+            check.id(),
+            case.check,
+            case.broken
+        );
+        let missing = program(case.broken).map(|program| suite::missing(check, &program));
+        let ignored = missing.is_ok_and(|missing| missing.is_some());
+        let body = move || catch(Some(check), case.broken);
+        Test::test(name, body).with_ignored_flag(ignored)
+    };
+    checks::all().filter(follows).map(test).collect()
 }
 
 /// The checks of stage 4 that broken event loops fail, each once.

@@ -84,7 +84,7 @@ fn test(result: &CheckResult, longest: usize) -> Test {
         name: format!("{}{outcome}", result.title),
         status: match result.status {
             Status::Passed | Status::Skipped => "pass",
-            Status::Failed | Status::Crashed => "fail",
+            Status::Failed | Status::Crashed | Status::Follows => "fail",
             Status::BuildFailed | Status::NotCarriedOut => "error",
         },
         score: result.score,

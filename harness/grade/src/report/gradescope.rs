@@ -65,7 +65,7 @@ fn test(number: usize, result: &CheckResult) -> Test {
             Status::Passed | Status::Skipped => "passed",
             // Gradescope has no word for it. `max_score` is 0, and `output` says why.
             Status::NotCarriedOut => "failed",
-            Status::Failed | Status::Crashed | Status::BuildFailed => "failed",
+            Status::Failed | Status::Crashed | Status::BuildFailed | Status::Follows => "failed",
         },
         name: result.title.clone(),
         number: number.to_string(),

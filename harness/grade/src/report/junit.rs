@@ -47,7 +47,7 @@ fn status(result: &CheckResult) -> TestCaseStatus {
     let what = result.what.clone().unwrap_or_default();
     let kind = match result.status {
         Status::Passed => return TestCaseStatus::success(),
-        Status::Skipped => {
+        Status::Skipped | Status::Follows => {
             let mut skipped = TestCaseStatus::skipped();
             skipped.set_message(what);
             return skipped;

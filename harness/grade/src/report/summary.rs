@@ -50,7 +50,7 @@ fn one(graded: &Graded) -> String {
     }
     let failed = graded
         .failed()
-        .filter(|result| result.status != Status::BuildFailed);
+        .filter(|result| !matches!(result.status, Status::BuildFailed | Status::Follows));
     for result in failed.chain(graded.not_carried_out()) {
         let mark = mark(result.status);
         let explanation = fenced(result.text.as_deref().unwrap_or_default());
@@ -90,7 +90,7 @@ fn mark(status: Status) -> &'static str {
     match status {
         Status::Passed | Status::Skipped => "✅",
         Status::NotCarriedOut => "❔",
-        Status::Failed | Status::Crashed | Status::BuildFailed => "❌",
+        Status::Failed | Status::Crashed | Status::BuildFailed | Status::Follows => "❌",
     }
 }
 

@@ -113,7 +113,7 @@ fn explanations(graded: &Graded) -> Vec<Part> {
     let mut parts = Vec::new();
     let failed = graded
         .failed()
-        .filter(|result| result.status != Status::BuildFailed)
+        .filter(|result| !matches!(result.status, Status::BuildFailed | Status::Follows))
         .chain(graded.not_carried_out());
     let mut before: Option<&CheckResult> = None;
     for result in failed {
@@ -167,7 +167,9 @@ fn mark(status: Status) -> (&'static str, Color) {
         Status::Passed => ("✓", Color::Green),
         Status::Skipped => ("-", Color::Reset),
         Status::NotCarriedOut => ("?", Color::Yellow),
-        Status::Failed | Status::Crashed | Status::BuildFailed => ("✗", Color::Red),
+        Status::Failed | Status::Crashed | Status::BuildFailed | Status::Follows => {
+            ("✗", Color::Red)
+        }
     }
 }
 
@@ -308,7 +310,9 @@ fn what_has_failed(graded: &Graded) -> String {
     let short = |result: &CheckResult| result.id.rsplit('/').next().unwrap_or_default().to_owned();
     let of_tier = |tier: Tier| -> Vec<String> {
         let name = tier.to_string();
-        let failed = graded.failed().filter(|result| result.tier == name);
+        let failed = graded
+            .failed()
+            .filter(|result| result.tier == name && result.status != Status::Follows);
         failed.map(short).collect()
     };
     let named = [Tier::Core, Tier::Solid].map(of_tier);

@@ -7,6 +7,7 @@ mod classic;
 mod classroom;
 mod foreign;
 mod hostile;
+mod ranking;
 mod refused;
 mod reports;
 mod results;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         class::tests(),
         foreign::tests(),
         hostile::tests(),
+        ranking::tests(),
         refused::tests(),
         reports::tests(),
         results::tests(),

@@ -73,18 +73,19 @@ fn endless_line(trial: &Trial) -> Verdict {
     let server = trial.start()?;
     let client = server.connect("the client")?;
     client.ask(b"short\n", b"trohs\n")?;
-    let before = server.figures()?;
-
-    let pieces = trial.size(16, 100) * 1024 * 1024 / MAX_LINE;
+    let pieces = 1024 * 1024 / MAX_LINE;
     let piece = letters(5, MAX_LINE);
     let answer: Vec<u8> = piece.iter().rev().copied().collect();
     let all = |act: &dyn Fn() -> Verdict| (0..pieces).try_for_each(|_| act());
-    both(
-        || all(&|| client.send(&piece)),
-        || all(&|| client.expect(&answer)),
-    )?;
-    client.ask(b"\n", b"\n")?;
-    server.expect_little_growth(&before)
+    let mebibyte = || {
+        both(
+            || all(&|| client.send(&piece)),
+            || all(&|| client.expect(&answer)),
+        )
+    };
+    (0..trial.size(16, 100)).try_for_each(|_| mebibyte())?;
+    server.expect_growth_to_end("1 MiB", mebibyte)?;
+    client.ask(b"\n", b"\n")
 }
 
 /// Text without a line break that does not repeat itself.
