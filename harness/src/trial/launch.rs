@@ -41,6 +41,15 @@ impl Trial<'_> {
 
     /// An outside tool (`curl`), with its arguments.
     pub fn launch_tool(&self, command: &[&str]) -> Launch<'_> {
+        let (tool, arguments) = command.split_at(command.len().min(1));
+        // A tool must do the same for everybody: whatever its user has set up for it, and whatever
+        // files the submission has in the folder in which it runs.
+        let for_everybody: &[&str] = match tool {
+            ["curl"] => &["-q", "--noproxy", "*"], // no .curlrc, no http_proxy
+            ["python3"] => &["-I"],                // no PYTHON..., no modules of this folder
+            _ => &[],
+        };
+        let command = [tool, for_everybody, arguments].concat();
         let command = command.iter().map(OsString::from).collect();
         Launch::new(self, command, Ports::Fixed).without_limits()
     }
@@ -349,5 +358,40 @@ impl<'t> Launch<'t> {
             trace,
             deadline,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::find_tool;
+    use crate::program::Program;
+
+    #[test]
+    fn a_tool_does_not_do_what_our_user_has_set_up_for_it() {
+        if find_tool("curl").is_none() {
+            return;
+        }
+        let program = Program::announced("unused");
+        let trial = Trial::new(Stage::Stage05, Duration::from_secs(30), &program).unwrap();
+        std::fs::write(trial.folder().join(".curlrc"), "include\n").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            assert!(client.read(&mut [0; 1000]).unwrap() > 0);
+            client.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello\n").unwrap();
+        });
+        let curl = trial.launch_tool(&["curl", "-sS", &url]);
+        let curl = curl.environment("CURL_HOME", &trial.folder().to_string_lossy());
+        let curl = curl.environment("http_proxy", "http://127.0.0.1:9");
+        let curl = curl.run().unwrap();
+        curl.expect_exit(0).unwrap();
+        curl.expect_stdout(b"hello\n").unwrap();
     }
 }

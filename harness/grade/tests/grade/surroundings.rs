@@ -85,6 +85,7 @@ const NAMES: &[&str] = &[
     "public2",
     "secret.bin",
     "site",
+    "socketserver.py", // a module of Python, which a check uses
     "t1.bin",
     "t2.bin",
     "temp",
