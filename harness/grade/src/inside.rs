@@ -1,6 +1,9 @@
 //! The work of a process that was started for one task: a build, or a check.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use harness::failure::{Outcome, Verdict};
@@ -37,14 +40,54 @@ fn build(folder: &Path, command: &str, seconds: u64, allowed: &Allowed) -> Verdi
         ..Setup::default()
     };
     let shell = Process::start(&["sh", "-c", command], setup, |_| true)?;
-    let status = shell.wait(Instant::now() + Duration::from_secs(seconds));
-    let end = match status {
-        Some(status) if status.success() => return Ok(Answer::Done),
-        Some(status) => status.to_string(),
-        None => format!("still running after {seconds} s"),
+    let end = watch(&shell, folder, Duration::from_secs(seconds));
+    let why = match end {
+        BuildEnd::Status(status) if status.success() => return Ok(Answer::Done),
+        BuildEnd::Status(status) => status.to_string(),
+        BuildEnd::TooLate => format!("still running after {seconds} s"),
+        BuildEnd::TooLarge => "the submission has grown beyond 1 GiB".to_owned(),
     };
     let said = foreign::text([shell.stdout(), shell.stderr()].concat());
-    Ok(Answer::BuildFailed(format!("`{command}`:\n{said}({end})")))
+    Ok(Answer::BuildFailed(format!("`{command}`:\n{said}({why})")))
+}
+
+/// How large a submission may become: a check runs it in a folder in memory of this size.
+const ROOM: u64 = 1 << 30;
+
+enum BuildEnd {
+    Status(ExitStatus),
+    TooLate,
+    TooLarge,
+}
+
+/// Waits for the end of a build, and looks now and then at how much it has written.
+fn watch(shell: &Process, folder: &Path, time: Duration) -> BuildEnd {
+    let deadline = Instant::now() + time;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let status = shell.wait((Instant::now() + pause).min(deadline));
+        let begun = Instant::now();
+        if size_of(folder) > ROOM {
+            return BuildEnd::TooLarge;
+        }
+        match status {
+            Some(status) => return BuildEnd::Status(status),
+            None if Instant::now() >= deadline => return BuildEnd::TooLate,
+            // A folder with many files is looked at less often.
+            None => pause = pause.max(10 * begun.elapsed()),
+        }
+    }
+}
+
+/// How much room all files of a folder take. What cannot be read does not count.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(it) if it.is_dir() => size_of(&entry.path()),
+        Ok(it) => it.blocks() * 512,
+        Err(_) => 0,
+    });
+    sizes.sum()
 }
 
 fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {

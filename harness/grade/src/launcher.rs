@@ -148,6 +148,11 @@ fn build_walls(order: &Order) -> Result<()> {
     let flags = plain | MsFlags::MS_NOEXEC;
     let proc = Some("proc");
     try_to("mount /proc", mount(proc, "/proc", proc, flags, NONE))?;
+    // The other terminals of this user are not for the program. What it opens in here is new.
+    let pts = Some("devpts");
+    let new = Some("newinstance,ptmxmode=0666");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    try_to("mount /dev/pts", mount(pts, "/dev/pts", pts, flags, new))?;
     bring_loopback_up().context("bring the loopback interface up")?;
     set_writable(Path::new("/"), false).context("make the files read-only")?;
     let is_tmp = |change: &&View| matches!(change, View::Hidden(path) if path == Path::new("/tmp"));

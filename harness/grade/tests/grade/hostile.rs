@@ -36,6 +36,11 @@ pub fn tests() -> Vec<Trial> {
             cost_their_own_points,
         ),
         test(
+            "a build that fills the disk or leaves processes costs only its own points",
+            &["cc"],
+            builds,
+        ),
+        test(
             "Ctrl-C leaves nothing behind, and the results so far are kept",
             &["cc"],
             || interrupt(Signal::SIGINT),
@@ -90,6 +95,37 @@ fn cost_their_own_points() {
         "--all {class} --jobs 2 --patience 1 --json {only}"
     ));
     expect_fair(&run);
+    room.expect_nothing_left();
+}
+
+fn builds() {
+    let room = Room::new();
+    let sound = fs::read_to_string(crate::room::fixture("tcp_server")).unwrap();
+    for (student, build) in [
+        ("daemon", "(setsid sleep 600 &); cc -o server tcp_server.c"),
+        (
+            "fills",
+            "for n in $(seq 100); do head -c 200m /dev/zero > $n; done",
+        ),
+        ("sound", "cc -o server tcp_server.c"),
+        (
+            "terminals",
+            "ls /dev/pts | grep -vx ptmx && exit 1; cc -o server tcp_server.c",
+        ),
+    ] {
+        room.write(&format!("class/{student}/tcp_server.c"), &sound);
+        let recipe = format!("build = \"\"\"{build}\"\"\"\n[stage.1]\nrun = './server'\n");
+        room.write(&format!("class/{student}/grade.toml"), &recipe);
+    }
+    let run = room.grade("--all class --only stage01/reverses-a-line --json --build-time 30");
+    run.expect_status(1);
+    for submission in run.json()["submissions"].as_array().unwrap() {
+        let failure = submission["build_failure"].as_str().unwrap_or_default();
+        match submission["name"].as_str().unwrap() {
+            "fills" => assert!(failure.contains("beyond 1 GiB"), "{failure}"),
+            name => assert_eq!(failure, "", "{name}"),
+        }
+    }
     room.expect_nothing_left();
 }
 
