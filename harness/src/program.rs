@@ -49,6 +49,8 @@ pub struct Program {
     pub limits: Vec<(Resource, u64, u64)>,
     /// Each run gets a copy of this folder as its working directory. Without it, an empty one.
     pub folder: Option<PathBuf>,
+    /// A mount for what a check makes: read-only for the program.
+    pub guarded: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ impl Program {
             fixed_ports: None,
             limits: Vec::new(),
             folder: None,
+            guarded: None,
         }
     }
 

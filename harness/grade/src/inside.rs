@@ -29,7 +29,7 @@ pub fn carry_out(order: &Order) -> Answer {
             seconds,
         } => build(folder, command, *seconds, &order.allowed)
             .unwrap_or_else(|failure| Answer::Trouble(failure.to_string())),
-        Task::Check { id, subject } => check(id, subject, &order.allowed),
+        Task::Check { id, subject } => check(id, subject, order),
     }
 }
 
@@ -90,12 +90,13 @@ fn size_of(folder: &Path) -> u64 {
     sizes.sum()
 }
 
-fn check(id: &str, subject: &Subject, allowed: &Allowed) -> Answer {
+fn check(id: &str, subject: &Subject, order: &Order) -> Answer {
     let Some(check) = checks::find(id) else {
         return Answer::Trouble(format!("there is no check {id}"));
     };
     let mut program = subject.program();
-    program.limits = limits(allowed);
+    program.limits = limits(&order.allowed);
+    program.guarded = order.isolated.then(|| order.place_of_checks());
     if let Some(need) = suite::missing(check, &program) {
         return Answer::Skipped(need.to_string());
     }

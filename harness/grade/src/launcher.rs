@@ -159,7 +159,11 @@ fn build_walls(order: &Order) -> Result<()> {
     if order.view.iter().any(|change| is_tmp(&change)) {
         set_writable(Path::new("/tmp"), true).context("make /tmp writable")?;
     }
-    for place in [order.scratch.as_path(), Path::new("/dev/shm")] {
+    let checks = order.place_of_checks();
+    for place in [&order.scratch, Path::new("/dev/shm"), &checks] {
+        if place == checks {
+            fs::create_dir(place).context("make the folder of the checks")?;
+        }
         let tmpfs = Some("tmpfs");
         try_to(
             &format!("mount a folder at {}", place.display()),

@@ -74,6 +74,13 @@ impl Allowed {
     }
 }
 
+impl Order {
+    /// The folder of the checks, a mount where there are namespaces.
+    pub fn place_of_checks(&self) -> PathBuf {
+        self.scratch.join("check")
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 pub enum Task {
     /// Does nothing: the answer shows whether namespaces are available.

@@ -59,6 +59,9 @@ const PEOPLE: &[&str] = &[
 /// Sockets of services of the machine: another network does not keep a program from them.
 const SERVICES: &str = "/run";
 
+/// Our own server sends files of this folder, if nobody names another one.
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../phase1-expserver/public");
+
 pub struct Surroundings {
     pub environment: Vec<(OsString, OsString)>,
     /// A submission is graded in a copy, so all it needs is in there. A program that is named on
@@ -123,6 +126,7 @@ impl Surroundings {
         let secrets = SECRETS.iter().map(|name| home.join(name));
         let hidden = secrets.chain(self.hidden.iter().cloned());
         view.extend(hidden.map(View::Hidden));
+        view.extend(fs::canonicalize(SAMPLES).ok().map(View::Shown));
         view.push(View::Hidden(workplace.to_owned()));
         view.push(View::Shown(scratch.to_owned()));
         match task {

@@ -82,6 +82,7 @@ impl<'t> Launch<'t> {
         let setup = Setup {
             directory: trial.directory().to_owned(),
             limits: trial.limits(),
+            read_only: trial.program.guarded.clone(),
             ..Setup::default()
         };
         Self {
@@ -99,6 +100,7 @@ impl<'t> Launch<'t> {
     /// For a tool of the check: the limits are for the program under test.
     pub(super) fn without_limits(mut self) -> Self {
         self.setup.limits.clear();
+        self.setup.read_only = None;
         self
     }
 
@@ -163,6 +165,7 @@ impl<'t> Launch<'t> {
             }
         }
         self.setup.directory = directory.to_owned();
+        self.setup.read_only = None;
         self
     }
 
@@ -238,7 +241,8 @@ impl<'t> Launch<'t> {
     }
 
     /// Lets a shell start it with these redirections.
-    pub fn redirected(self, redirections: &str) -> Self {
+    pub fn redirected(mut self, redirections: &str) -> Self {
+        self.setup.read_only = None; // a file may be in the check's folder
         self.trial
             .step(format!("a shell starts the program with `{redirections}`"));
         self.in_shell(&format!("exec \"$0\" \"$@\" {redirections}"))

@@ -44,9 +44,12 @@ pub struct Trial<'p> {
 impl<'p> Trial<'p> {
     /// A run of a check of this stage against `program`, which may take this long.
     pub(crate) fn new(stage: Stage, timeout: Duration, program: &'p Program) -> Verdict<Self> {
-        let new_folder =
-            || TempDir::new().map_err(|error| Failure::grader("a temporary folder", error));
-        let (directory, folder) = (new_folder()?, new_folder()?);
+        let folder = match &program.guarded {
+            Some(place) => TempDir::new_in(place),
+            None => TempDir::new(),
+        };
+        let trouble = |error| Failure::grader("a temporary folder", error);
+        let (directory, folder) = (TempDir::new().map_err(trouble)?, folder.map_err(trouble)?);
         if let Some(folder) = &program.folder {
             copy_tree(folder, directory.path())
                 .map_err(|error| Failure::grader("copy the program's folder", error))?;

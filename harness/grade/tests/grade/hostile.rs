@@ -41,6 +41,11 @@ pub fn tests() -> Vec<Trial> {
             builds,
         ),
         test(
+            "a program cannot remove or replace what its check has made, or take its room",
+            &["cc", "curl", "python3"],
+            spoils_its_check,
+        ),
+        test(
             "Ctrl-C leaves nothing behind, and the results so far are kept",
             &["cc"],
             || interrupt(Signal::SIGINT),
@@ -127,6 +132,21 @@ fn builds() {
         }
     }
     room.expect_nothing_left();
+}
+
+fn spoils_its_check() {
+    let room = Room::new();
+    room.build("tcp_proxy", "", "class/one/tcp_proxy");
+    room.write(
+        "class/one/spoil.sh",
+        "find $TMPDIR -name index.html -exec sh -c 'echo mine > $0; rm $0' {} \\; 2>/dev/null\n\
+         for n in 1 2 3 4 5 6; do head -c 200m /dev/zero > $TMPDIR/$n; done 2>/dev/null\n\
+         exec ./tcp_proxy\n",
+    );
+    let recipe = "[stage.5]\nrun = 'sh spoil.sh'\n";
+    room.write("class/one/grade.toml", recipe);
+    room.grade("--all class --only stage05/curl")
+        .expect_status(0);
 }
 
 fn interrupt(signal: Signal) {
