@@ -430,8 +430,8 @@ pub const SILENT_CLIENT: Check = Check {
 };
 
 fn silent_client(trial: &Trial) -> Verdict {
-    let server = file_server(trial, &["--keep", "--idle-timeout", "0.3"])?;
-    let silent = half_a_file(&server)?;
+    let server = file_server(trial, &["--keep", "--idle-timeout", "2"])?;
+    let silent = server.connect("the silent client")?;
     let next = server.connect("the next client")?;
     next.send(b"the next file\n")?;
     next.half_close()?;
