@@ -51,8 +51,8 @@ impl Session {
     /// missing, and then reads early.
     ///
     /// A server that waits for acknowledgements before it reads may wait for ever. When the receive
-    /// buffer is full, Linux may close the receive window in front of a segment that it
-    /// had announced room for. Then it refuses every later segment, and those also carry the
+    /// buffer is full, Linux may close the receive window in front of a segment that it had
+    /// announced room for. Then it refuses every later segment, and those also carry the
     /// acknowledgements of what we have sent. Only reading opens the window.
     pub(super) fn ask_about_what_is_held(&mut self, resources: &mut Resources) {
         if self.up.held() == 0 && self.down.held() == 0 {
