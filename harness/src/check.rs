@@ -47,6 +47,10 @@ impl fmt::Display for Tier {
 pub enum Need {
     /// A program on the PATH (`nc.openbsd`, `curl`).
     Tool(&'static str),
+    /// Descriptors for this many sockets in the check at the same time, in its short and in its full
+    /// form. A check that opens more than 200 sockets says so here; the programs that it starts need
+    /// no more than that themselves.
+    Sockets { short: usize, full: usize },
     /// A second binary of the stage (`multi-client`).
     Companion(&'static str),
     /// An option of this workspace's own programs (`--iterative`).
@@ -69,6 +73,7 @@ impl fmt::Display for Need {
             Need::Tool(name) | Need::Option(name) => write!(f, "{name}"),
             Need::Companion(name) => write!(f, "the program {name}"),
             Need::Strace => write!(f, "strace, with the right to trace programs"),
+            Need::Sockets { .. } => write!(f, "a higher limit of descriptors (ulimit -Hn)"),
             Need::Ipv6 => write!(f, "IPv6"),
             Need::Root => write!(f, "root"),
             Need::OwnNetwork => write!(f, "a network namespace"),
@@ -103,6 +108,15 @@ impl Check {
     /// `stage04/half-close`: the stage, then the behaviour.
     pub fn id(&self) -> String {
         format!("{}/{}{}", self.stage.folder(), self.role, self.name)
+    }
+
+    /// How many sockets it says that it needs: [`Need::Sockets`].
+    pub fn sockets(&self, full_size: bool) -> usize {
+        let count = |need: &Need| match *need {
+            Need::Sockets { short, full } => Some(if full_size { full } else { short }),
+            _ => None,
+        };
+        self.needs.iter().find_map(count).unwrap_or(0)
     }
 
     /// The same check as a part of another stage.

@@ -92,6 +92,12 @@ pub fn tasks_of_this_user() -> u64 {
     tasks.sum::<usize>() as u64
 }
 
+/// How many descriptors this process may have.
+pub fn descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 /// Raises our own limit: a check with thousands of connections needs thousands of descriptors.
 pub fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {

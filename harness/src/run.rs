@@ -27,7 +27,8 @@ pub fn run(check: &Check, program: &Program) -> Result<(), Report> {
         failure,
         story: String::new(),
     })?;
-    let verdict = (check.body)(&trial);
+    let room = trial.reserve_sockets(check.sockets(program.full_size));
+    let verdict = room.and_then(|_room| (check.body)(&trial));
     let crash = match &verdict {
         Ok(()) => crash(&trial),
         Err(failure) => crash_behind(&trial, failure),

@@ -11,12 +11,18 @@ use nix::unistd::Uid;
 use crate::check::{Check, Need};
 use crate::checks;
 use crate::foreign;
-use crate::host::{can_trace, find_tool, raise_descriptor_limit, take_usual_umask};
+use crate::host::{
+    can_trace, descriptor_limit, find_tool, raise_descriptor_limit, take_usual_umask,
+};
 use crate::own_network;
 use crate::patience::set_patience;
 use crate::program::{Ports, Program};
 use crate::run::{Report, run};
 use crate::stage::Stage;
+use crate::trial::most_sockets;
+
+/// What a check may need that does not reserve any: two for each of 200 sockets, and some more.
+const DESCRIPTORS_PER_CHECK: usize = 500;
 
 /// Runs the checks of `stage` against `program` as a test binary's `main`.
 pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
@@ -28,14 +34,26 @@ pub fn test_stage(stage: Stage, program: Program) -> ExitCode {
     let tests = checks::of(stage).map(|check| {
         let program = Arc::clone(&program);
         let missing = missing(check, &program);
-        Test::test(check.id(), move || run_as_test(check, &program))
-            .with_ignored_flag(missing.is_some())
+        test_with(missing, check.id(), move || run_as_test(check, &program))
     });
     let mut arguments = Arguments::from_args();
     // A check mostly waits, so two of them can share a CPU.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(2 * cpus);
+    let most = (descriptor_limit() / DESCRIPTORS_PER_CHECK).max(1);
+    arguments.test_threads.get_or_insert(most.min(2 * cpus));
     libtest_mimic::run(&arguments, tests.collect()).exit_code()
+}
+
+/// A test. If something is missing, it is ignored, and its name says why.
+pub fn test_with(
+    missing: Option<Need>,
+    name: String,
+    body: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Test {
+    match missing {
+        Some(need) => Test::test(format!("{name} (needs {need})"), body).with_ignored_flag(true),
+        None => Test::test(name, body),
+    }
 }
 
 fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
@@ -60,6 +78,7 @@ pub fn missing(check: &Check, program: &Program) -> Option<Need> {
         Need::Companion(name) => program.find_companion(name).is_some(),
         Need::Option(_) => program.ports == Ports::Announced,
         Need::Strace => can_trace(),
+        Need::Sockets { .. } => check.sockets(program.full_size) <= most_sockets(),
         Need::Ipv6 => std::net::TcpListener::bind("[::1]:0").is_ok(),
         Need::Root => Uid::effective().is_root(),
         // The grader makes sure that the ports of a program with fixed ports are free.

@@ -3,12 +3,14 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use nix::sys::resource::{Resource, getrlimit};
-
 use crate::failure::{Failure, Verdict};
+use crate::host::descriptor_limit;
 use crate::lock::lock;
 
-/// How many are reserved, by checks that need thousands. Other checks reserve none.
+/// How many are reserved, by checks that need thousands ([`Need::Sockets`]). Other checks reserve
+/// none.
+///
+/// [`Need::Sockets`]: crate::check::Need::Sockets
 static RESERVED: Mutex<usize> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
@@ -19,12 +21,18 @@ const OTHERS: usize = 1_000;
 #[must_use]
 pub struct Reserved(usize);
 
+/// The most that can be reserved.
+pub fn most_sockets() -> usize {
+    descriptor_limit().saturating_sub(OTHERS)
+}
+
 pub(super) fn reserve(count: usize, deadline: Instant) -> Verdict<Reserved> {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let most = limit.saturating_sub(OTHERS);
+    if count == 0 {
+        return Ok(Reserved(0));
+    }
+    let most = most_sockets();
     let cannot = |why: &str| {
-        let why = format!("{why}; RLIMIT_NOFILE is {limit} here");
+        let why = format!("{why}; RLIMIT_NOFILE is {} here", descriptor_limit());
         Failure::grader(format!("open {count} sockets"), why)
     };
     if count > most {

@@ -14,7 +14,7 @@ mod listening;
 mod running;
 mod state;
 
-pub use descriptors::Reserved;
+pub use descriptors::{Reserved, most_sockets};
 pub use launch::Launch;
 pub use running::{MOST_GROWTH, Running, Server};
 pub use state::Trial;

@@ -106,9 +106,8 @@ impl<'p> Trial<'p> {
         if self.program.full_size { full } else { short }
     }
 
-    /// Waits until other checks that need thousands of sockets leave room for this many. Call it
-    /// before you open the sockets, so that the result is dropped after them.
-    pub fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
+    /// Waits until other checks that need thousands of sockets leave room for this many.
+    pub(crate) fn reserve_sockets(&self, count: usize) -> Verdict<Reserved> {
         self.reserved.fetch_add(count as u64, Ordering::Relaxed);
         descriptors::reserve(count, self.deadline)
     }

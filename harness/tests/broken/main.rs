@@ -122,7 +122,7 @@ fn test(case: &'static Case) -> Test {
         }
         (check, _) => catch(check, case.broken),
     };
-    Test::test(name, body).with_ignored_flag(missing.is_some())
+    suite::test_with(missing, name, body)
 }
 
 /// A check that follows from another one must fail every program that the other one fails.
@@ -168,7 +168,7 @@ fn control(check: &'static Check) -> Test {
         }
         run(check, &program).map_err(|report| suite::explain(check, &report).into())
     };
-    Test::test(name, body).with_ignored_flag(matches!(missing, Ok(Some(_))))
+    suite::test_with(missing.ok().flatten(), name, body)
 }
 
 fn program(broken: &str) -> Result<Program, Failed> {

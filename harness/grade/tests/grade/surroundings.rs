@@ -67,6 +67,11 @@ pub fn tests() -> Vec<Trial> {
         test("a JavaScript submission runs with node", &["node"], || {
             in_another_language("true", "node server.js", NODE)
         }),
+        test(
+            "a check that needs more descriptors than there are does not count",
+            &["cc", "sh"],
+            few_descriptors,
+        ),
     ]
 }
 
@@ -420,4 +425,21 @@ fn out_of_reach() {
     fs::set_permissions(program.parent().unwrap(), only_its_owner).unwrap();
     room.grade("--stage 1 --only reverses-a-line -- private/tcp_server")
         .expect_status(0);
+}
+
+/// As on an ordinary machine, where a user may not raise the limit.
+fn few_descriptors() {
+    let room = Room::new();
+    room.build("tcp_server", "", "tcp_server");
+    let line = "--stage 4 --only thousands-of-idle-clients --results r.jsonl -- ./tcp_server";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 1024 && exec \"$0\" \"$@\"", GRADE]);
+    shell.args(line.split_whitespace());
+    room.furnish(&mut shell);
+    Run::of(shell.output().unwrap()).expect_status(0);
+    let results = fs::read_to_string(room.path("r.jsonl")).unwrap();
+    assert!(
+        results.contains("needs a higher limit of descriptors"),
+        "{results}"
+    );
 }

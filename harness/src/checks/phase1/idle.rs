@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::base::{PHASE1, expect_echo, expect_log};
 use super::proxy::echo_service;
-use crate::check::Check;
+use crate::check::{Check, Need};
 use crate::checks::clients::echo_ping;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
@@ -58,6 +58,14 @@ const MEMORY_OF_AN_ECHO: Check = Check {
     why: "a chat server or a proxy may hold ten thousand connections of which only ten are active",
     hint: "do not keep a buffer for an idle connection: take chunks from a pool and give them back",
     timeout: Duration::from_secs(120),
+    // A proxy needs two for each client.
+    needs: &[
+        Need::Option("--listen"),
+        Need::Sockets {
+            short: 2_000,
+            full: 16_000,
+        },
+    ],
     body: memory_of_an_echo,
     ..IDLE
 };
@@ -82,7 +90,6 @@ fn memory_of_a_proxy(trial: &Trial) -> Verdict {
 
 fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
     let count: u64 = trial.size(1_000, 8_000);
-    let _room = trial.reserve_sockets(2 * count as usize)?; // a proxy needs two for each client
     let active = server.connect("the active client")?;
     echo_ping(&active)?;
     let alone = server.cost(|| echo_ping(&active))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::base::{Ends, PROXY, answered_in_reverse_order, join, start, start_echo};
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::checks::clients::echo_ping;
 use crate::data::Pattern;
 use crate::failure::Verdict;
@@ -59,13 +59,16 @@ pub const THOUSANDS_AT_ONCE: Check = Check {
     hint: "raise the limit of descriptors; do not give the number of a pair to another pair while events for the old one may still come",
     tier: Tier::Robust,
     timeout: Duration::from_secs(90),
+    needs: &[Need::Sockets {
+        short: 600,
+        full: 4_000,
+    }],
     body: thousands_at_once,
     ..PROXY
 };
 
 fn thousands_at_once(trial: &Trial) -> Verdict {
     let count = trial.size(300, 2000);
-    let _room = trial.reserve_sockets(2 * count)?;
     let (server, _upstream) = start_echo(trial)?;
     let clients = server.connect_many(count)?;
     let pattern = |number: usize| Pattern::new(number as u64);

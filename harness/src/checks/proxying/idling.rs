@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::base::{Ends, PROXY, join, proxy, start};
 use super::slow::stuck_pair;
 use super::upstreams::fill_the_queue;
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::data::Pattern;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::Peer;
@@ -189,13 +189,16 @@ pub const THOUSANDS_IDLE: Check = Check {
     hint: "do not loop over all pairs in each turn; find the pair by the data in its event (`epoll_data`)",
     tier: Tier::Robust,
     timeout: Duration::from_secs(90),
+    needs: &[Need::Sockets {
+        short: 2_000,
+        full: 6_000,
+    }],
     body: thousands_idle,
     ..IDLE_PAIRS
 };
 
 fn thousands_idle(trial: &Trial) -> Verdict {
     let count = trial.size(1_000, 3_000);
-    let _room = trial.reserve_sockets(2 * count)?;
     let (server, upstream) = start(trial)?;
     let active = join(&server, &upstream, "the active client")?;
     active.ping()?;

@@ -20,12 +20,16 @@ pub const COME_AND_GO: Check = Check {
     hint: "try to connect again for each client; close the clients whose `connect` fails, and remember nothing about them",
     tier: Tier::Robust,
     timeout: Duration::from_secs(90),
+    // Twice as many pairs, at the end.
+    needs: &[Need::Sockets {
+        short: 1_200,
+        full: 8_000,
+    }],
     body: come_and_go,
     ..PROXY
 };
 
 fn come_and_go(trial: &Trial) -> Verdict {
-    let _room = trial.reserve_sockets(4 * count(trial))?; // twice as many pairs, at the end
     let upstream = trial.upstream_at(trial.nobody()?, 128)?;
     let server = proxy(trial, upstream.address())?;
     let served = join_many(trial, &server, &upstream)?;
@@ -41,11 +45,18 @@ fn come_and_go(trial: &Trial) -> Verdict {
     served.iter().chain(&again).try_for_each(Ends::ping)
 }
 
+/// Both ends of [`count`] pairs.
+const PAIRS: &[Need] = &[Need::Sockets {
+    short: 600,
+    full: 4_000,
+}];
+
 pub const CLOSED_AT_ONCE: Check = Check {
     name: "upstream-closes-on-thousands",
     title: "An upstream that closes or resets hundreds of connections disturbs no other client",
     why: "an overloaded server does this to every client",
     hint: "when the upstream is gone, close both sides of the pair and free its descriptors, buffers and table entry",
+    needs: PAIRS,
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, _, all| {
             let mut clients = Vec::new();
@@ -68,6 +79,7 @@ pub const RESET_MIDWAY: Check = Check {
     title: "Everything that an upstream sends before it dies in the middle of hundreds of answers arrives",
     why: "a server that crashes ends all its connections at the same moment",
     hint: "`recv` returns the bytes first and the error after them: read until the error, for each pair",
+    needs: PAIRS,
     body: reset_midway,
     ..COME_AND_GO
 };
@@ -103,6 +115,7 @@ pub const ANSWERED_EARLY: Check = Check {
     title: "Hundreds of clients whose answers end early can still send the rest of their requests",
     why: "a server may answer \"too large\" to all clients while they still send",
     hint: "when one direction of a pair ends, leave its other direction open",
+    needs: PAIRS,
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, other, all| {
             let answer = |number: usize| format!("413 {number}\n").into_bytes();
@@ -135,6 +148,7 @@ pub const NEVER_READ: Check = Check {
     title: "An upstream that does not read hundreds of requests delays no other client, and gets them later",
     why: "a server that hangs stops reading from all its clients",
     hint: "while bytes wait for one side, do not read from the other; go on when there is room",
+    needs: PAIRS,
     // A heap gives back only its upper end: if a few bytes there are in use, the freed memory below
     // them stays with the process. This is not a leak.
     body: |trial| never_read(trial).map(drop),
@@ -187,6 +201,7 @@ pub const SLOW: Check = Check {
     title: "Hundreds of answers that come byte by byte at the same time are not mixed up",
     why: "a slow server has the most connections open at the same time",
     hint: "send what you receive on a socket to the other socket of its pair, immediately",
+    needs: PAIRS,
     body: |trial| {
         for_thousands(trial, &trial.upstream()?, |_, other, all| {
             let answer = |number: usize| format!("{number:07}\n").into_bytes();
@@ -210,13 +225,18 @@ pub const NEVER_CONNECTED: Check = Check {
     title: "Hundreds of clients whose upstream does not answer are all closed in time",
     why: "behind a firewall that drops packets, every `connect` waits until a timeout ends it",
     hint: "keep a deadline for each connect, and let `epoll_wait` wait only until the earliest deadline",
-    needs: &[Need::Option("--connect-timeout")],
+    needs: &[
+        Need::Option("--connect-timeout"),
+        Need::Sockets {
+            short: 300,
+            full: 2_000,
+        },
+    ],
     body: never_connected,
     ..COME_AND_GO
 };
 
 fn never_connected(trial: &Trial) -> Verdict {
-    let _room = trial.reserve_sockets(count(trial))?;
     let upstream = trial.upstream_at(trial.nobody()?, 0)?;
     let options = ["--connect-timeout", "1"];
     let server = launch(trial, upstream.address()).options(options).start()?;
@@ -263,7 +283,6 @@ fn outlive_thousands(
     upstream: &Upstream,
     fault: impl FnOnce(&Server, &Ends, Vec<Ends>) -> Verdict,
 ) -> Verdict<(Server, Figures)> {
-    let _room = trial.reserve_sockets(2 * count(trial))?;
     let server = proxy(trial, upstream.address())?;
     let other = join(&server, upstream, "another client")?;
     other.ping()?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::base::CLIENTS_AT_THE_SAME_TIME;
-use crate::check::{Check, Tier};
+use crate::check::{Check, Need, Tier};
 use crate::checks::clients::reverse_ping;
 use crate::checks::reversing::half_close_while_answers_wait;
 use crate::data::lines;
@@ -66,13 +66,16 @@ pub const THOUSANDS_IDLE: Check = Check {
     hint: "do not loop over all clients in each turn; find the client by the data in its event (`epoll_data`)",
     tier: Tier::Robust,
     timeout: Duration::from_secs(90),
+    needs: &[Need::Sockets {
+        short: 2_000,
+        full: 8_000,
+    }],
     body: thousands_idle,
     ..IDLE_CLIENTS
 };
 
 fn thousands_idle(trial: &Trial) -> Verdict {
     let count = trial.size(2_000, 8_000);
-    let _room = trial.reserve_sockets(count)?;
     let server = trial.start()?;
     let active = server.connect("the active client")?;
     reverse_ping(&active)?;
