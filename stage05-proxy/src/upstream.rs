@@ -61,12 +61,17 @@ impl Upstream {
 
     /// The warning for a client that cannot be connected.
     pub fn cannot_reach(&self, errno: Errno) -> String {
-        let mut text = format!("cannot reach upstream {}: {}", self.name, errno.desc());
-        if errno == Errno::ECONNREFUSED {
-            let port = self.addresses[0].port();
-            text += &format!(" (start one: `python3 -m http.server {port}`)");
-        }
-        text
+        let port = self.addresses[0].port();
+        let hint = match errno {
+            Errno::ECONNREFUSED => format!(" (start one: `python3 -m http.server {port}`)"),
+            Errno::EADDRNOTAVAIL => " (no port of ours is free for it)".to_owned(),
+            _ => String::new(),
+        };
+        format!(
+            "cannot reach upstream {}: {}{hint}",
+            self.name,
+            errno.desc()
+        )
     }
 }
 

@@ -78,6 +78,10 @@ pub const CASES: &[Case] = &[
         "proxy-takes-itself-for-the-upstream",
     ),
     case(
+        "stage05/no-port-for-the-upstream",
+        "proxy-panics-when-the-upstream-is-down",
+    ),
+    case(
         "stage05/upstream-down-for-many-at-once",
         "proxy-stops-accepting-at-a-failed-connect",
     ),

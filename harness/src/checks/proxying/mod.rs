@@ -49,6 +49,7 @@ pub const CHECKS: &[Check] = &[
     upstreams::DOWN_FOR_MANY_AT_ONCE,
     upstreams::COMES_BACK,
     upstreams::CONNECTED_TO_ITSELF,
+    upstreams::NO_PORT,
     upstreams::FULL_QUEUE,
     upstreams::ANSWERS_AND_RESETS,
     upstreams::CONNECT_TIMEOUT,

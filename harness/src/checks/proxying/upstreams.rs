@@ -3,9 +3,10 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::base::{PROXY, expect_alive, join, launch, proxy, start};
+use super::base::{Ends, PROXY, expect_alive, join, launch, proxy, start};
 use super::bytes::transfer;
 use crate::check::{Check, Need, Tier};
+use crate::checks::terminal::await_log;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::stage::Stage;
@@ -109,6 +110,7 @@ pub const CONNECTED_TO_ITSELF: Check = Check {
     title: "If the kernel gives the proxy the very port of its upstream, the client gets no byte of its own back",
     why: "on a port above 32767 without a server, a connect to this machine sometimes succeeds: the socket is connected to itself, and a client that gets its own bytes takes them for an answer",
     hint: "when `connect` has succeeded, compare `getsockname` with `getpeername`: if they are equal, the upstream is down",
+    tier: Tier::Robust,
     needs: &[
         Need::OwnNetwork,
         Need::NetworkSettings,
@@ -133,6 +135,33 @@ fn connected_to_itself(trial: &Trial) -> Verdict {
         "the client got its own bytes back, although there is no upstream".to_owned()
     })?;
     server.expect_running()
+}
+
+pub const NO_PORT: Check = Check {
+    name: "no-port-for-the-upstream",
+    title: "A proxy that has no port left for its upstream closes the client, says why, and serves the others",
+    why: "a proxy has some 28,000 ports for one upstream; when they are in use, the system's words, `Cannot assign requested address`, sound as if the upstream's address were wrong",
+    hint: "treat EADDRNOTAVAIL from `connect` like any other failure, and explain it",
+    body: no_port,
+    ..CONNECTED_TO_ITSELF
+};
+
+fn no_port(trial: &Trial) -> Verdict {
+    let (server, upstream) = start(trial)?;
+    let port = trial.nobody()?.address().port();
+    // The two connect while every port is still there for them.
+    trial.stop(&server.process)?;
+    let client = server.connect("the first client")?;
+    let other = server.connect("the client without a port")?;
+    trial.leave_only_port(port)?;
+    trial.go_on(&server.process)?;
+    let ends = Ends {
+        client,
+        upstream: upstream.accept("the upstream")?,
+    };
+    other.expect_gone()?;
+    ends.ping()?;
+    await_log(&server, "no port of ours is free")
 }
 
 /// Fills the listen queue of an upstream that accepts no connection. The next `connect` then

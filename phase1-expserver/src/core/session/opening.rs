@@ -114,6 +114,7 @@ impl Session {
         };
         let hint = match errno {
             Errno::ECONNREFUSED => format!(" (start one: `python3 -m http.server {}`)", route.port),
+            Errno::EADDRNOTAVAIL => " (no port of ours is free for it)".to_owned(),
             _ => String::new(),
         };
         let text = format!("cannot reach upstream {route}: {}{hint}", errno.desc());
