@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use harness::failure::{Outcome, Verdict};
+use harness::data::show;
+use harness::failure::{Failure, Outcome, Verdict};
 use harness::foreign;
 use harness::host::{raise_descriptor_limit, take_usual_umask, tasks_of_this_user};
 use harness::patience::set_patience;
@@ -104,15 +105,23 @@ fn check(id: &str, subject: &Subject, order: &Order) -> Answer {
         return Answer::Passed;
     };
     let text = suite::explain(check, &report);
+    let silent = is_silence(&report.failure);
     match report.failure.outcome {
         Outcome::Grader => Answer::Trouble(text),
         outcome => Answer::Failed(Failed {
             outcome: outcome.to_string(),
             crashed: matches!(outcome, Outcome::Exited(_) | Outcome::Killed(_)),
+            silent,
             what: report.failure.what,
             text,
         }),
     }
+}
+
+fn is_silence(failure: &Failure) -> bool {
+    let nothing = failure.received.as_ref();
+    let nothing = nothing.is_none_or(|received| *received == show(&[]));
+    failure.outcome == Outcome::NotStarted || failure.outcome == Outcome::Timeout && nothing
 }
 
 fn limits(allowed: &Allowed) -> Vec<(Resource, u64, u64)> {

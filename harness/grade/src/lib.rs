@@ -17,6 +17,8 @@
 //! | [`result`]     | the results of the checks, and their points                         |
 //! | [`selection`]  | which checks to run: by stage, by tier, by name                     |
 //! | [`submission`] | what is graded: one program, or a folder with one for each student  |
+//! | [`recipe`]     | what a submission says about itself: `grade.toml`, or file names    |
+//! | [`files`]      | the files of a submission: fingerprint, copy, what is left out      |
 //! | [`arguments`]  | the command line                                                    |
 //! | [`order`]      | the task that a process is given, and its answer                    |
 //! | [`view`]       | what a process sees of the machine's files                          |
@@ -27,6 +29,7 @@
 //! started in there ends with that process. Only what it prints at its end counts.
 
 pub mod arguments;
+mod files;
 mod inside;
 pub mod launcher;
 mod nobody;
@@ -34,6 +37,7 @@ mod order;
 mod orphans;
 mod progress;
 mod queue;
+mod recipe;
 mod report;
 mod result;
 mod saved;
@@ -101,7 +105,15 @@ fn read(arguments: &Arguments) -> Result<(Selection, Vec<Submission>)> {
         );
     }
     let submissions = match &arguments.all {
-        Some(folder) => submission::find_all(folder, arguments)?,
+        Some(folder) => {
+            let archives = submission::archives(folder).join(", ");
+            if !archives.is_empty() {
+                complain(format_args!(
+                    "note: not unpacked, so not graded: {archives}"
+                ));
+            }
+            submission::find_all(folder, arguments)?
+        }
         None => vec![submission::of_command(one_stage(arguments)?, arguments)?],
     };
     Ok((selection, submissions))

@@ -23,7 +23,7 @@ pub struct Order {
 }
 
 /// What a program may use.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Hash)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// How long a check waits for each answer of the program
@@ -46,6 +46,10 @@ pub struct Limits {
     /// Address space that one process may use [default: unlimited]
     #[arg(long, value_name = "MIB")]
     pub memory: Option<u64>,
+
+    /// How much a submission may hold, as it is handed in and after its build
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub submission_size: u64,
 
     /// How long a submission may take to build
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
@@ -98,7 +102,7 @@ pub enum Task {
 }
 
 /// A program to be graded.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// Its command line. A relative path with a `/` starts in the folder below.
     pub command: Vec<OsString>,
@@ -156,6 +160,8 @@ pub struct Failed {
     pub outcome: String,
     /// The program crashed, or ended when it should not have.
     pub crashed: bool,
+    /// It did not listen in time, or nothing at all came from it.
+    pub silent: bool,
     /// What happened, in one line.
     pub what: String,
     /// The whole explanation.
@@ -168,6 +174,7 @@ impl Answer {
         Answer::Failed(Failed {
             outcome: outcome.to_owned(),
             crashed: false,
+            silent: false,
             what: what.to_owned(),
             text: format!("{outcome}: {what}\n"),
         })

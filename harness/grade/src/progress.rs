@@ -29,6 +29,10 @@ impl Progress {
         }
     }
 
+    pub fn say(&self, what: &str) {
+        self.bar().set_message(what.to_owned());
+    }
+
     pub fn step(&self, what: &str) {
         let bar = self.bar();
         bar.set_message(what.to_owned());

@@ -17,6 +17,8 @@ pub struct Graded {
     pub stage: Stage,
     /// Why it could not be built: the output of the build.
     pub build_failure: Option<String>,
+    /// Which of its files were left out, if any.
+    pub left_out: Option<String>,
     pub checks: Vec<CheckResult>,
     /// How many checks were not run because of an interrupt.
     pub not_done: usize,

@@ -113,8 +113,8 @@ impl Saved {
     ) -> Option<CheckResult> {
         let done = self.done.get(&Key::new(submission, fingerprint, check));
         done.filter(|result| {
-            use Status::{Crashed, Failed, Passed};
-            matches!(result.status, Passed | Failed | Crashed)
+            use Status::{Crashed, Failed, Follows, Passed};
+            matches!(result.status, Passed | Failed | Crashed | Follows)
         })
         .cloned()
     }

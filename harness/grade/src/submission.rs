@@ -1,8 +1,8 @@
 //! What is graded: one program, or a folder with one sub-folder for each student.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,12 @@ use harness::foreign;
 use harness::host::find_tool;
 use harness::process::display;
 use harness::stage::Stage;
-use serde::Deserialize;
 
 use crate::arguments::Arguments;
+use crate::files;
 use crate::nobody::can_be_nobody;
 use crate::order::Subject;
+use crate::recipe::{self, Recipe};
 
 /// One program of one student.
 pub struct Submission {
@@ -28,36 +29,6 @@ pub struct Submission {
     pub build: Option<String>,
     /// The program, or why there is none.
     pub subject: Result<Subject, String>,
-}
-
-/// `grade.toml`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Recipe {
-    build: Option<String>,
-    stage: BTreeMap<String, StageRecipe>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct StageRecipe {
-    run: String,
-    #[serde(default)]
-    workspace_options: bool,
-    /// The stage's other programs: `multi-client = "./multi"`.
-    #[serde(default)]
-    with: BTreeMap<String, String>,
-}
-
-/// The program names of the course.
-fn course_names(stage: Stage) -> &'static [&'static str] {
-    match stage {
-        Stage::Stage01 | Stage::Stage04 => &["tcp_server", "server"],
-        Stage::Stage02 => &["tcp_client", "client"],
-        Stage::Stage03 => &["udp_server", "server"],
-        Stage::Stage05 => &["tcp_proxy", "proxy", "tcp_server", "server"],
-        Stage::Phase1 => &["expserver", "xps"],
-    }
 }
 
 /// The program that is given on the command line.
@@ -123,6 +94,7 @@ fn find_program(name: &OsStr, folder: Option<&Path>) -> Result<OsString> {
         };
         bail!("{shown} is not executable{hint}");
     }
+    ensure!(!of_windows(&path), with_carriage_return(&shown));
     match folder {
         Some(_) => Ok(name.to_owned()),
         None => Ok(std::path::absolute(&path)?.into()),
@@ -140,7 +112,8 @@ fn find_on_path(name: &str) -> Option<PathBuf> {
         .or_else(|| find_tool(name))
 }
 
-/// One submission for each stage of each sub-folder.
+/// One submission for each stage of each sub-folder. A folder that names no stage is graded for
+/// those that the others name.
 pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
     let what = || format!("cannot read the submissions in {}", all.display());
     let mut students = Vec::new();
@@ -148,7 +121,9 @@ pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
         let entry = entry.with_context(what)?;
         let name = foreign::line(entry.file_name().as_encoded_bytes());
         if entry.path().is_dir() && !name.starts_with('.') {
-            students.push((name, std::path::absolute(entry.path())?));
+            let source = std::path::absolute(entry.path())?;
+            let recipe = recipe::read(&source);
+            students.push((name, source, recipe));
         }
     }
     ensure!(
@@ -156,113 +131,125 @@ pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
         "no submissions in {}: it has no sub-folders",
         all.display()
     );
-    students.sort();
-    let mut submissions = Vec::new();
-    for (name, source) in students {
-        submissions.extend(of_student(&name, &source, arguments.stage)?);
-    }
-    Ok(submissions)
-}
-
-fn of_student(name: &str, source: &Path, wanted: Option<Stage>) -> Result<Vec<Submission>> {
-    let submission = |stage, build, subject| Submission {
-        name: name.to_owned(),
-        stage,
-        source: Some(source.to_owned()),
-        build,
-        subject,
+    students.sort_by(|one, other| one.1.cmp(&other.1));
+    let named = |stage: &Stage| {
+        let recipes = students.iter().flat_map(|(_, _, recipe)| recipe);
+        let mut stages = recipes.flatten().flat_map(|recipe| &recipe.stages);
+        stages.any(|(named, _)| named == stage)
     };
-    let path = source.join("grade.toml");
-    if !path.is_file() {
-        let stage = wanted.with_context(|| {
-            format!(
-                "{name} has no grade.toml that names its stages; choose a stage, for example --stage 4"
-            )
-        })?;
-        let (build, subject) = by_name(source, stage);
-        return Ok(vec![submission(stage, build, subject)]);
-    }
-    let recipe = match read_recipe(&path) {
-        Ok(recipe) => recipe,
-        // A student's mistake costs that student's points.
-        Err(error) => {
-            let stage = wanted.with_context(|| format!("{name}: {error:#}"))?;
-            return Ok(vec![submission(stage, None, Err(format!("{error:#}")))]);
-        }
+    let stages: Vec<Stage> = match arguments.stage {
+        Some(stage) => vec![stage],
+        None => Stage::ALL.into_iter().filter(named).collect(),
     };
-    let mut submissions = Vec::new();
-    for (stage, program) in recipe.stage {
-        if wanted.is_none_or(|wanted| wanted == stage) {
-            submissions.push(submission(stage, recipe.build.clone(), subject(&program)));
-        }
-    }
-    if let Some(stage) = wanted.filter(|_| submissions.is_empty()) {
-        let why = format!("its grade.toml has no [stage.{}]", stage.number());
-        submissions.push(submission(stage, None, Err(why)));
-    }
-    Ok(submissions)
-}
-
-struct ReadRecipe {
-    build: Option<String>,
-    stage: Vec<(Stage, StageRecipe)>,
-}
-
-fn read_recipe(path: &Path) -> Result<ReadRecipe> {
-    let text = fs::read_to_string(path).context("cannot read its grade.toml")?;
-    let recipe: Recipe = toml::from_str(&text).context("its grade.toml has an error")?;
-    let stages = recipe.stage.into_iter().map(|(name, program)| {
-        let stage = name.parse().map_err(anyhow::Error::msg);
-        Ok((
-            stage.with_context(|| format!("its grade.toml has [stage.{name}]"))?,
-            program,
-        ))
+    ensure!(
+        !stages.is_empty(),
+        "no grade.toml in {} names a stage; choose one, for example --stage 4",
+        all.display()
+    );
+    let submissions = students.into_iter().flat_map(|(name, source, recipe)| {
+        let stages = of_student(&source, recipe, &stages);
+        stages
+            .into_iter()
+            .map(move |(build, stage, subject)| Submission {
+                name: name.clone(),
+                stage,
+                source: Some(source.clone()),
+                build,
+                subject,
+            })
     });
-    Ok(ReadRecipe {
-        build: recipe.build,
-        stage: stages.collect::<Result<_>>()?,
-    })
+    Ok(submissions.collect())
 }
 
-fn subject(program: &StageRecipe) -> Result<Subject, String> {
-    let words = |line: &str| -> Result<Vec<OsString>, String> {
-        let words = shell_words::split(line).map_err(|error| format!("`{line}`: {error}"))?;
-        match words.is_empty() {
-            true => Err("its grade.toml does not say what to run".to_owned()),
-            false => Ok(words.into_iter().map(OsString::from).collect()),
+/// How to build, and what to run, for each of these stages. A student's mistake costs that
+/// student's points.
+fn of_student(
+    source: &Path,
+    recipe: Result<Option<Recipe>, String>,
+    stages: &[Stage],
+) -> Vec<(Option<String>, Stage, Result<Subject, String>)> {
+    let recipe = match recipe {
+        Ok(Some(recipe)) => recipe,
+        Ok(None) => {
+            let named = stages.iter().flat_map(|&stage| {
+                let recipe = recipe::by_name(source, stage);
+                let build = recipe.build;
+                let stages = recipe.stages.into_iter();
+                stages.map(move |(stage, subject)| (build.clone(), stage, subject))
+            });
+            return named.collect();
+        }
+        Err(why) => {
+            let wrong = stages.iter().map(|&stage| (None, stage, Err(why.clone())));
+            return wrong.collect();
         }
     };
-    let companions = program.with.iter();
-    let companions = companions.map(|(name, line)| Ok((name.clone(), words(line)?)));
-    Ok(Subject {
-        command: words(&program.run)?,
-        workspace_options: program.workspace_options,
-        companions: companions.collect::<Result<_, String>>()?,
-        ..Subject::default()
-    })
-}
-
-/// An executable with a name from the course, or the C file to build it from.
-fn by_name(source: &Path, stage: Stage) -> (Option<String>, Result<Subject, String>) {
-    let run = |name: &str| Subject {
-        command: vec![format!("./{name}").into()],
-        ..Subject::default()
-    };
-    for name in course_names(stage) {
-        let is_file = |name: &str| source.join(name).metadata().is_ok_and(|it| it.is_file());
-        if is_file(&format!("{name}.c")) {
-            let build = format!("cc -O2 -Wall -pthread -o {name} {name}.c");
-            return (Some(build), Ok(run(name)));
-        }
-        if is_file(name) {
-            return (None, Ok(run(name)));
-        }
+    let build = recipe.build;
+    let wanted = recipe.stages.into_iter();
+    let mut wanted: Vec<_> = wanted
+        .filter(|(stage, _)| stages.contains(stage))
+        .map(|(stage, subject)| (build.clone(), stage, subject))
+        .collect();
+    if wanted.is_empty() {
+        wanted.extend(stages.iter().map(|&stage| {
+            let why = format!("its grade.toml has no [stage.{}]", stage.number());
+            (None, stage, Err(why))
+        }));
     }
-    let names = course_names(stage).join("` or `");
-    (
-        None,
-        Err(format!(
-            "it has no grade.toml, and no file `{names}` (with or without `.c`)"
-        )),
+    wanted
+}
+
+/// Archives beside the folders of the students: perhaps submissions that are not unpacked.
+pub fn archives(all: &Path) -> Vec<String> {
+    const ENDINGS: [&str; 8] = ["zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar"];
+    let paths = fs::read_dir(all).into_iter().flatten().flatten();
+    let is_archive = |path: &PathBuf| {
+        let ending = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        ENDINGS.contains(&ending.to_lowercase().as_str()) && path.is_file()
+    };
+    let archives = paths.map(|entry| entry.path()).filter(is_archive);
+    let mut names: Vec<String> = archives
+        .filter_map(|path| Some(foreign::line(path.file_name()?.as_encoded_bytes())))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Why the program of a submission cannot be started, seen from the folder that was built.
+pub fn why_not_runnable(folder: &Path, program: &OsStr) -> Option<String> {
+    let shown = foreign::line(program.as_encoded_bytes());
+    if !shown.contains('/') {
+        return match find_on_path(&shown) {
+            Some(_) => None,
+            None if folder.join(program).is_file() => Some(format!(
+                "`{shown}` is not on the PATH; for the one in the submission write `./{shown}`"
+            )),
+            None => Some(format!("there is no program `{shown}` on the PATH")),
+        };
+    }
+    let path = folder.join(program);
+    match path.metadata() {
+        Err(error) => Some(format!("there is no program `{shown}`: {error}")),
+        Ok(it) if it.is_dir() => Some(format!("`{shown}` is a folder, not a program")),
+        Ok(it) if it.permissions().mode() & 0o111 == 0 => {
+            Some(format!("`{shown}` is not executable: chmod +x {shown}"))
+        }
+        Ok(_) => of_windows(&path).then(|| with_carriage_return(&shown)),
+    }
+}
+
+/// Whether a script's first line ends with a carriage return. The kernel takes it for a part of
+/// the interpreter's name, and reports "No such file or directory".
+fn of_windows(path: &Path) -> bool {
+    let mut begin = Vec::new();
+    let read = files::open(path).and_then(|file| file.take(256).read_to_end(&mut begin));
+    let line = begin.split(|byte| *byte == b'\n').next();
+    read.is_ok() && begin.starts_with(b"#!") && line.is_some_and(|line| line.ends_with(b"\r"))
+}
+
+fn with_carriage_return(shown: &str) -> String {
+    format!(
+        "the lines of `{shown}` end with a carriage return, as on Windows, so the kernel does not \
+         find its interpreter: sed -i 's/\\r$//' {shown}"
     )
 }

@@ -10,9 +10,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use harness::check::{Check, Need};
 use harness::folder::{is_open_to_all, remove_tree};
 use harness::host::OWN_NETWORK;
 use harness::interrupt::is_interrupted;
+use harness::program::Program;
+use harness::suite;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -74,6 +77,15 @@ impl Workplace {
     /// Whether each task has its own network.
     pub fn is_isolated(&self) -> bool {
         self.isolated
+    }
+
+    /// The first need of the check that is missing here. No program is root in its namespaces.
+    pub fn missing(&self, check: &Check, program: &Program) -> Option<Need> {
+        let no_root = self.isolated || can_be_nobody();
+        match check.needs.contains(&Need::Root) && no_root {
+            true => Some(Need::Root),
+            false => suite::missing(check, program),
+        }
     }
 
     /// Removes the temporary folder with everything that programs have left in it.

@@ -22,6 +22,7 @@ struct Submission<'r> {
     total: Score,
     seconds: f64,
     build_failure: Option<&'r str>,
+    left_out: Option<&'r str>,
     checks: &'r [CheckResult],
 }
 
@@ -44,6 +45,7 @@ impl<'r> Submission<'r> {
             total: graded.score(),
             seconds: graded.seconds(),
             build_failure: graded.build_failure.as_deref(),
+            left_out: graded.left_out.as_deref(),
             checks: &graded.checks,
         }
     }

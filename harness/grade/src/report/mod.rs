@@ -234,6 +234,7 @@ mod tests {
                 name: String::new(),
                 stage: Stage::Stage01,
                 build_failure: Some(done.to_string()),
+                left_out: None,
                 checks: Vec::new(),
                 not_done: 0,
             }

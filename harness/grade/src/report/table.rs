@@ -91,6 +91,8 @@ pub fn one(graded: &Graded) -> Vec<Part> {
     )];
     if let Some(words) = &graded.build_failure {
         parts.push(plain(format!("\n{}\n", words.trim_end())));
+    } else if let Some(words) = &graded.left_out {
+        parts.push(plain(format!("\n{words}\n")));
     }
     for tier in Tier::ALL {
         let name = tier.to_string();

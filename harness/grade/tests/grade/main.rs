@@ -12,6 +12,8 @@ mod refused;
 mod reports;
 mod results;
 mod room;
+mod silent;
+mod submissions;
 mod surroundings;
 mod trouble;
 mod usage;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         refused::tests(),
         reports::tests(),
         results::tests(),
+        silent::tests(),
+        submissions::tests(),
         trouble::tests(),
         surroundings::tests(),
         usage::tests(),

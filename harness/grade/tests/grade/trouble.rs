@@ -90,7 +90,7 @@ fn own_failure() {
     assert!(row.contains("1 not carried out"), "{}", run.out);
     for words in [
         "? b-sound: the grader could not carry out stage01/ends-with-its-client",
-        "cannot make a temporary folder",
+        "cannot copy the submission",
     ] {
         assert!(run.out.contains(words), "{words}: {}", run.out);
     }
