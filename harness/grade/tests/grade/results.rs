@@ -43,7 +43,8 @@ pub fn tests() -> Vec<Trial> {
     ]
 }
 
-const LINE: &str = "--all class --stage 1 --tier core --patience 3 --jobs 1";
+const LINE: &str = "--all class --stage 1 --only reverses-a-line --only line-after-line \
+     --only ends-with-its-client --patience 3 --jobs 1";
 
 /// Two students. The last check of the second one takes as long as the patience allows.
 fn a_class(room: &Room) -> PathBuf {
