@@ -48,7 +48,7 @@ pub struct Limits {
     pub memory: Option<u64>,
 
     /// How much a submission may hold, as it is handed in and after its build
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub submission_size: u64,
 
     /// How long a submission may take to build

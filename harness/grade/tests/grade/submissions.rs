@@ -169,22 +169,22 @@ fn too_large() {
     a_large_file(&room.path("class/one/data/video"), 2000);
     room.write(
         "class/two/grade.toml",
-        "build = 'for i in 1 2 3; do truncate -s 200M $i; done; cc -o server main.c'\n\
+        "build = 'for i in 1 2 3 4 5 6; do truncate -s 200M $i; done; cc -o server main.c'\n\
          [stage.4]\nrun = './server'\n",
     );
     let run = room.grade(LINE);
     run.expect_status(1);
     for words in [
-        "it has 2001 MiB, and at most 512 MiB are graded",
+        "it has 2001 MiB, and at most 1024 MiB are graded",
         "the largest part is `data` with 2000 MiB",
-        "nothing to grade: after its build it has 601 MiB",
+        "nothing to grade: after its build it has 1201 MiB",
     ] {
         let said = run.out.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(said.contains(words), "{words}: {}", run.out);
     }
-    let run = room.grade(&format!("{LINE} --json --submission-size 3000"));
+    let run = room.grade(&format!("{LINE} --json --submission-size 10"));
     assert_eq!(result(&run, "three"), passed());
-    assert_eq!(result(&run, "two"), passed());
+    assert_eq!(result(&run, "two"), build_failed());
     room.expect_nothing_left();
 }
 
