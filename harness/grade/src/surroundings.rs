@@ -94,6 +94,12 @@ impl Surroundings {
                 .iter()
                 .map(|(name, folder)| (OsString::from(name), folder.clone().into())),
         );
+        // Java looks for the home in /etc/passwd, not in HOME.
+        let repository = home.join(MAVEN).join("repository");
+        if repository.is_dir() {
+            let option = format!("-Dmaven.repo.local={}", repository.display());
+            environment.push(("MAVEN_OPTS".into(), option.into()));
+        }
         let mut shown: Vec<PathBuf> = toolchains.into_iter().map(|(_, folder)| folder).collect();
         shown.push(home.join(MAVEN));
         shown.extend(on_path(&home));

@@ -328,10 +328,13 @@ fn toolchains_in_the_home() {
     room.write("home/.cargo/credentials.toml", "the token\n");
     room.write("home/.cargo/config.toml", "the settings\n");
     room.write("home/letters/private", "the letter\n");
+    room.write("home/.m2/settings.xml", "the password\n");
+    room.write("home/.m2/repository/jar", "the library\n");
     room.write("home/sdk/words", "the kit\n");
     let home = room.path("home");
     let build = format!(
-        "tool; cat \"$SDK/words\"; cd {}; cat .cargo/* letters/*; ls -A; echo ruined > .nvm/x; exit 1",
+        "tool; cat \"$SDK/words\"; cd {}; cat .cargo/* letters/* .m2/*; \
+         cat ${{MAVEN_OPTS#-Dmaven.repo.local=}}/jar; ls -A; echo ruined > .nvm/x; exit 1",
         home.display()
     );
     room.write(
@@ -348,10 +351,10 @@ fn toolchains_in_the_home() {
         .env("SDK", home.join("sdk"));
     let json = Run::of(command.output().unwrap()).json();
     let found = json["submissions"][0]["build_failure"].as_str().unwrap();
-    for words in ["the tool has run", "the kit", "the settings"] {
+    for words in ["the tool has run", "the kit", "the settings", "the library"] {
         assert!(found.contains(words), "`{words}` is missing: {found}");
     }
-    for words in ["the token", "the letter"] {
+    for words in ["the token", "the letter", "the password"] {
         assert!(!found.contains(words), "`{words}` is there: {found}");
     }
     assert!(!room.path("home/.nvm/x").exists());
