@@ -405,13 +405,35 @@ impl Peer {
 
     /// Sends `bytes` while it receives `expected`.
     pub fn exchange(&self, bytes: &[u8], expected: &[u8]) -> Verdict {
-        both(|| self.send(bytes), || self.expect(expected))
+        both(|| self.send(bytes), || self.expect(expected))?;
+        self.expect_no_more_yet()
     }
 
     /// Sends a line and receives its answer.
     pub fn ask(&self, line: &[u8], answer: &[u8]) -> Verdict {
+        self.ask_for_one_of(line, &[answer])
+    }
+
+    /// Sends a line and receives one of these answers, which have the same length.
+    pub fn ask_for_one_of(&self, line: &[u8], answers: &[&[u8]]) -> Verdict {
         self.send(line)?;
-        self.expect(answer)
+        self.expect_one_of(answers)?;
+        self.expect_no_more_yet()
+    }
+
+    /// Expects that no byte came together with the answer, behind it.
+    fn expect_no_more_yet(&self) -> Verdict {
+        let mut chunk = [0; 1024];
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        // The end of the stream, or an error, is not a byte.
+        match nix::sys::socket::recv(self.stream.as_raw_fd(), &mut chunk, look) {
+            Ok(count @ 1..) => {
+                let what = format_args!("received more bytes, behind the whole answer");
+                let failure = self.failure(Outcome::WrongData, what);
+                Err(failure.expected("nothing").received(show(&chunk[..count])))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Expects the orderly end of the stream next: no reset, and no more bytes.

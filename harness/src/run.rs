@@ -121,10 +121,28 @@ fn logs(trial: &Trial) -> String {
     text
 }
 
+/// How a runtime begins its last words, when it ends a program with exit status 1: Python, Java,
+/// node, and the sanitizers of C.
+const LAST_WORDS: [&str; 4] = [
+    "Traceback (most recent call last)",
+    "Exception in thread \"main\"",
+    "Node.js v",
+    "SUMMARY: AddressSanitizer",
+];
+
 fn crash_of(process: &Process) -> Option<Failure> {
     let failure = ended(&process.name, process.status()?);
     let crashed = match &failure.outcome {
         Outcome::Exited(101) => true,
+        Outcome::Exited(1) => {
+            process.wait(Instant::now()); // for the last of its output
+            let is_last_word = |line: &str| LAST_WORDS.iter().any(|word| line.starts_with(word));
+            if process.log().lines().any(is_last_word) {
+                let what = format!("{}, by an exception that it does not handle", failure.what);
+                return Some(Failure { what, ..failure });
+            }
+            false
+        }
         Outcome::Killed(signal) => !matches!(signal.as_str(), "SIGTERM" | "SIGINT" | "SIGKILL"),
         _ => false,
     };

@@ -22,13 +22,15 @@ pub fn reverse_ping(client: &Peer) -> Verdict {
 
 /// A line and its answer from a server that reverses lines.
 pub fn ask_line(client: &Peer, line: &[u8]) -> Verdict {
-    client.send(line)?;
-    expect_answer(client, line)
+    client.ask_for_one_of(line, &[&reversed(line), &with_its_line_break(line)])
 }
 
 /// The answer to `line`. A server that reverses its line break as well fails the check that asks
 /// for this, and no other: here its answers count.
 pub fn expect_answer(client: &Peer, line: &[u8]) -> Verdict {
-    let with_its_line_break: Vec<u8> = line.iter().rev().copied().collect();
-    client.expect_one_of(&[&reversed(line), &with_its_line_break])
+    client.expect_one_of(&[&reversed(line), &with_its_line_break(line)])
+}
+
+fn with_its_line_break(line: &[u8]) -> Vec<u8> {
+    line.iter().rev().copied().collect()
 }

@@ -76,7 +76,7 @@ pub const ROWS: &[(&str, &[&str])] = &[
         "idle-clients-cost-nothing",
         &["waiting-for-a-reader-costs-nothing"],
     ),
-    ("sigterm", &["sigterm-under-load", "port-is-free-at-once"]),
+    ("sigterm", &["sigterm-under-load"]),
     ("client-half-closes", &["three-megabytes-and-half-close"]),
     (
         "upstream-down",

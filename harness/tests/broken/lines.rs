@@ -13,6 +13,8 @@ pub const CASES: &[Case] = &[
     case("stage01/accepts", "never-accepts"),
     case("stage01/reverses-a-line", "reverses-the-newline"),
     case("stage04/reverses-a-line", "reverses-the-newline"),
+    case("stage01/reverses-a-line", "sends-its-nul-too"),
+    case("stage04/reverses-a-line", "sends-its-nul-too"),
     case("stage01/line-after-line", "shows-the-rest-of-the-last-line"),
     case("stage04/line-after-line", "shows-the-rest-of-the-last-line"),
     case("stage04/clients-at-the-same-time", "one-client-at-a-time"),
@@ -70,6 +72,7 @@ pub const CASES: &[Case] = &[
         "stage04/lines-as-long-as-a-buffer",
         "has-room-for-9999-bytes",
     ),
+    case("stage04/lines-as-long-as-a-buffer", "loses-a-byte-of-2048"),
     case("stage01/long-line-in-pieces", "waits-for-the-line-break"),
     case("stage04/long-line-in-pieces", "waits-for-the-line-break"),
     case("stage01/endless-line", "remembers-every-byte"),
@@ -184,6 +187,21 @@ pub fn serve(name: &str, options: &[String]) -> bool {
             each_line(client, |line| {
                 let text = String::from_utf8_lossy(line).trim_end().to_owned();
                 *line = text.chars().rev().chain(['\n']).collect::<String>().into();
+            })
+        },
+        // As `send(client, answer, strlen(answer) + 1, 0)` does.
+        "sends-its-nul-too" => |client| {
+            each_line(client, |line| {
+                reverse_text(line);
+                line.push(0);
+            })
+        },
+        "loses-a-byte-of-2048" => |client| {
+            each_line(client, |line| {
+                if line.len() == 2_048 {
+                    line.remove(0);
+                }
+                reverse_text(line);
             })
         },
         "has-room-for-9999-bytes" => |client| {

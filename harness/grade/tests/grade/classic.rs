@@ -3,7 +3,7 @@
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::room::{Room, isolates};
+use crate::room::{Room, fixtures, isolates};
 
 /// Stage, fixture.
 const SOUND: &[(&str, &str)] = &[
@@ -60,10 +60,45 @@ pub fn tests() -> Vec<Trial> {
         let name = format!("{source}.c with {fault} fails only {check}{missing}");
         Trial::test(name, || fails(broken))
     });
+    let others = [
+        crate::test(
+            "a server that does not set SO_REUSEADDR is found",
+            &["cc"],
+            port_is_taken_again,
+        ),
+        crate::test(
+            "an exception that ends a program with exit status 1 is a crash",
+            &["python3"],
+            exception_is_a_crash,
+        ),
+    ];
     sound
         .chain(broken)
         .map(|test| test.with_ignored_flag(!missing.is_empty()))
+        .chain(others)
         .collect()
+}
+
+/// The fixture has `setsockopt`, or not. In its own network the server can be started twice.
+fn port_is_taken_again() {
+    let room = Room::new();
+    for (fault, status) in [("", 0), ("FAULT_DOES_NOT_REUSE_THE_ADDRESS", 1)] {
+        let program = room.build("tcp_server_epoll", fault, "tcp_server_epoll");
+        let program = program.display();
+        let only = "--only stage04/port-is-free-at-once";
+        room.grade(&format!("--stage 4 {only} -- {program}"))
+            .expect_status(status);
+    }
+}
+
+/// The check asks for exit status 1, and this is also how Python ends after an exception.
+fn exception_is_a_crash() {
+    let program = fixtures().join("tcp_server_once.py");
+    let program = program.display();
+    let only = "--only stage01/ends-with-its-client";
+    let run = Room::new().grade(&format!("--stage 1 {only} --json -- python3 {program}"));
+    run.expect_status(1);
+    assert_eq!(run.statuses()[0].1, "crashed", "{}", run.out);
 }
 
 fn passes(stage: &str, source: &str) -> Result<(), Failed> {

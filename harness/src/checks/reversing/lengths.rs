@@ -14,7 +14,7 @@ const MAX_LINE: usize = 64 * 1024;
 
 pub const BOUNDARY_LENGTHS: Check = Check {
     name: "lines-as-long-as-a-buffer",
-    title: "Lines of 9,999, 10,000, 10,001, 30,000 and 65,535 bytes come back whole",
+    title: "Lines as long as a buffer may be, and one byte more or less, come back whole",
     why: "many servers go wrong with a line that exactly fills a buffer, or is one byte too long",
     hint: "do not take a full buffer for a complete line, and leave room in it for a NUL if you add one",
     tier: Tier::Robust,
@@ -22,10 +22,13 @@ pub const BOUNDARY_LENGTHS: Check = Check {
     ..LINE_PROTOCOL
 };
 
+/// Buffers have a power of two of bytes, or thousands of them.
 fn boundary_lengths(trial: &Trial) -> Verdict {
-    let lengths = [
-        1023, 1024, 1025, 4096, 9_999, 10_000, 10_001, 16_383, 16_384, 30_000, 65_534, 65_535,
-    ];
+    let powers = (1..=16).map(|exponent| 1 << exponent);
+    let thousands = (1..=10).map(|thousand| 1_000 * thousand);
+    let sizes = powers.chain(thousands).chain([30_000]);
+    let around = sizes.flat_map(|size| [size - 1, size, size + 1]);
+    let lengths: Vec<usize> = around.filter(|&length| length < MAX_LINE).collect();
     lines_of_lengths(trial, &lengths)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::check::{Check, Tier};
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::process::Input;
 use crate::stage::Stage;
 use crate::trial::{Launch, Running, Trial};
@@ -63,14 +63,24 @@ fn shows_each_answer(trial: &Trial) -> Verdict {
     let client = client(trial, &server).input(Input::Terminal).run()?;
     let keyboard = client.stdin()?;
     let connection = server.accept("the server")?;
-    for (line, answer) in [("hello", "olleh"), ("network", "krowten"), ("a b", "b a")] {
+    // A long answer comes first: the rest of it must not appear behind a short one.
+    for (line, answer) in [
+        ("a long line", "enil gnol a"),
+        ("hello", "olleh"),
+        ("a b", "b a"),
+    ] {
         let line = format!("{line}\n");
         keyboard.send(line.as_bytes())?;
         connection.expect(line.as_bytes())?;
         connection.send(format!("{answer}\n").as_bytes())?;
         client.expect_printed(&format!("`{answer}`"), |screen| shows(screen, answer))?;
     }
-    Ok(())
+    let screen = client.process.stdout();
+    let stale = b"nol a"; // what `olleh` and a line break do not cover
+    let times = screen.windows(stale.len()).filter(|it| it == stale).count();
+    ensure(times == 1, Outcome::WrongData, || {
+        "the client shows the rest of an earlier, longer answer again".to_owned()
+    })
 }
 
 /// Whether a line of the screen shows `answer`, alone or after `[SERVER MESSAGE] `.
