@@ -1,6 +1,10 @@
-//! The bytes that checks send, and how bytes are shown to a reader.
+//! The bytes that checks send, and how bytes and times are shown to a reader.
 
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::failure::{Failure, Outcome};
+use crate::hint;
 
 /// The longest piece of data shown in a step or a failure, in bytes.
 const SHOWN: usize = 60;
@@ -11,6 +15,17 @@ pub fn show(bytes: &[u8]) -> String {
         quote(bytes)
     } else {
         format!("`{}…` ({} bytes)", escape(&bytes[..SHOWN]), bytes.len())
+    }
+}
+
+/// A time for a reader: `12 s`, `1.5 s`, `768 ms`, `80 us`.
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match time.as_micros() {
+        0..1_000 => format!("{} us", time.as_micros()),
+        1_000..999_500 => format!("{:.0} ms", seconds * 1e3),
+        999_500..9_950_000 => format!("{seconds:.1} s").replace(".0 ", " "),
+        _ => format!("{seconds:.0} s"),
     }
 }
 
@@ -42,13 +57,40 @@ fn escape(bytes: &[u8]) -> String {
     shown
 }
 
+/// The same, but of many bytes it shows those around number `at`.
+fn show_around(bytes: &[u8], at: usize) -> String {
+    let from = at.saturating_sub(SHOWN / 3).min(bytes.len());
+    if bytes.len() <= SHOWN || from == 0 {
+        return show(bytes);
+    }
+    let to = bytes.len().min(from + SHOWN);
+    let shown = escape(&bytes[from..to]);
+    format!("`…{shown}…` (bytes {from} to {to} of {})", bytes.len())
+}
+
+/// How many bytes are the same from the start.
+fn same(expected: &[u8], received: &[u8]) -> usize {
+    let pairs = expected.iter().zip(received);
+    pairs.take_while(|(a, b)| a == b).count()
+}
+
+/// The failure of `whose` bytes, which are others than expected.
+pub fn wrong(whose: &str, expected: &[u8], received: &[u8]) -> Failure {
+    let at = same(expected, received);
+    let difference = show_difference(expected, received);
+    let failure = Failure::new(Outcome::WrongData, format!("{whose}: {difference}"))
+        .expected(show_around(expected, at))
+        .received(show_around(received, at));
+    let stray_nul = received.get(at) == Some(&0) && expected.get(at) != Some(&0);
+    match stray_nul {
+        true => failure.hint(hint::NUL),
+        false => failure,
+    }
+}
+
 /// Says at which byte `received` first differs from `expected`, and shows what is around it.
 pub fn show_difference(expected: &[u8], received: &[u8]) -> String {
-    let at = expected
-        .iter()
-        .zip(received)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let at = same(expected, received);
     let around = |bytes: &[u8]| {
         let from = at.saturating_sub(10);
         let to = bytes.len().min(at + 30);
@@ -156,6 +198,17 @@ mod tests {
     #[test]
     fn the_expected_answer_keeps_line_endings() {
         assert_eq!(reversed(b"abc\nde\n\nf"), b"cba\ned\n\nf");
+    }
+
+    #[test]
+    fn times_are_rounded_for_people() {
+        let shown = |micros| time(Duration::from_micros(micros));
+        assert_eq!(shown(80), "80 us");
+        assert_eq!(shown(768_362), "768 ms");
+        assert_eq!(shown(999_700), "1 s");
+        assert_eq!(shown(1_540_000), "1.5 s");
+        assert_eq!(shown(10_000_000), "10 s");
+        assert_eq!(shown(61_700_000), "62 s");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
 
-use crate::data;
+use crate::data::{self, time};
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::patience::patience;
 use crate::sockets::{Table, rows};
@@ -79,6 +79,7 @@ impl DatagramPeer {
     }
 
     pub fn expect(&self, expected: &[u8], patience: Duration) -> Verdict {
+        let begun = Instant::now();
         match self.receive(patience)? {
             Some(received) if received == expected => {
                 self.trace
@@ -86,13 +87,12 @@ impl DatagramPeer {
                 Ok(())
             }
             Some(received) => {
-                let difference = data::show_difference(expected, &received);
-                let what = format!("{} received something else: {difference}", self.name);
-                let failure = Failure::new(Outcome::WrongData, what);
-                Err(failure.expected(show(expected)).received(show(&received)))
+                let whose = format!("{} received something else", self.name);
+                Err(data::wrong(&whose, expected, &received))
             }
             None => {
-                let what = format!("{} got no answer within {patience:.1?}", self.name);
+                let waited = time(begun.elapsed());
+                let what = format!("{} got no answer within {waited}", self.name);
                 Err(Failure::new(Outcome::Timeout, what).expected(show(expected)))
             }
         }
@@ -185,16 +185,19 @@ impl DatagramServer {
 
     /// Expects this datagram next, and returns its sender.
     pub fn expect(&self, expected: &[u8]) -> Verdict<SocketAddr> {
+        let begun = Instant::now();
         match self.receive(patience())? {
             Some((received, sender)) if received == expected => Ok(sender),
-            Some((received, _)) => {
-                let difference = data::show_difference(expected, &received);
-                let what = format!("the check received something else: {difference}");
-                let failure = Failure::new(Outcome::WrongData, what);
-                Err(failure.expected(show(expected)).received(show(&received)))
-            }
+            Some((received, _)) => Err(data::wrong(
+                "the check received something else",
+                expected,
+                &received,
+            )),
             None => {
-                let what = format!("the check received no datagram within {:?}", patience());
+                let what = format!(
+                    "the check received no datagram within {}",
+                    time(begun.elapsed())
+                );
                 Err(Failure::new(Outcome::Timeout, what).expected(show(expected)))
             }
         }

@@ -13,7 +13,7 @@ const LAST: usize = 4;
 
 /// How many lines are shown because they say what happened, each with the lines that follow it.
 const TELLING: usize = 4;
-const FOLLOWING: usize = 2;
+const FOLLOWING: usize = 3;
 
 /// How many bytes of a line are shown.
 const WIDTH: usize = 300;
@@ -69,12 +69,13 @@ fn chosen(lines: &[&[u8]]) -> BTreeSet<usize> {
         return (0..count).collect();
     }
     let mut chosen: BTreeSet<usize> = (0..FIRST).chain(count - LAST..count).collect();
-    let mut found: Vec<usize> = Vec::new();
-    for number in 0..count {
-        let new = !chosen.contains(&number) && !found.iter().any(|&it| lines[it] == lines[number]);
-        if new && is_telling(lines[number]) {
-            found.push(number);
-            chosen.extend(number..=(number + FOLLOWING).min(count - 1));
+    let mut found: Vec<&[u8]> = Vec::new();
+    let mut next = 0;
+    for (number, line) in lines.iter().enumerate() {
+        if number >= next && is_telling(line) && !found.contains(line) {
+            found.push(line);
+            next = (number + FOLLOWING + 1).min(count);
+            chosen.extend(number..next);
         }
         if found.len() == TELLING {
             break;
@@ -122,7 +123,8 @@ mod tests {
             &*lines[500],
             "line 501",
             "line 502",
-            "… (493 lines)",
+            "line 503",
+            "… (492 lines)",
             "line 996",
             "line 997",
             "line 998",

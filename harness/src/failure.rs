@@ -1,6 +1,7 @@
 //! The verdict of a check: success, or a failure that explains itself.
 
 use std::fmt;
+use std::time::Instant;
 
 pub type Verdict<T = ()> = Result<T, Failure>;
 
@@ -43,6 +44,17 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Outcome {
+    /// The program has ended because of a fault, not because it was asked to.
+    pub fn is_crash(&self) -> bool {
+        match self {
+            Outcome::Exited(status) => *status != 0,
+            Outcome::Killed(signal) => !matches!(signal.as_str(), "SIGTERM" | "SIGINT" | "SIGHUP"),
+            _ => false,
+        }
+    }
+}
+
 /// Why a check failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -50,6 +62,10 @@ pub struct Failure {
     pub what: String,
     pub expected: Option<String>,
     pub received: Option<String>,
+    /// What to look at, where that can be seen from what happened.
+    pub hint: Option<&'static str>,
+    /// When it was seen: what a program did later is not the cause.
+    pub at: Instant,
 }
 
 impl Failure {
@@ -59,6 +75,8 @@ impl Failure {
             what: what.into(),
             expected: None,
             received: None,
+            hint: None,
+            at: Instant::now(),
         }
     }
 
@@ -78,6 +96,11 @@ impl Failure {
 
     pub fn received(mut self, received: impl Into<String>) -> Self {
         self.received = Some(received.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
         self
     }
 }

@@ -69,7 +69,7 @@ pub fn in_own_network() -> bool {
 
 /// Whether the terminal understands more than text (`TERM`).
 pub fn is_capable_terminal() -> bool {
-    std::env::var_os("TERM").is_none_or(|name| name != "dumb")
+    std::env::var_os("TERM").is_some_and(|name| name != "dumb")
 }
 
 /// Whether to colour what is printed on a terminal (<https://no-color.org>).

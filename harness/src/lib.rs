@@ -22,9 +22,10 @@
 //! | [`program`]     | a program under test: how it is started, where it listens          |
 //! | [`folder`]      | folders, copied and removed                                        |
 //! | [`trace`]       | the numbered steps that a failing check prints                     |
-//! | [`data`]        | the bytes that are sent, and how they are shown in a failure       |
+//! | [`data`]        | the bytes that are sent; how bytes and times are shown             |
 //! | [`excerpt`]     | the lines of a long output that a failure shows                    |
 //! | [`foreign`]     | text that a program under test has made, for a reader              |
+//! | [`hint`]        | what to look at, by what has happened                              |
 //! | [`failure`]     | the verdict of a check: success, or a failure that explains itself |
 //! | [`stage`]       | the stages: whose contract a check belongs to                      |
 //! | [`patience`]    | how long a check waits, and at what interval it looks              |
@@ -44,6 +45,7 @@ pub mod excerpt;
 pub mod failure;
 pub mod folder;
 pub mod foreign;
+pub mod hint;
 pub mod host;
 pub mod interrupt;
 pub mod limits;

@@ -12,14 +12,18 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, setsockopt, sockopt};
 use nix::{setsockopt_impl, sockopt_impl};
 
-use crate::data::{Pattern, show, show_difference};
+use crate::data::{Pattern, show, show_difference, time, wrong};
 use crate::failure::{Failure, Outcome, Verdict};
+use crate::hint;
 use crate::patience::{LOOK, patience};
 use crate::queues::queues;
 use crate::trace::Trace;
 
 /// A program that takes no byte for this long counts as not reading.
 const STUCK: Duration = Duration::from_millis(300);
+
+/// When nothing more comes for this long, a failure shows what has come.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// We send more only while at most this many bytes wait for the program ([`Peer::stay_near`]).
 const AHEAD: u64 = 4 << 20;
@@ -66,7 +70,11 @@ impl Peer {
         let stream =
             TcpStream::connect_timeout(&address, left.min(patience())).map_err(|error| {
                 let what = format!("{name} cannot connect to {address}: {error}");
-                Failure::new(Outcome::Behaviour, what)
+                let failure = Failure::new(Outcome::Behaviour, what);
+                match error.kind() {
+                    ErrorKind::ConnectionRefused => failure.hint(hint::REFUSED),
+                    _ => failure,
+                }
             })?;
         let peer = Self::new(name, stream, trace, deadline)?;
         peer.step(format_args!("connects to {address}"));
@@ -129,7 +137,10 @@ impl Peer {
 
     /// Sends the first `length` bytes of a pattern.
     pub fn send_pattern(&self, pattern: Pattern, length: u64) -> Verdict {
-        self.step(format_args!("sends {length} bytes"));
+        match length {
+            u64::MAX => self.step(format_args!("sends bytes without end")),
+            _ => self.step(format_args!("sends {length} bytes")),
+        }
         let mut sent = 0;
         while sent < length {
             let piece = pattern.at(sent);
@@ -143,9 +154,10 @@ impl Peer {
     fn write_all(&self, mut bytes: &[u8]) -> Verdict {
         while !bytes.is_empty() {
             let piece = &bytes[..bytes.len().min(LOOK_AFTER as usize)];
+            let begun = Instant::now();
             let count = self.write(piece, self.patience)?;
             if count == 0 {
-                return Err(self.nothing_taken());
+                return Err(self.nothing_taken(begun));
             }
             bytes = &bytes[count..];
             if self.unseen.fetch_add(count as u64, Ordering::Relaxed) > LOOK_AFTER {
@@ -175,15 +187,25 @@ impl Peer {
                 (before, since) = (waiting, Instant::now());
             }
             if since.elapsed() >= self.patience || Instant::now() >= self.deadline {
-                return Err(self.nothing_taken());
+                return Err(self.nothing_taken(since));
             }
             thread::sleep(LOOK);
         }
     }
 
-    fn nothing_taken(&self) -> Failure {
-        let what = format_args!("cannot send: no byte was read for {:?}", self.patience);
+    fn nothing_taken(&self, since: Instant) -> Failure {
+        let waited = self.waited(since);
+        let what = format_args!("cannot send: no byte was read for {waited}");
         self.failure(Outcome::Timeout, what)
+    }
+
+    /// How long a step has really waited.
+    fn waited(&self, since: Instant) -> String {
+        let waited = time(since.elapsed());
+        match Instant::now() < self.deadline {
+            true => waited,
+            false => format!("{waited} (until the time limit of the check)"),
+        }
     }
 
     /// One write. Returns 0 if no byte could be written in time.
@@ -260,7 +282,8 @@ impl Peer {
     /// Waits until the program has read everything that was sent, so that the next
     /// bytes reach it in a separate read.
     pub fn until_all_is_read(&self) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + self.patience);
+        let begun = Instant::now();
+        let deadline = self.deadline.min(begun + self.patience);
         while Instant::now() < deadline {
             if self.on_the_way().is_some_and(|it| it.to_the_program == 0) {
                 return Ok(());
@@ -273,8 +296,8 @@ impl Peer {
             thread::sleep(LOOK);
         }
         let what = format_args!(
-            "waited for {:.1?}, but the program has not read all that was sent",
-            self.patience
+            "waited for {}, but the program has not read all that was sent",
+            self.waited(begun)
         );
         Err(self.failure(Outcome::Timeout, what))
     }
@@ -313,7 +336,12 @@ impl Peer {
             let end = count + more;
             possible.retain(|answer| answer.get(count..end) == Some(&received[count..end]));
             if possible.is_empty() {
-                return Err(self.wrong(expected, &received[..end]));
+                let at = Instant::now();
+                received.truncate(end);
+                received.extend(self.what_else_comes());
+                let whose = format!("{} received something else", self.name);
+                let failure = wrong(&whose, expected, &received);
+                return Err(Failure { at, ..failure });
             }
             if more == 0 {
                 let what = format_args!(
@@ -369,11 +397,17 @@ impl Peer {
         Ok(())
     }
 
-    fn wrong(&self, expected: &[u8], received: &[u8]) -> Failure {
-        let difference = show_difference(expected, received);
-        let what = format_args!("received something else: {difference}");
-        let failure = self.failure(Outcome::WrongData, what);
-        failure.expected(show(expected)).received(show(received))
+    /// What comes beyond what was expected, until nothing more comes for a moment.
+    fn what_else_comes(&self) -> Vec<u8> {
+        let (mut more, mut chunk) = (Vec::new(), [0; 256]);
+        let set = self.stream.set_read_timeout(Some(MOMENT));
+        while set.is_ok()
+            && more.len() < 1024
+            && let Ok(count @ 1..) = (&self.stream).read(&mut chunk)
+        {
+            more.extend_from_slice(&chunk[..count]);
+        }
+        more
     }
 
     /// Receives the first `length` bytes of a pattern.
@@ -446,10 +480,14 @@ impl Peer {
             }
             count => {
                 let what = format_args!("received bytes instead of the end of the stream");
-                let failure = self.failure(Outcome::WrongData, what);
-                Err(failure
+                let failure = self
+                    .failure(Outcome::WrongData, what)
                     .expected("the end of the stream")
-                    .received(show(&chunk[..count])))
+                    .received(show(&chunk[..count]));
+                Err(match chunk[0] {
+                    0 => failure.hint(hint::NUL),
+                    _ => failure,
+                })
             }
         }
     }
@@ -508,11 +546,13 @@ impl Peer {
     /// One read: 0 at the end of the stream.
     pub fn receive(&self, chunk: &mut [u8]) -> Verdict<usize> {
         self.set_timeout(self.patience, TcpStream::set_read_timeout)?;
+        let begun = Instant::now();
         match (&self.stream).read(chunk) {
             Ok(count) => Ok(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => self.receive(chunk),
             Err(error) if is_timeout(&error) => {
-                let what = format_args!("waited for {:.1?}, but no more bytes came", self.patience);
+                let waited = self.waited(begun);
+                let what = format_args!("waited for {waited}, but no more bytes came");
                 Err(self.failure(Outcome::Timeout, what))
             }
             Err(error) => {

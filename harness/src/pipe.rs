@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::data::show;
+use crate::data::{show, time};
 use crate::failure::{Failure, Outcome, Verdict};
+use crate::hint;
 use crate::patience::patience;
 use crate::trace::Trace;
 
@@ -119,11 +120,18 @@ impl Stdout {
     fn receive(&self, chunk: &mut [u8], count: usize) -> Verdict<usize> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let patience = patience().min(left);
+        let begun = Instant::now();
         if !self.has_more(patience)? {
             let program = &self.program;
-            let what =
-                format!("`{program}` has printed {count} bytes, then none for {patience:.1?}");
-            return Err(Failure::new(Outcome::Timeout, what));
+            let what = format!(
+                "`{program}` has printed {count} bytes, then none for {}",
+                time(begun.elapsed())
+            );
+            let failure = Failure::new(Outcome::Timeout, what);
+            return Err(match count {
+                0 => failure.hint(hint::FLUSH),
+                _ => failure,
+            });
         }
         let result = (&self.file).read(chunk);
         result.map_err(|error| Failure::grader("read its stdout", error))

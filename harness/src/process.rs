@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,11 +22,12 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, signal};
 use nix::unistd::{Pid, SysconfVar, setsid, sysconf};
 
+use crate::excerpt::excerpt;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::foreign;
 use crate::lock::lock;
 use crate::patience::LOOK;
-use crate::sockets::{CLOSED, Row, Table, listeners, rows};
+use crate::sockets::{CLOSED, LISTENING, Row, Table, listeners, rows};
 
 /// How many bytes of one output stream are kept. Beyond that, those after the first ones are
 /// dropped, and this stands in their place.
@@ -96,6 +98,8 @@ struct Captured {
     bytes: Vec<u8>,
     total: u64,
     ended: bool,
+    /// When the last writer closed it.
+    closed: Option<Instant>,
     /// The pipe of a [`Sink::Unread`]: open as long as this is.
     unread: Option<File>,
 }
@@ -124,7 +128,10 @@ impl Capture {
         let mut chunk = [0; 64 * 1024];
         while sink == Sink::Captured || !enough(&self.lock().bytes) {
             let count = match pipe.read(&mut chunk) {
-                Ok(0) | Err(_) => break,
+                Ok(0) | Err(_) => {
+                    self.lock().closed = Some(Instant::now());
+                    break;
+                }
                 Ok(count) => count,
             };
             let mut state = self.lock();
@@ -181,6 +188,10 @@ pub struct Process {
     pub name: String,
     pid: Pid,
     child: Mutex<Child>,
+    /// The check has killed it.
+    killed_by_us: AtomicBool,
+    /// What the check has sent it.
+    sent: Mutex<Vec<Signal>>,
     stdin: Mutex<Option<File>>,
     /// The reading end of a [`Sink::Handed`].
     handed: Mutex<Option<File>>,
@@ -261,6 +272,8 @@ impl Process {
         Ok(Self {
             pid: Pid::from_raw(child.id() as i32),
             child: Mutex::new(child),
+            killed_by_us: AtomicBool::new(false),
+            sent: Mutex::default(),
             stdin: Mutex::new(stdin),
             handed: Mutex::new(handed),
             stdout,
@@ -279,6 +292,7 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
+        lock(&self.sent).push(signal);
         let _ = kill(self.pid, signal); // it may have ended, which the check notices
     }
 
@@ -307,6 +321,14 @@ impl Process {
     /// The same as text.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
+    }
+
+    /// What of its log a failure shows.
+    pub fn logged(&self) -> String {
+        match excerpt(&self.stderr()).join("\n    ") {
+            nothing if nothing.is_empty() => "nothing".to_owned(),
+            lines => lines,
+        }
     }
 
     /// How many bytes it has printed to stderr, including those that are not kept any more.
@@ -347,9 +369,40 @@ impl Process {
         Some(status)
     }
 
+    /// How it ended, if it has and the check is not why.
+    pub fn ended_by_itself(&self) -> Option<ExitStatus> {
+        let status = self.status()?;
+        let signal = status.signal().and_then(|it| Signal::try_from(it).ok());
+        let by_us = self.killed_by_us.load(Ordering::Relaxed)
+            || signal.is_some_and(|it| lock(&self.sent).contains(&it));
+        (!by_us).then_some(status)
+    }
+
+    /// When it ended: the kernel then closes its stderr, before its sockets. Not known while a
+    /// child has the same stderr.
+    pub fn ended_at(&self) -> Option<Instant> {
+        self.stderr.lock().closed
+    }
+
+    /// How many of its child processes have ended and have not been waited for.
+    pub fn zombies(&self) -> usize {
+        let parent = self.pid().to_string();
+        let is_zombie = |stat: &String| {
+            let fields = stat.rsplit(')').next().unwrap_or_default();
+            let mut fields = fields.split_whitespace();
+            fields.next() == Some("Z") && fields.next() == Some(&*parent)
+        };
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let stats = processes.filter_map(|it| fs::read_to_string(it.path().join("stat")).ok());
+        stats.filter(is_zombie).count()
+    }
+
     /// Ends it, and the whole group.
     pub fn end(&self) {
         let mut child = lock(&self.child);
+        if matches!(child.try_wait(), Ok(None)) {
+            self.killed_by_us.store(true, Ordering::Relaxed);
+        }
         // The group first: until `wait`, the kernel cannot give this pid to another process.
         let _ = killpg(self.pid, Signal::SIGKILL);
         let _ = child.wait();
@@ -363,6 +416,23 @@ impl Process {
         let bound = rows(Table::Udp).filter(|row| row.state == CLOSED);
         let open = listeners(Table::Tcp).chain(bound).filter(is_ours);
         open.map(|row| row.local).collect()
+    }
+
+    /// All its listeners and its unconnected UDP sockets, for a reader: `[::1]:8080 (TCP)`.
+    pub fn where_it_listens(&self) -> Vec<String> {
+        let ours = self.socket_names();
+        let tables = [
+            (Table::Tcp, LISTENING, "TCP"),
+            (Table::Tcp6, LISTENING, "TCP"),
+            (Table::Udp, CLOSED, "UDP"),
+            (Table::Udp6, CLOSED, "UDP"),
+        ];
+        let found = tables.into_iter().flat_map(|(table, state, protocol)| {
+            let open = rows(table).filter(move |row| row.state == state);
+            let open = open.filter(|row| ours.contains(&format!("socket:[{}]", row.inode)));
+            open.map(move |row| format!("{} ({protocol})", row.local))
+        });
+        found.collect()
     }
 
     /// How many sockets it has open, listeners included.

@@ -65,9 +65,19 @@ fn run_as_test(check: &Check, program: &Program) -> Result<(), Failed> {
 
 /// A failed check, explained as a tutor would do it.
 pub fn explain(check: &Check, report: &Report) -> String {
+    let hints: Vec<String> = report
+        .hints
+        .iter()
+        .map(|hint| format!("hint: {hint}\n"))
+        .collect();
     foreign::text(format!(
-        "{}\n{}\n\nwhy it matters: {}\n{}hint: {}\nread: {}\n",
-        check.title, report.failure, check.why, report.story, check.hint, check.chapter
+        "{}\n{}\n\nwhy it matters: {}\n{}{}read: {}\n",
+        check.title,
+        report.failure,
+        check.why,
+        report.story,
+        hints.concat(),
+        check.chapter
     ))
 }
 
@@ -98,6 +108,7 @@ mod tests {
         let report = Report {
             failure: Failure::behaviour("it is called \u{1b}[2J"),
             story: "logged:\n\u{9b}2J\u{202e}\n::error::forged\n".to_owned(),
+            hints: Vec::new(),
         };
         let check = checks::of(Stage::Stage04).next().unwrap();
         let text = explain(check, &report);

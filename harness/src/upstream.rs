@@ -15,6 +15,7 @@ use nix::sys::socket::{
     setsockopt, shutdown, socket,
 };
 
+use crate::data::time;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::patience::patience;
 use crate::peer::Peer;
@@ -103,16 +104,19 @@ impl Upstream {
 
     /// Waits for the next connection.
     pub fn accept(&self, name: &str) -> Verdict<Peer> {
-        let deadline = self.deadline.min(Instant::now() + patience());
+        let begun = Instant::now();
+        let deadline = self.deadline.min(begun + patience());
         loop {
             if let Ok((stream, _)) = self.listener.accept() {
                 self.trace.step(format!("{name} accepts a connection"));
                 return blocking(name, stream, &self.trace, self.deadline);
             }
             if Instant::now() >= deadline {
-                let (waited, address) = (patience(), self.address);
-                let what =
-                    format!("{name} waited for {waited:?}, but no connection came to {address}");
+                let (waited, address) = (begun.elapsed(), self.address);
+                let what = format!(
+                    "{name} waited for {}, but no connection came to {address}",
+                    time(waited)
+                );
                 return Err(Failure::new(Outcome::Timeout, what));
             }
             self.wait_a_moment();

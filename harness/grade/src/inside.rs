@@ -110,7 +110,7 @@ fn check(id: &str, subject: &Subject, order: &Order) -> Answer {
         Outcome::Grader => Answer::Trouble(text),
         outcome => Answer::Failed(Failed {
             outcome: outcome.to_string(),
-            crashed: matches!(outcome, Outcome::Exited(_) | Outcome::Killed(_)),
+            crashed: outcome.is_crash(),
             silent,
             what: report.failure.what,
             text,

@@ -220,6 +220,7 @@ impl Judge<'_> {
         Err(Report {
             failure: Failure::behaviour(what),
             story: format!("steps:\n{story}"),
+            hints: Vec::new(), // a task has hints of its own
         })
     }
 

@@ -3,6 +3,9 @@
 use std::io::{IsTerminal, stdout};
 use std::sync::OnceLock;
 
+use harness::foreign;
+use harness::host::wants_colors;
+
 /// A state is always a word; the colour only repeats it.
 #[derive(Clone, Copy)]
 pub enum Colour {
@@ -32,11 +35,7 @@ pub fn coloured(colour: Colour, text: &str) -> String {
 /// See <https://no-color.org>.
 pub fn has_colours() -> bool {
     static COLOURS: OnceLock<bool> = OnceLock::new();
-    *COLOURS.get_or_init(|| {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        stdout().is_terminal() && !refused && !dumb
-    })
+    *COLOURS.get_or_init(|| stdout().is_terminal() && wants_colors())
 }
 
 /// The width of the terminal, in columns: at most 100, and 80 if there is none.
@@ -106,6 +105,7 @@ pub fn clipped(indent: &str, text: &str) -> Vec<String> {
             .collect(),
         false => line.to_owned(),
     };
+    let text = foreign::text(text);
     text.lines()
         .map(|line| format!("{indent}{}", clip(line)))
         .collect()

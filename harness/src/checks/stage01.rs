@@ -8,7 +8,7 @@ use super::stage04::STOPPED_AND_CONTINUED;
 use super::terminal::await_log;
 use super::{netcat, odd_starts, reversing, signals, terminal};
 use crate::check::{Check, Need, Tier, taken_over};
-use crate::data::lines;
+use crate::data::{lines, time};
 use crate::failure::{Failure, Verdict};
 use crate::process::Sink;
 use crate::sockets::{Row, Table, listeners};
@@ -258,7 +258,8 @@ fn backlog(trial: &Trial) -> Verdict {
         return Err(Failure::behaviour(what).expected("no answer to the SYN of a fourth client"));
     }
     trial.step(format!(
-        "a fourth client that waits gets no answer for {patience:?}"
+        "a fourth client that waits gets no answer for {}",
+        time(patience)
     ));
     drop(waiting);
     client.ask(b"hello\n", b"olleh\n")

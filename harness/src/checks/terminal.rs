@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::check::{Check, Need, Tier};
 use crate::data::show;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::hint;
 use crate::patience::patience;
 use crate::pipe::Stdout;
 use crate::process::Sink;
@@ -167,12 +168,11 @@ fn usage_error(trial: &Trial) -> Verdict {
 }
 
 fn expect_log(program: &Running, wanted: &str) -> Verdict {
-    let log = program.process.log();
-    if log.contains(wanted) {
+    if program.process.log().contains(wanted) {
         return Ok(());
     }
     let failure = Failure::behaviour(format!("stderr does not contain `{wanted}`"));
-    Err(failure.received(log.trim_end()))
+    Err(failure.received(program.process.logged()))
 }
 
 pub const MESSAGES: Check = Check {
@@ -224,6 +224,10 @@ fn expect_stdout(server: &Server, expected: &str) -> Verdict {
         let lines = bytes.split_inclusive(|&byte| byte == b'\n');
         lines.map(<[u8]>::to_vec).collect()
     };
+    if printed.is_empty() {
+        let failure = Failure::behaviour("the server has printed nothing to stdout");
+        return Err(failure.hint(hint::FLUSH));
+    }
     let (expected, printed) = (lines(expected.as_bytes()), lines(&printed));
     let same = expected.iter().zip(&printed).take_while(|(a, b)| a == b);
     let at = same.count();
@@ -267,7 +271,7 @@ pub fn await_log(server: &Server, wanted: &str) -> Verdict {
         return Ok(());
     }
     let failure = Failure::behaviour(format!("the server's log has no line with `{wanted}`"));
-    Err(failure.received(server.process.log().trim_end()))
+    Err(failure.received(server.process.logged()))
 }
 
 /// Reads what was kept for a stdout that was full, and then new messages: one that ends in

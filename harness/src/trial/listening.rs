@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::state::Trial;
 use crate::data::list;
 use crate::failure::{Failure, Outcome, Verdict};
+use crate::hint;
 use crate::patience::LOOK;
 use crate::patience::patience;
 use crate::process::{Process, ended};
@@ -34,7 +35,7 @@ pub(super) fn wait_for_announcement(
     let failure = Failure::new(Outcome::NotStarted, what);
     Err(failure
         .expected(format!("a log line such as `{line}`"))
-        .received(process.log().trim_end()))
+        .received(process.logged()))
 }
 
 /// Where the course's modular server, with these ports, listens in this role.
@@ -58,15 +59,16 @@ pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Ve
     let deadline = trial.deadline.min(Instant::now() + patience());
     loop {
         if let Some(status) = process.status() {
-            return Err(ended(&process.name, status));
+            let mut failure = ended(&process.name, status).hint(hint::ENDED_EARLY);
+            failure.what += &format!(" before it listened on {named}");
+            return Err(failure);
         }
         let open = open_ports(trial.stage);
         if ports.iter().all(|port| open.contains(port)) {
             break;
         }
         if Instant::now() >= deadline {
-            let what = format!("`{}` does not listen on {named}", process.name);
-            return Err(Failure::new(Outcome::NotStarted, what));
+            return Err(does_not_listen(process, &named, &ports));
         }
         thread::sleep(LOOK);
     }
@@ -75,14 +77,42 @@ pub(super) fn wait_for_listeners(trial: &Trial, process: &Process) -> Verdict<Ve
     Ok(ports.into_iter().map(address).collect())
 }
 
-/// The open ports of this network, for the protocol of this stage.
+fn does_not_listen(process: &Process, named: &str, ports: &[u16]) -> Failure {
+    let what = format!("`{}` does not listen on {named}", process.name);
+    let there = process.where_it_listens();
+    let swapped = |port: &u16| {
+        let ending = format!(":{} (", port.swap_bytes());
+        there.iter().any(|place| place.contains(&ending))
+    };
+    let hint = match there.is_empty() {
+        true => hint::LISTEN,
+        false if ports.iter().any(swapped) => hint::HTONS,
+        false => hint::ADDRESS,
+    };
+    let there = match there.is_empty() {
+        true => "it does not listen at all".to_owned(),
+        false => format!("it listens on {}", list(&there)),
+    };
+    let failure = Failure::new(Outcome::NotStarted, what).hint(hint);
+    let expected = format!("it listens on {named}, reached through 127.0.0.1");
+    failure.expected(expected).received(there)
+}
+
+/// The ports of this network that are open for 127.0.0.1, for the protocol of this stage.
 fn open_ports(stage: Stage) -> Vec<u16> {
-    let port = |row: Row| row.local.port();
+    let is_reached = |row: &Row| {
+        let address = row.local.ip().to_canonical();
+        address.is_unspecified() || address == Ipv4Addr::LOCALHOST
+    };
+    let port = |row: Row| is_reached(&row).then(|| row.local.port());
     if stage == Stage::Stage03 {
         let bound = [Table::Udp, Table::Udp6].into_iter().flat_map(rows);
-        bound.filter(|row| row.state == CLOSED).map(port).collect()
+        bound
+            .filter(|row| row.state == CLOSED)
+            .filter_map(port)
+            .collect()
     } else {
         let open = [Table::Tcp, Table::Tcp6].into_iter().flat_map(listeners);
-        open.map(port).collect()
+        open.filter_map(port).collect()
     }
 }

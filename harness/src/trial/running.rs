@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::data::{list, show, show_difference};
+use crate::data::{list, show, time, wrong};
 use crate::datagram::DatagramPeer;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::hint;
 use crate::patience::LOOK;
 use crate::patience::patience;
 use crate::peer::Peer;
@@ -114,8 +115,9 @@ impl Running {
                 Failure::new(Outcome::Timeout, what)
             }
         };
-        let printed = show(&self.process.stdout());
-        Err(failure.expected(what).received(printed))
+        let printed = self.process.stdout();
+        let failure = failure.expected(what).received(show(&printed));
+        Err(self.with_hint(failure, &printed))
     }
 
     /// Expects that its output on stdout is exactly this.
@@ -127,10 +129,16 @@ impl Running {
                 .step(format!("`{name}` has printed {}", show(expected)));
             return Ok(());
         }
-        let difference = show_difference(expected, &printed);
-        let what = format!("the output of `{name}` is wrong: {difference}");
-        let failure = Failure::new(Outcome::WrongData, what);
-        Err(failure.expected(show(expected)).received(show(&printed)))
+        let whose = format!("the output of `{name}` is wrong");
+        let failure = wrong(&whose, expected, &printed);
+        Err(self.with_hint(failure, &printed))
+    }
+
+    fn with_hint(&self, failure: Failure, printed: &[u8]) -> Failure {
+        match printed.is_empty() && self.process.status().is_none() {
+            true => failure.hint(hint::FLUSH),
+            false => failure,
+        }
     }
 
     /// Waits until it sleeps and stays asleep, because it has done all that it can do.
@@ -215,7 +223,8 @@ impl Server {
         }
         let each = least / EXCHANGES;
         self.trace.step(format!(
-            "one exchange costs the server {each:.1?} of CPU time"
+            "one exchange costs the server {} of CPU time",
+            time(each)
         ));
         Ok(each)
     }
@@ -230,9 +239,14 @@ impl Server {
             return Ok(());
         }
         let what = format!(
-            "with many idle clients, one exchange costs the server {among_many:.1?} of CPU time"
+            "with many idle clients, one exchange costs the server {} of CPU time",
+            time(among_many)
         );
-        let expected = format!("about {alone:.1?}, as without them; at most {most:.1?}");
+        let expected = format!(
+            "about {}, as without them; at most {}",
+            time(alone),
+            time(most)
+        );
         Err(Failure::new(Outcome::Resources, what).expected(expected))
     }
 
@@ -334,12 +348,18 @@ impl Server {
         thread::sleep(window); // the measurement itself, not a wait for an event
         let (after, state) = (self.process.sleeps(), self.process.state());
         self.trace.step(format!(
-            "the server has gone to sleep {before} times; {window:?} later, {after} times"
+            "the server has gone to sleep {before} times; {} later, {after} times",
+            time(window)
         ));
         ensure(
             state == Some('S') && after == before,
             Outcome::Resources,
-            || format!("the server woke up within {window:?}, although it had nothing to do"),
+            || {
+                format!(
+                    "the server woke up within {}, although it had nothing to do",
+                    time(window)
+                )
+            },
         )
     }
 }
@@ -386,8 +406,12 @@ fn expect_idle(process: &Process, trace: &Trace, window: Duration, share: f64) -
     let used = after.cpu.saturating_sub(before.cpu);
     let queued = after.queued.saturating_sub(before.queued);
     let name = process.short_name();
-    let figures =
-        format!("used {used:.1?} of CPU time in {window:?} and waited {queued:.1?} for a CPU");
+    let figures = format!(
+        "used {} of CPU time in {} and waited {} for a CPU",
+        time(used),
+        time(window),
+        time(queued)
+    );
     trace.step(format!("`{name}` {figures}"));
     // On a busy machine a program that spins gets little CPU time, but it is always ready to run.
     // A program that woke up once may have waited as long, but it used almost no CPU time.
@@ -397,7 +421,7 @@ fn expect_idle(process: &Process, trace: &Trace, window: Duration, share: f64) -
         return Ok(());
     }
     let what = format!("`{name}` had nothing to do, but {figures}");
-    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:.1?}")))
+    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {}", time(most))))
 }
 
 fn wait_for_end(process: &Process, trace: &Trace, deadline: Instant) -> Verdict<ExitStatus> {

@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::descriptors::{self, Reserved};
+use crate::data::time;
 use crate::datagram::DatagramServer;
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::folder::copy_tree;
@@ -189,10 +190,14 @@ impl<'p> Trial<'p> {
 
     /// Waits until `condition` holds. For a state that causes no event.
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) -> Verdict {
-        let deadline = self.deadline.min(Instant::now() + patience());
+        let begun = Instant::now();
+        let deadline = self.deadline.min(begun + patience());
         while !condition() {
             if Instant::now() >= deadline {
-                let what = format!("this has not happened within {:?}: {what}", patience());
+                let what = format!(
+                    "this has not happened within {}: {what}",
+                    time(begun.elapsed())
+                );
                 return Err(Failure::new(Outcome::Timeout, what));
             }
             thread::sleep(LOOK);

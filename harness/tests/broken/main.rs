@@ -205,8 +205,21 @@ fn catch(check: Option<&Check>, broken: &str) -> Result<(), Failed> {
     let Some(report) = caught else {
         return Err(format!("{seen} ({RUNS} runs)").into());
     };
+    let text = suite::explain(check, &report);
     if std::env::var_os(SHOW).is_some() {
-        println!("=== {broken}\n{}", suite::explain(check, &report));
+        println!("=== {broken}\n{text}");
     }
-    Ok(())
+    match text.split_whitespace().find(|word| is_for_machines(word)) {
+        None => Ok(()),
+        Some(word) => Err(format!("`{word}` is not for people:\n{text}").into()),
+    }
+}
+
+/// A time as the compiler prints it (`768.362436ms`), or a number that stands for "no limit".
+fn is_for_machines(word: &str) -> bool {
+    let word = word.trim_matches(|it: char| !it.is_alphanumeric());
+    let number = word.trim_end_matches(char::is_alphabetic);
+    let unit = word.strip_prefix(number).unwrap_or_default();
+    let is_number = number.parse::<f64>().is_ok();
+    is_number && (matches!(unit, "s" | "ms" | "µs" | "ns") || number == u64::MAX.to_string())
 }

@@ -15,6 +15,7 @@ mod room;
 mod silent;
 mod submissions;
 mod surroundings;
+mod texts;
 mod trouble;
 mod usage;
 
@@ -24,7 +25,7 @@ use harness::host::find_tool;
 use libtest_mimic::{Arguments, Trial};
 
 /// A test that runs programs with fixed ports, and the tools that it needs.
-pub fn test(name: &str, tools: &[&str], body: fn()) -> Trial {
+pub fn test(name: &str, tools: &[&str], body: impl FnOnce() + Send + 'static) -> Trial {
     let tool = tools.iter().find(|tool| find_tool(tool).is_none());
     let missing = tool
         .copied()
@@ -37,7 +38,7 @@ pub fn test(name: &str, tools: &[&str], body: fn()) -> Trial {
 }
 
 /// A test that runs no program.
-pub fn plain(name: &str, body: fn()) -> Trial {
+pub fn plain(name: &str, body: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
         body();
         Ok(())
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         submissions::tests(),
         trouble::tests(),
         surroundings::tests(),
+        texts::tests(),
         usage::tests(),
     ];
     harness::host::take_usual_umask();

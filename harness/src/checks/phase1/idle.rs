@@ -6,6 +6,7 @@ use super::base::{PHASE1, expect_echo, expect_log};
 use super::proxy::echo_service;
 use crate::check::{Check, Need};
 use crate::checks::clients::echo_ping;
+use crate::data::time;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::trial::{Server, Trial};
@@ -123,7 +124,9 @@ fn thousands_idle(trial: &Trial, server: &Server) -> Verdict {
     )?;
     trial.step(format!(
         "in short: each of {count} idle clients costs {each} bytes of memory; \
-         a message costs {alone:?} of CPU time alone, and {among_many:?} beside them"
+         a message costs {} of CPU time alone, and {} beside them",
+        time(alone),
+        time(among_many)
     ));
     echo_ping(&active)
 }

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use super::base::{PHASE1, expect_echo, expect_log};
 use crate::check::{Check, Need};
 use crate::checks::terminal::cannot_have_port_80;
+use crate::data::time;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::program::announced_addresses;
@@ -351,8 +352,8 @@ fn idle_timeout(trial: &Trial) -> Verdict {
     active.ask(b"x", b"x")?;
     silent.iter().try_for_each(Peer::expect_gone)?;
     trial.step(format!(
-        "after {:?} the silent clients are gone",
-        begun.elapsed()
+        "after {} the silent clients are gone",
+        time(begun.elapsed())
     ));
     active.expect_gone()?;
     drop((silent, active));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::base::{PHASE1, expect_echo, expect_log};
 use crate::check::Check;
 use crate::checks::proxying;
-use crate::data::Pattern;
+use crate::data::{Pattern, time};
 use crate::failure::{Outcome, Verdict, ensure};
 use crate::patience::patience;
 use crate::peer::{Peer, both};
@@ -170,13 +170,16 @@ fn talks_to_the_dead(trial: &Trial) -> Verdict {
     while talker.send(&[b'x'; 64 * 1024]).is_ok() {
         ensure(begun.elapsed() < patience() * 2, Outcome::Resources, || {
             let waited = begun.elapsed();
-            format!("after {waited:?} the proxy still takes bytes for a client that is gone")
+            format!(
+                "after {} the proxy still takes bytes for a client that is gone",
+                time(waited)
+            )
         })?;
         thread::sleep(Duration::from_millis(10));
     }
     trial.step(format!(
-        "the upstream is cut off after {:?}",
-        begun.elapsed()
+        "the upstream is cut off after {}",
+        time(begun.elapsed())
     ));
     drop(talker);
     server.expect_no_leak(&before)

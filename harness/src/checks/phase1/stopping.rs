@@ -11,7 +11,7 @@ use super::base::{PHASE1, expect_echo, expect_log};
 use super::proxy::{echo_service, until_it_connects};
 use crate::check::{Check, Need};
 use crate::checks::reversing::comes_true_soon;
-use crate::data::{Pattern, lines};
+use crate::data::{Pattern, lines, time};
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::patience::patience;
 use crate::peer::{Peer, both};
@@ -58,7 +58,7 @@ fn at_once(trial: &Trial) -> Verdict {
         let begun = Instant::now();
         server.signal(signal);
         server.expect_exit(0)?;
-        trial.step(format!("the server ends after {:?}", begun.elapsed()));
+        trial.step(format!("the server ends after {}", time(begun.elapsed())));
         clients.iter().try_for_each(|client| client.expect_end())?;
     }
     Ok(())
@@ -243,11 +243,16 @@ fn cut_off(trial: &Trial) -> Verdict {
     server.signal(Signal::SIGTERM);
     server.expect_exit(0)?;
     let took = begun.elapsed();
-    trial.step(format!("the server ends after {took:?}"));
+    trial.step(format!("the server ends after {}", time(took)));
     ensure(
         took >= Duration::from_millis(900),
         Outcome::Behaviour,
-        || format!("the server ended after {took:?}, but its clients had one second to read"),
+        || {
+            format!(
+                "the server ended after {}, but its clients had one second to read",
+                time(took)
+            )
+        },
     )?;
     expect_log(&server, "Drain timeout: 2 clients cut off\n")
 }

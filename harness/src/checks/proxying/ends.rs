@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::base::{Ends, PROXY, expect_alive, join, start, start_echo};
 use super::bytes::transfer;
 use crate::check::{Check, Tier};
-use crate::data::Pattern;
+use crate::data::{Pattern, time};
 use crate::failure::Verdict;
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
@@ -174,7 +174,10 @@ fn late_reader(trial: &Trial) -> Verdict {
     let late = Duration::from_millis(1200);
     let download = join(&server, &upstream, "the client that downloads")?;
     let upload = join(&server, &upstream, "the client that uploads")?;
-    trial.step(format!("both receivers begin to read only after {late:?}"));
+    trial.step(format!(
+        "both receivers begin to read only after {}",
+        time(late)
+    ));
     both(
         || send_and_close(download.upstream, &download.client, 6_000_000, late),
         || send_and_close(upload.client, &upload.upstream, 6_000_000, late),

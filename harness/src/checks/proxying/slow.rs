@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::base::{Ends, PROXY, join, start};
 use crate::check::{Check, Tier};
-use crate::data::Pattern;
+use crate::data::{Pattern, time};
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::{Server, Trial};
@@ -42,8 +42,8 @@ fn never_reads(trial: &Trial, roles: fn(Ends) -> (Peer, Peer)) -> Verdict {
     let (sender, stuck) = roles(join(&server, &upstream, "the client")?);
     let sent = send_until_stuck(&sender)?;
     trial.step(format!(
-        "another client waits at most {:?} for an answer",
-        slowest_ping(&other, 100)?
+        "another client waits at most {} for an answer",
+        time(slowest_ping(&other, 100)?)
     ));
     server.expect_little_growth(&before)?;
     join(&server, &upstream, "a new client")?.ping()?;
@@ -99,15 +99,20 @@ fn stuck_pair_is_cheap(trial: &Trial) -> Verdict {
     let slowest = slowest_ping(&other, 100)?;
     let used = server.figures()?.cpu - before;
     trial.step(format!(
-        "100 answers to another client take {used:?} of CPU time; the slowest comes after {slowest:?}"
+        "100 answers to another client take {} of CPU time; the slowest comes after {}",
+        time(used),
+        time(slowest)
     ));
     drop(stuck);
     let most = Duration::from_millis(500); // a hundred times what they need
     if used <= most {
         return Ok(());
     }
-    let what = format!("100 answers to another client took {used:?} of CPU time");
-    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
+    let what = format!(
+        "100 answers to another client took {} of CPU time",
+        time(used)
+    );
+    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {}", time(most))))
 }
 
 /// A pair in which the upstream sends and the client does not read.
@@ -167,8 +172,8 @@ fn streaming_pair(trial: &Trial) -> Verdict {
             let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
             trial.step(format!(
-                "another client waits at most {:?} for an answer",
-                slowest?
+                "another client waits at most {} for an answer",
+                time(slowest?)
             ));
             Ok(())
         },

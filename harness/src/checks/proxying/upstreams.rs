@@ -7,6 +7,7 @@ use super::base::{Ends, PROXY, expect_alive, join, launch, proxy, start};
 use super::bytes::transfer;
 use crate::check::{Check, Need, Tier};
 use crate::checks::terminal::await_log;
+use crate::data::time;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
 use crate::peer::Peer;
 use crate::stage::Stage;
@@ -204,8 +205,8 @@ fn full_queue(trial: &Trial) -> Verdict {
     let begun = Instant::now();
     other.ping()?;
     trial.step(format!(
-        "another client waits {:?} for an answer",
-        begun.elapsed()
+        "another client waits {} for an answer",
+        time(begun.elapsed())
     ));
 
     trial.step("the upstream begins to accept connections again");
@@ -277,11 +278,19 @@ fn connect_timeout(trial: &Trial) -> Verdict {
         .try_for_each(|client| client.send(b"hello\n"))?;
     waiting.iter().try_for_each(Peer::expect_gone)?;
     let waited = begun.elapsed();
-    trial.step(format!("the three clients are closed after {waited:?}"));
+    trial.step(format!(
+        "the three clients are closed after {}",
+        time(waited)
+    ));
     ensure(
         waited > Duration::from_millis(500),
         Outcome::Behaviour,
-        || format!("the proxy gave up after {waited:?}; its timeout is one second"),
+        || {
+            format!(
+                "the proxy gave up after {}; its timeout is one second",
+                time(waited)
+            )
+        },
     )?;
     drop(waiting);
     server.expect_no_leak(&before)?;

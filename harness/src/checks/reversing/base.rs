@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{Check, Tier};
 use crate::checks::clients::{ask_line, expect_answer};
-use crate::data::{lines, reversed};
+use crate::data::{lines, reversed, time};
 use crate::failure::Verdict;
 use crate::patience::LOOK;
 use crate::peer::{Peer, both};
@@ -228,7 +228,7 @@ fn answers_to_a_late_reader(trial: &Trial, length: usize, late: Duration) -> Ver
     both(
         || client.send(&text).and_then(|()| client.half_close()),
         || {
-            trial.step(format!("the client reads nothing for {late:?}"));
+            trial.step(format!("the client reads nothing for {}", time(late)));
             thread::sleep(late); // the delay is the test, not a wait for an event
             client.expect(&answers)?;
             client.expect_end()

@@ -186,7 +186,7 @@ impl Soak<'_> {
     /// Runs some operations one after the other, so that the server has the memory that it needs
     /// for its work. Returns what it uses when these clients are gone.
     fn warm_up(&self, listeners: usize) -> Verdict<Figures> {
-        (0..100).for_each(|number| self.operate(u64::MAX - number));
+        (0..100).for_each(|number| self.operate(plan::WARMING_UP + number));
         self.tally.verdict()?;
         self.trial.wait_until("the first clients are gone", || {
             self.server.process.sockets() <= listeners

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::data::{Pattern, lines, reversed, splitmix};
+use crate::data::{Pattern, lines, reversed, splitmix, time};
 
 /// Numbers from a seed, one after the other.
 pub struct Dice(u64);
@@ -188,6 +188,9 @@ fn most_for(act: Act, fate: Fate) -> u64 {
     }
 }
 
+/// The number of the first operation that warms the server up; all others are smaller.
+pub const WARMING_UP: u64 = 1 << 63;
+
 /// What role `file` sends.
 pub fn file() -> Vec<u8> {
     Pattern::new(0).bytes(700_000)
@@ -204,16 +207,19 @@ impl fmt::Display for Operation {
             pause,
             ..
         } = self;
+        let (number, when) = match number.checked_sub(WARMING_UP) {
+            Some(number) => (number, " of the warm-up"),
+            None => (*number, ""),
+        };
+        let (role_name, act) = (words(role), words(act));
         write!(
             f,
-            "operation {number} ({}): the client {}",
-            words(role),
-            words(act)
+            "operation {number}{when} ({role_name}): the client {act}"
         )?;
         if *role == Role::Proxy {
             write!(f, ", the upstream {}", words(fate))?;
         }
-        write!(f, ", {length} bytes, pause {pause:?}")
+        write!(f, ", {length} bytes, pause {}", time(*pause))
     }
 }
 

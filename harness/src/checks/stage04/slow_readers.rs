@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::base::{CLIENTS_AT_THE_SAME_TIME, expect_alive};
 use crate::check::{Check, Tier};
 use crate::checks::clients::reverse_ping;
-use crate::data::{lines, reversed};
+use crate::data::{lines, reversed, time};
 use crate::failure::{Failure, Outcome, Verdict};
 use crate::peer::{Peer, both};
 use crate::trial::Trial;
@@ -40,8 +40,8 @@ fn never_reads(trial: &Trial) -> Verdict {
         sent += taken;
     }
     trial.step(format!(
-        "another client waits at most {:?} for an answer",
-        slowest_ping(&other, 100)?
+        "another client waits at most {} for an answer",
+        time(slowest_ping(&other, 100)?)
     ));
     server.expect_little_growth(&before)?;
     expect_alive(&server)
@@ -79,14 +79,19 @@ fn stuck_client_is_cheap(trial: &Trial) -> Verdict {
     let slowest = slowest_ping(&other, 300)?;
     let used = server.figures()?.cpu - before;
     trial.step(format!(
-        "300 answers to another client take {used:?} of CPU time; the slowest comes after {slowest:?}"
+        "300 answers to another client take {} of CPU time; the slowest comes after {}",
+        time(used),
+        time(slowest)
     ));
     let most = Duration::from_millis(300); // many times what they need
     if used <= most {
         return Ok(());
     }
-    let what = format!("300 answers to another client took {used:?} of CPU time");
-    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {most:?}")))
+    let what = format!(
+        "300 answers to another client took {} of CPU time",
+        time(used)
+    );
+    Err(Failure::new(Outcome::Resources, what).expected(format!("at most {}", time(most))))
 }
 
 pub const STREAMING_CLIENT: Check = Check {
@@ -143,8 +148,8 @@ fn streaming_client(trial: &Trial) -> Verdict {
             let slowest = waited.and_then(|()| slowest_ping(&other, 100));
             done.store(true, Ordering::Relaxed);
             trial.step(format!(
-                "another client waits at most {:?} for an answer",
-                slowest?
+                "another client waits at most {} for an answer",
+                time(slowest?)
             ));
             Ok(())
         },
