@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Component, Path};
 
+use harness::foreign;
 use harness::stage::Stage;
 use serde::Deserialize;
 
@@ -188,10 +189,28 @@ pub fn by_name(source: &Path, stage: Stage) -> Recipe {
     }
     let names = course_names(stage).join("` or `");
     let why = match fs::read_dir(source) {
-        Ok(_) => format!("it has no grade.toml, and no file `{names}` (with or without `.c`)"),
+        Ok(entries) => {
+            let hint = match the_only_folder(entries) {
+                Some(name) => format!("; is the submission in its folder `{name}`?"),
+                None => String::new(),
+            };
+            format!("it has no grade.toml, and no file `{names}` (with or without `.c`){hint}")
+        }
         Err(error) => format!("its folder cannot be read: {error}"),
     };
     recipe(None, Err(why))
+}
+
+/// The folder in which everything is, as when an archive is unpacked into a folder of its own name.
+fn the_only_folder(entries: fs::ReadDir) -> Option<String> {
+    let mut shown = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        !name.as_encoded_bytes().starts_with(b".") && name != "__MACOSX"
+    });
+    let only = shown.next().filter(|entry| entry.path().is_dir())?;
+    let name = only.file_name();
+    let alone = shown.next().is_none();
+    alone.then(|| foreign::line(name.as_encoded_bytes()))
 }
 
 #[cfg(test)]

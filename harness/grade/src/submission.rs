@@ -120,7 +120,9 @@ pub fn find_all(all: &Path, arguments: &Arguments) -> Result<Vec<Submission>> {
     for entry in fs::read_dir(all).with_context(what)? {
         let entry = entry.with_context(what)?;
         let name = foreign::line(entry.file_name().as_encoded_bytes());
-        if entry.path().is_dir() && !name.starts_with('.') {
+        // macOS puts a folder of its own into each archive.
+        let is_hidden = name.starts_with('.') || name == "__MACOSX";
+        if entry.path().is_dir() && !is_hidden {
             let source = std::path::absolute(entry.path())?;
             let recipe = recipe::read(&source);
             students.push((name, source, recipe));

@@ -30,6 +30,11 @@ pub fn tests() -> Vec<Trial> {
             &["cc"],
             too_large,
         ),
+        test(
+            "an archive of macOS, unpacked one level too deep, is one row with a hint",
+            &[],
+            unpacked,
+        ),
         test("grade.toml is read only if it is a file", &[], no_file),
         test(
             "a mistake in `run` is explained once, with what to write",
@@ -471,4 +476,15 @@ fn few_copies() {
         thread::sleep(Duration::from_millis(2));
     }
     assert!((1..=2).contains(&most), "{most} copies at the same time");
+}
+
+fn unpacked() {
+    let room = Room::new();
+    room.write("class/asha/.DS_Store", "");
+    room.write("class/asha/__MACOSX/._tcp_server.c", "");
+    room.write("class/asha/asha-2/tcp_server.c", "int main(void) {}\n");
+    room.write("class/__MACOSX/asha/._tcp_server.c", "");
+    let run = room.grade("--all class --stage 1 --only stage01/reverses-a-line");
+    assert!(run.out.contains("folder `asha-2`"), "{}", run.out);
+    assert!(!run.out.contains("MACOSX"), "{}", run.out);
 }
