@@ -55,6 +55,7 @@ use harness::interrupt;
 use harness::stage::Stage;
 
 use arguments::Arguments;
+use order::Subject;
 use progress::Progress;
 use queue::Queue;
 use report::{Reports, complain};
@@ -78,7 +79,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     if arguments.list {
-        return list(&selection).unwrap_or_else(|error| fail(GRADER, &error));
+        return list(arguments, &selection).unwrap_or_else(|error| fail(GRADER, &error));
     }
     grade(arguments, &selection, submissions).unwrap_or_else(|error| fail(GRADER, &error))
 }
@@ -134,8 +135,17 @@ fn fail(status: u8, error: &anyhow::Error) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn list(selection: &Selection) -> Result<ExitCode> {
-    report::print(&mut std::io::stdout(), &report::list::checks(selection))?;
+/// Lists the checks, with the points that this program can reach on this machine.
+fn list(arguments: &Arguments, selection: &Selection) -> Result<ExitCode> {
+    let workplace = Workplace::open(arguments)?;
+    let subject = Subject {
+        workspace_options: arguments.workspace_options,
+        ..Subject::default()
+    };
+    let program = subject.program();
+    let parts = report::list::checks(selection, |check| workplace.missing(check, &program));
+    workplace.close();
+    report::print(&mut std::io::stdout(), &parts)?;
     Ok(ExitCode::SUCCESS)
 }
 

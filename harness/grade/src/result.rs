@@ -20,8 +20,9 @@ pub struct Graded {
     /// Which of its files were left out, if any.
     pub left_out: Option<String>,
     pub checks: Vec<CheckResult>,
-    /// How many checks were not run because of an interrupt.
-    pub not_done: usize,
+    /// The checks that have no result yet, or were not run because of an interrupt. Their points
+    /// count as not reached.
+    pub not_done: Vec<&'static Check>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -153,12 +154,20 @@ impl CheckResult {
 
 impl Graded {
     pub fn score_of(&self, tier: Tier) -> Score {
-        let tier = tier.to_string();
-        Score::of(self.checks.iter().filter(|result| result.tier == tier))
+        let name = tier.to_string();
+        let mut score = Score::of(self.checks.iter().filter(|result| result.tier == name));
+        let not_done = self.not_done.iter().filter(|check| check.tier == tier);
+        score.points += not_done.map(|check| check.tier.points()).sum::<u32>();
+        score
     }
 
     pub fn score(&self) -> Score {
-        Score::of(&self.checks)
+        let add = |sum: Score, tier: Score| Score {
+            score: sum.score + tier.score,
+            points: sum.points + tier.points,
+        };
+        let tiers = Tier::ALL.map(|tier| self.score_of(tier));
+        tiers.into_iter().fold(Score::default(), add)
     }
 
     pub fn failed(&self) -> impl Iterator<Item = &CheckResult> {

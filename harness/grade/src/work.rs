@@ -315,11 +315,10 @@ impl Work {
             build_failure: state.build_failure.clone(),
             left_out: state.left_out.clone(),
             checks: state.results.iter().flatten().cloned().collect(),
-            not_done: state
-                .results
-                .iter()
-                .filter(|result| result.is_none())
-                .count(),
+            not_done: (self.checks.iter().zip(&state.results))
+                .filter(|(_, result)| result.is_none())
+                .map(|(check, _)| *check)
+                .collect(),
         }
     }
 }

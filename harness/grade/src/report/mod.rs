@@ -236,7 +236,7 @@ mod tests {
                 build_failure: Some(done.to_string()),
                 left_out: None,
                 checks: Vec::new(),
-                not_done: 0,
+                not_done: Vec::new(),
             }
         };
         let write = || (0..100).try_for_each(|_| reports.write_gradescope(graded));

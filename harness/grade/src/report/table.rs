@@ -192,7 +192,9 @@ fn verdict_color(graded: &Graded) -> Color {
     match (core_failed, graded.failed().next()) {
         (true, _) => Color::Red,
         (false, Some(_)) => Color::Yellow,
-        (false, None) if graded.not_done + graded.not_carried_out().count() > 0 => Color::Yellow,
+        (false, None) if graded.not_done.len() + graded.not_carried_out().count() > 0 => {
+            Color::Yellow
+        }
         (false, None) => Color::Green,
     }
 }
@@ -237,7 +239,7 @@ pub fn all(all: &[Graded]) -> Vec<Part> {
         let mark = match color {
             Color::Green => "✓",
             Color::Yellow if graded.not_carried_out().next().is_some() => "?",
-            Color::Yellow if graded.not_done > 0 => "…",
+            Color::Yellow if !graded.not_done.is_empty() => "…",
             _ => "✗",
         };
         table.add_row([
@@ -329,7 +331,7 @@ fn what_has_failed(graded: &Graded) -> String {
     let parts = [
         Some(failed).filter(|failed| !failed.is_empty()),
         open(graded.not_carried_out().count(), "not carried out"),
-        open(graded.not_done, "not done"),
+        open(graded.not_done.len(), "not done"),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

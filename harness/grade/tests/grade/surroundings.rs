@@ -434,15 +434,16 @@ fn out_of_reach() {
 fn few_descriptors() {
     let room = Room::new();
     room.build("tcp_server", "", "tcp_server");
-    let line = "--stage 4 --only thousands-of-idle-clients --results r.jsonl -- ./tcp_server";
+    let line = "--stage 4 --only thousands-of-idle-clients --json -- ./tcp_server";
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 1024 && exec \"$0\" \"$@\"", GRADE]);
     shell.args(line.split_whitespace());
     room.furnish(&mut shell);
-    Run::of(shell.output().unwrap()).expect_status(0);
-    let results = fs::read_to_string(room.path("r.jsonl")).unwrap();
+    let run = Run::of(shell.output().unwrap());
+    run.expect_status(0);
     assert!(
-        results.contains("needs a higher limit of descriptors"),
-        "{results}"
+        run.out.contains("needs a higher limit of descriptors"),
+        "{}",
+        run.out
     );
 }

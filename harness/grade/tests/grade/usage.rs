@@ -20,6 +20,11 @@ pub fn tests() -> Vec<Trial> {
         ),
         plain("--list shows checks, tiers and points", list),
         test(
+            "--list and a report name the same maximum: what can be reached here",
+            &[],
+            maximum,
+        ),
+        test(
             "--only runs one check by its id, or several by a part of their ids",
             &["cc"],
             only,
@@ -115,6 +120,26 @@ fn list() {
     let run = room.grade("--stage 4 --list --only stage04/half-close");
     assert!(run.out.contains("stage04/half-close"), "{}", run.out);
     assert!(!run.out.contains("stage04/crlf"), "{}", run.out);
+}
+
+/// The checks that need options of our own programs do not count for a student's.
+fn maximum() {
+    let listed = |options: &str| -> u64 {
+        let run = Room::new().grade(&format!("--stage 4 --list {options}"));
+        run.expect_status(0);
+        let points = run.out.lines().filter_map(|line| {
+            let words = line.strip_suffix(" points")?;
+            words.split_whitespace().next_back()?.parse::<u64>().ok()
+        });
+        points.sum()
+    };
+    for options in ["", "--workspace-options"] {
+        let line = format!("--stage 4 {options} --patience 1 --json -- /bin/true");
+        let json = Room::new().grade(&line).json();
+        let maximum = json["submissions"][0]["total"]["points"].as_u64();
+        assert_eq!(maximum, Some(listed(options)));
+    }
+    assert!(listed("") < listed("--workspace-options"));
 }
 
 fn only() {
