@@ -233,11 +233,13 @@ impl Judge<'_> {
             let program = Program::new(command, Ports::Fixed);
             return Ok(Program {
                 fixed_ports: Some(ports),
+                full_size: false,
                 ..program
             });
         }
         let built = |name: &String| self.mine.folder.join("target/debug").join(name);
-        let program = Program::announced(built(&self.ladder.binary));
+        let mut program = Program::announced(built(&self.ladder.binary));
+        program.full_size = false; // a student waits for the answer
         let companions = self.ladder.companions.iter();
         Ok(companions.fold(program, |program, name| {
             program.companion(name, built(name))

@@ -1,8 +1,8 @@
 //! The proof of the ladders: each task turns exactly its checks from red to green.
 //!
-//! The rungs are built and run one after the other, so this takes minutes. In the short form a
-//! rung runs the checks of its own task and of the next one; at full size also those of all
-//! tasks before it.
+//! The rungs are built and run one after the other, so this takes minutes. A rung runs the checks
+//! of its own task and of the next one, and the last rung those of all tasks. With the variable
+//! `EXPSERVER_WHOLE_LADDERS` each rung also runs those of all tasks before it.
 #![allow(clippy::unwrap_used)] // a test
 
 use std::collections::BTreeSet;
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use harness::folder::remove_tree;
 use harness::host::raise_descriptor_limit;
 use harness::patience::set_patience;
-use harness::program::FULL;
 use harness_learn::export;
 use harness_learn::judge::{Judge, Judged, Red};
 use harness_learn::ladder::Ladder;
@@ -22,6 +21,9 @@ use harness_learn::mine::Mine;
 use harness_learn::page;
 use harness_learn::starter;
 use libtest_mimic::{Arguments, Failed, Trial};
+
+/// Set this variable to run, at each rung, the checks of all tasks that are solved.
+const WHOLE: &str = "EXPSERVER_WHOLE_LADDERS";
 
 fn main() -> ExitCode {
     raise_descriptor_limit();
@@ -200,7 +202,8 @@ fn rungs(ladder: &Ladder) -> Result<(), Failed> {
             problems.push(format!("with {solved} tasks solved it does not build"));
             break;
         }
-        let from = if std::env::var_os(FULL).is_some() {
+        let is_last = solved == ladder.tasks.len();
+        let from = if is_last || std::env::var_os(WHOLE).is_some() {
             0
         } else {
             solved.saturating_sub(1)
