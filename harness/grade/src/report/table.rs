@@ -213,7 +213,11 @@ fn skipped(graded: &Graded) -> Option<String> {
         .map(|need| need.trim_start_matches("needs "))
         .collect();
     (count > 0).then(|| {
-        let needs = needs.join(", ");
+        let option = match needs.iter().any(|need| need.starts_with("--")) {
+            true => " (options: see --workspace-options)",
+            false => "",
+        };
+        let needs = needs.join(", ") + option;
         match count {
             1 => format!("1 more check was not run and does not count: it needs {needs}\n"),
             _ => format!("{count} more checks were not run and do not count: they need {needs}\n"),

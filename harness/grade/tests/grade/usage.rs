@@ -154,6 +154,8 @@ fn only() {
     // A check that --only selects counts, whatever its tier.
     run("stage01/crlf").expect_status(1);
     run("stage01/line-after-line").expect_status(1);
+    let quiet = room.grade(&format!("--stage 1 --only stage01/quiet -- {program}"));
+    assert!(quiet.out.contains("--workspace-options"), "{}", quiet.out);
 }
 
 fn does_not_start() {
