@@ -440,7 +440,7 @@ impl Peer {
     /// Sends `bytes` while it receives `expected`.
     pub fn exchange(&self, bytes: &[u8], expected: &[u8]) -> Verdict {
         both(|| self.send(bytes), || self.expect(expected))?;
-        self.expect_no_more_yet()
+        self.expect_no_more_yet(expected)
     }
 
     /// Sends a line and receives its answer.
@@ -452,19 +452,19 @@ impl Peer {
     pub fn ask_for_one_of(&self, line: &[u8], answers: &[&[u8]]) -> Verdict {
         self.send(line)?;
         self.expect_one_of(answers)?;
-        self.expect_no_more_yet()
+        self.expect_no_more_yet(answers.first().copied().unwrap_or_default())
     }
 
     /// Expects that no byte came together with the answer, behind it.
-    fn expect_no_more_yet(&self) -> Verdict {
+    fn expect_no_more_yet(&self, answer: &[u8]) -> Verdict {
         let mut chunk = [0; 1024];
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         // The end of the stream, or an error, is not a byte.
         match nix::sys::socket::recv(self.stream.as_raw_fd(), &mut chunk, look) {
             Ok(count @ 1..) => {
-                let what = format_args!("received more bytes, behind the whole answer");
-                let failure = self.failure(Outcome::WrongData, what);
-                Err(failure.expected("nothing").received(show(&chunk[..count])))
+                let received = [answer, &chunk[..count]].concat();
+                let whose = format!("{} received more than the answer", self.name);
+                Err(wrong(&whose, answer, &received))
             }
             _ => Ok(()),
         }

@@ -231,7 +231,7 @@ fn tutor() {
     for part in [
         "✗ stage01/line-after-line (core, 0/10 points)",
         "A client gets an answer to each of its lines",
-        "wrong data: the client received more bytes, behind the whole answer",
+        "wrong data: the client received more than the answer",
         "expected:",
         "received:",
         "why it matters: ",
