@@ -38,6 +38,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use harness::interrupt::Interrupted;
 
 use arguments::{Arguments, Command};
@@ -52,8 +53,8 @@ const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
 /// The whole of `cargo learn`.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    match carry_out(arguments) {
+pub fn main() -> ExitCode {
+    match carry_out(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(RED),
         Err(error) if error.is::<Interrupted>() => ExitCode::from(INTERRUPTED),

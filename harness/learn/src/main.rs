@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use harness_learn::arguments::Arguments;
-
 fn main() -> ExitCode {
-    harness_learn::run(&Arguments::parse())
+    harness_learn::main()
 }
