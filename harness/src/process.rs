@@ -1,5 +1,6 @@
 //! A running program: its output, its figures, its end.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
@@ -455,6 +456,14 @@ impl Process {
     pub fn state(&self) -> Option<char> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         stat.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+
+    /// The ids of its threads at this moment. None if it has ended.
+    pub fn thread_ids(&self) -> BTreeSet<u32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
+        let threads = threads.into_iter().flatten().flatten();
+        let id = |name: OsString| name.to_str()?.parse().ok();
+        threads.filter_map(|it| id(it.file_name())).collect()
     }
 
     /// How many times its threads have gone to sleep (`proc_pid_status(5)`). A thread that wakes

@@ -12,6 +12,10 @@ use super::client::{address, option};
 
 pub const CASES: &[Case] = &[
     Case {
+        check: "stage03/listens",
+        broken: "udp-without-a-socket",
+    },
+    Case {
         check: "stage03/reverses-a-datagram",
         broken: "udp-that-reverses-the-newline",
     },
@@ -116,6 +120,10 @@ pub const CASES: &[Case] = &[
         broken: "udp-that-never-sleeps",
     },
     Case {
+        check: "stage03/several-threads",
+        broken: "udp-with-one-thread",
+    },
+    Case {
         check: "stage03/threads-option",
         broken: "udp-that-reverses-the-newline",
     },
@@ -126,6 +134,10 @@ pub const CASES: &[Case] = &[
     Case {
         check: "stage03/per-datagram",
         broken: "udp-with-a-small-buffer",
+    },
+    Case {
+        check: "stage03/per-datagram",
+        broken: "udp-with-one-thread",
     },
     Case {
         check: "stage03/max-threads",
@@ -187,12 +199,20 @@ pub fn serve(name: &str, options: &[String]) -> bool {
         return be_client(manner, options);
     }
     match name {
+        "udp-without-a-socket" => {
+            drop(bind());
+            loop {
+                thread::park();
+            }
+        }
         "udp-that-unwraps-a-send" => each_datagram(|socket, text, client| {
             socket.send_to(&reversed(text), client).unwrap();
         }),
-        "udp-that-answers-itself" => each_datagram(|socket, text, client| {
-            let _ = socket.send_to(&reversed(text), client);
-        }),
+        "udp-with-one-thread" | "udp-that-answers-itself" => {
+            each_datagram(|socket, text, client| {
+                let _ = socket.send_to(&reversed(text), client);
+            })
+        }
         "udp-that-reverses-the-newline" => each_datagram(|socket, text, client| {
             let answer: Vec<u8> = text.iter().rev().copied().collect();
             let _ = socket.send_to(&answer, client);

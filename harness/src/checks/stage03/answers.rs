@@ -16,6 +16,23 @@ use crate::patience::patience;
 use crate::process::Sink;
 use crate::trial::{Server, Trial};
 
+pub const LISTENS: Check = Check {
+    name: "listens",
+    title: "The server's port takes datagrams",
+    why: "without a socket on the port, the kernel answers each datagram with \"port unreachable\" (ICMP)",
+    hint: "call `socket` and `bind`, in this order, and check what each of them returns",
+    body: listens, // a first step, which alone is worth little
+    ..UDP
+};
+
+fn listens(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.send(b"hello\n")?;
+    // Over loopback the refusal has come when `send` returns. An answer is another check's subject.
+    client.receive(Duration::from_millis(10)).map(drop)
+}
+
 pub const REVERSES_A_DATAGRAM: Check = Check {
     tier: Tier::Core,
     ..UDP

@@ -16,6 +16,7 @@ pub fn checks() -> Vec<Check> {
 }
 
 const CHECKS: &[Check] = &[
+    answers::LISTENS,
     answers::REVERSES_A_DATAGRAM,
     answers::OWN_ANSWERS,
     answers::EXACT_LENGTHS,
@@ -44,6 +45,7 @@ const CHECKS: &[Check] = &[
     threads::BOUNDED_IN_A_FLOOD,
     threads::NO_MORE_THREADS,
     threads::IDLE,
+    threads::SEVERAL,
     threads::THREADS,
     threads::THREADS_NO_MORE,
     threads::PER_DATAGRAM,

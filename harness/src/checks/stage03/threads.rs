@@ -1,6 +1,7 @@
 //! What a UDP server with threads must do: start not too many of them, and go on when no more
 //! can be started.
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use super::base::{ANSWER, UDP};
 use crate::check::{Check, Need, Tier};
 use crate::datagram::unread;
 use crate::failure::{Failure, Outcome, Verdict, ensure};
+use crate::patience::patience;
 use crate::trial::{Server, Trial};
 
 pub const BOUNDED_IN_A_FLOOD: Check = Check {
@@ -38,17 +40,46 @@ fn bounded_in_a_flood(trial: &Trial, options: &[&str], bound: usize) -> Verdict 
 /// Sends as fast as it can for this long, and reads nothing. Returns the largest number of
 /// threads that the server had meanwhile.
 fn flood(server: &Server, duration: Duration) -> Verdict<usize> {
+    let (end, mut most) = (Instant::now() + duration, 0);
+    flood_while(server, || {
+        most = most.max(server.figures()?.threads);
+        Ok(Instant::now() < end)
+    })?;
+    Ok(most)
+}
+
+/// Sends as fast as it can and reads nothing, as long as `goes_on` says so.
+fn flood_while(server: &Server, mut goes_on: impl FnMut() -> Verdict<bool>) -> Verdict {
     let cannot = |error: std::io::Error| Failure::grader("send a flood", error);
     let socket = UdpSocket::bind("127.0.0.1:0").map_err(cannot)?;
     socket.connect(server.address()).map_err(cannot)?;
-    let (end, mut most) = (Instant::now() + duration, 0);
-    while Instant::now() < end {
+    while goes_on()? {
         for _ in 0..50 {
             let _ = socket.send(&[b'x'; 500]); // it may be lost: this is a flood
         }
-        most = most.max(server.figures()?.threads);
     }
-    Ok(most)
+    Ok(())
+}
+
+/// Expects that threads begin and end while datagrams come. A fixed number of threads always has
+/// the same ids.
+fn expect_new_threads(trial: &Trial, server: &Server) -> Verdict {
+    let (mut seen, mut most) = (BTreeSet::new(), 0);
+    let deadline = trial.deadline().min(Instant::now() + patience());
+    let has_new = |seen: &BTreeSet<u32>, most| seen.len() >= most + 10;
+    flood_while(server, || {
+        let ids = server.process.thread_ids();
+        most = most.max(ids.len());
+        seen.extend(ids);
+        server.expect_running()?;
+        Ok(!has_new(&seen, most) && Instant::now() < deadline)
+    })?;
+    let count = seen.len();
+    let up_to = format!("{count} different threads, up to {most} at the same time");
+    trial.step(format!("during a flood the server had {up_to}"));
+    ensure(has_new(&seen, most), Outcome::Behaviour, || {
+        format!("the server does not start a thread for each datagram: it had {up_to}")
+    })
 }
 
 /// One request, after the server's queue has room for it again.
@@ -118,6 +149,36 @@ fn idle(trial: &Trial) -> Verdict {
     server.expect_idle(Duration::from_millis(500), 0.2)
 }
 
+pub const SEVERAL: Check = Check {
+    name: "several-threads",
+    title: "The server has more than one thread, if the machine has more than one CPU",
+    why: "one thread uses one CPU: while it works on a datagram, all others wait in the queue",
+    hint: "start threads that all call `recvfrom` on the same socket: the kernel gives each datagram \
+           to one of them",
+    body: several_threads,
+    ..UDP
+};
+
+fn several_threads(trial: &Trial) -> Verdict {
+    let server = trial.start()?;
+    let client = server.datagram("the client")?;
+    client.ask(b"hello\n", b"olleh\n", ANSWER)?;
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1) {
+        trial.step("this machine has one CPU, and one thread is enough for it");
+        return Ok(());
+    }
+    // A server may also start a thread for each datagram, and then it has one when nothing comes.
+    let deadline = trial.deadline().min(Instant::now() + patience());
+    let mut most = 0;
+    flood_while(&server, || {
+        most = most.max(server.figures()?.threads);
+        Ok(most < 2 && Instant::now() < deadline)
+    })?;
+    ensure(most >= 2, Outcome::Behaviour, || {
+        "the server had one thread only, also during a flood of datagrams".to_owned()
+    })
+}
+
 pub const THREADS: Check = Check {
     name: "threads-option",
     title: "The server with --threads 3 serves its socket with three threads",
@@ -159,7 +220,9 @@ pub const PER_DATAGRAM: Check = Check {
             &["--per-datagram"][..],
             &["--per-datagram", "--max-threads", "1"],
         ] {
-            all_answered(&trial.launch().options(options.iter().copied()).start()?)?;
+            let server = trial.launch().options(options.iter().copied()).start()?;
+            all_answered(&server)?;
+            expect_new_threads(trial, &server)?;
         }
         Ok(())
     },
