@@ -326,15 +326,21 @@ fn unreadable() {
     for name in ["one", "two", "three"] {
         a_student(&room, name);
     }
+    let run = |program: &str, words: &[&str]| {
+        let status = Command::new(program).args(words).status().unwrap();
+        assert!(status.success(), "{program} {words:?}");
+    };
+    run("cp", &[GRADE, room.path("grader").to_str().unwrap()]);
+    room.write("class/one/notes", "not needed");
+    // Root can read everything, so another user grades, whatever umask the files were made with.
+    run("chmod", &["-R", "a+rX", room.path("").to_str().unwrap()]);
     let close = |name: &str| {
         let path = room.path(&format!("class/{name}"));
         fs::set_permissions(path, PermissionsExt::from_mode(0o000)).unwrap();
     };
-    room.write("class/one/notes", "not needed");
     close("one/notes");
     close("two/main.c");
     close("three");
-    // Root can read everything, so another user grades.
     let grade = |line: &str| {
         let mut command = Command::new(room.path("grader"));
         command.args(line.split_whitespace());
@@ -344,11 +350,6 @@ fn unreadable() {
         }
         Run::of(command.output().unwrap())
     };
-    let copied = Command::new("cp")
-        .arg(GRADE)
-        .arg(room.path("grader"))
-        .status();
-    assert!(copied.unwrap().success());
     let run = grade(&format!(
         "{LINE} --stage 4 --json --results tmp/results.jsonl"
     ));
