@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use harness::host::raise_descriptor_limit;
+use harness::host::{raise_descriptor_limit, take_usual_umask};
 use harness::interrupt;
 use harness_bench::contender::Who;
 use harness_bench::contest::{Contest, Plan};
@@ -109,6 +109,7 @@ fn run(cli: &Cli) -> Result<()> {
         return floor::serve(port);
     }
     raise_descriptor_limit();
+    take_usual_umask(); // `file` serves only what everybody may read
     if let Some(Other::Idle {
         port,
         upstream,

@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use harness::check::Check;
 use harness::failure::Failure;
+use harness::host::take_usual_umask;
 use harness::lock::lock;
 use harness::ports;
 use harness::program::{Ports, Program};
@@ -155,6 +156,7 @@ impl Judge<'_> {
         stop_at_red: bool,
         judged: &mut Judged,
     ) -> Result<()> {
+        take_usual_umask();
         let program = self.program()?;
         let next = AtomicUsize::new(0);
         let first_red = AtomicUsize::new(usize::MAX);
@@ -202,6 +204,7 @@ impl Judge<'_> {
     /// returned in words.
     pub fn run_one(&self, id: &str) -> Result<(), String> {
         let check = checks::find(id).ok_or_else(|| format!("there is no check {id}"))?;
+        take_usual_umask();
         let program = self.program().map_err(|error| format!("{error:#}"))?;
         run(check, &program).map_err(|report| format!("{}\n{}", report.failure, report.story))
     }
