@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use harness::interrupt;
 
 use crate::judge::{Judge, Judged, Red};
@@ -31,11 +31,7 @@ pub fn check(
     whole_stage: bool,
 ) -> Result<bool> {
     let progress = mine.progress()?;
-    ensure!(
-        progress.stage.contains_key(&ladder.name),
-        "stage {} is not begun: `cargo learn start {0}`",
-        ladder.name
-    );
+    progress.begun(&ladder.name)?;
     let first = if whole_stage {
         0
     } else {

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::ladder::Ladder;
+use crate::mine;
 use crate::page;
 use crate::starter::{self, Files};
 
@@ -22,23 +23,7 @@ pub fn export(root: &Path, ladder: &Ladder, to: &Path) -> Result<()> {
         "{} exists already: name a folder that does not",
         to.display()
     );
-    let files = assignment(root, ladder)?;
-    let above = to
-        .parent()
-        .filter(|it| !it.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    fs::create_dir_all(above).with_context(|| format!("cannot make {}", above.display()))?;
-    let new = tempfile::Builder::new()
-        .prefix(".export-")
-        .tempdir_in(above)
-        .with_context(|| format!("cannot make a folder in {}", above.display()))?;
-    for (name, bytes) in &files {
-        let path = new.path().join(name);
-        fs::create_dir_all(path.parent().unwrap_or(new.path()))?;
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    open_to_all(new.path())?;
-    fs::rename(new.keep(), to).with_context(|| format!("cannot make {}", to.display()))?;
+    mine::add_folder(to, &assignment(root, ladder)?)?;
     println!(
         "The assignment for stage {} is in {}.",
         ladder.name,
@@ -128,12 +113,4 @@ fn readme(ladder: &Ladder) -> String {
     text += &page::tasks(ladder);
     text += &format!("\n---\nStage {name} of the course.\n");
     text
-}
-
-fn open_to_all(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(
-        folder,
-        fs::Permissions::from_mode(0o755),
-    )?)
 }

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -42,6 +43,12 @@ impl Progress {
     /// The stage that was begun last.
     pub fn current(&self) -> Option<&str> {
         self.begun.last().map(String::as_str)
+    }
+
+    /// A stage that is begun.
+    pub fn begun(&self, name: &str) -> Result<&Stage> {
+        let stage = self.stage.get(name);
+        stage.with_context(|| format!("stage {name} is not begun: `cargo learn start {name}`"))
     }
 }
 
@@ -120,7 +127,10 @@ impl Mine {
         let path = self.folder.join(PROGRESS);
         match fs::read_to_string(&path) {
             Ok(text) => toml::from_str(&text).with_context(|| {
-                format!("cannot read {}; move it away to begin anew", path.display())
+                format!(
+                    "cannot read {}; move it away to begin again",
+                    path.display()
+                )
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Progress::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -186,25 +196,7 @@ impl Mine {
 
     /// Puts a new package into the folder, in one step.
     pub fn add_package(&self, package: &str, files: &Files) -> Result<()> {
-        make_folder(&self.folder)?;
-        let new = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempdir_in(&self.folder)
-            .with_context(|| format!("cannot make a folder in {}", self.folder.display()))?;
-        for (name, bytes) in files {
-            let path = new.path().join(name);
-            make_folder(path.parent().unwrap_or(new.path()))?;
-            fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        let to = self.package(package);
-        nix::sys::stat::fchmodat(
-            nix::fcntl::AT_FDCWD,
-            new.path(),
-            nix::sys::stat::Mode::from_bits_truncate(0o755),
-            nix::sys::stat::FchmodatFlags::FollowSymlink,
-        )?;
-        let from = new.keep();
-        fs::rename(&from, &to).with_context(|| format!("cannot make {}", to.display()))
+        add_folder(&self.package(package), files)
     }
 
     /// Replaces a file of the student's. Says where the old one is kept.
@@ -288,6 +280,26 @@ fn make_folder(folder: &Path) -> Result<()> {
         .with_context(|| format!("cannot make the folder {}", folder.display()))
 }
 
+/// Makes a new folder with these files, in one step: it is there with all of them, or not at all.
+pub fn add_folder(folder: &Path, files: &Files) -> Result<()> {
+    let above = folder.parent().filter(|it| !it.as_os_str().is_empty());
+    let above = above.unwrap_or(Path::new("."));
+    make_folder(above)?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir_in(above)
+        .with_context(|| format!("cannot make a folder in {}", above.display()))?;
+    for (name, bytes) in files {
+        let path = new.path().join(name);
+        make_folder(path.parent().unwrap_or(new.path()))?;
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    fs::rename(new.path(), folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let _ = new.keep(); // it has its name now
+    Ok(())
+}
+
 /// Writes a file beside the old one, and puts it in its place.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -295,13 +307,9 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = (|| {
         let mut new = NamedTempFile::with_prefix_in(".learn-", folder)?;
         new.write_all(bytes)?;
-        if let Ok(old) = fs::metadata(path) {
-            new.as_file().set_permissions(old.permissions())?;
-        } else {
-            use std::os::unix::fs::PermissionsExt;
-            new.as_file()
-                .set_permissions(fs::Permissions::from_mode(0o644))?;
-        }
+        let old = fs::metadata(path).map(|old| old.permissions());
+        let permissions = old.unwrap_or(Permissions::from_mode(0o644));
+        new.as_file().set_permissions(permissions)?;
         new.as_file().sync_all()?;
         new.persist(path).map_err(|error| error.error)?;
         io::Result::Ok(())

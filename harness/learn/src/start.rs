@@ -23,7 +23,7 @@ pub enum Version {
 
 /// Makes the starter of a stage.
 pub fn start(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
-    let mut progress = not_begun(mine, ladder)?;
+    let progress = not_begun(mine, ladder)?;
     let package = mine.package(&ladder.package);
     if !package.exists() {
         mine.add_package(&ladder.package, &starter::cut(root, ladder, 0)?)?;
@@ -44,17 +44,14 @@ pub fn start(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
         );
     }
     mine.make_workspace(root, &ladder.package)?;
-    progress.stage.insert(ladder.name.clone(), Stage::default());
-    progress.begun.push(ladder.name.clone());
-    mine.save(&progress)?;
+    begin(mine, progress, ladder, Stage::default())?;
     mine.commit(&format!("The starter of stage {}", ladder.name));
     println!("It is built once now, so that each save is answered soon. This can take a minute.\n");
     if !mine.build_once(&ladder.package)? {
         bail!("the starter does not build; the compiler says why above");
     }
     println!();
-    overview::task(ladder, 0, mine);
-    println!("\nNow run `cargo learn watch`, and save a file whenever you want to know more.");
+    show_first_task(mine, ladder);
     Ok(())
 }
 
@@ -63,7 +60,7 @@ fn not_begun(mine: &Mine, ladder: &Ladder) -> Result<Progress> {
     let progress = mine.progress()?;
     ensure!(
         !progress.stage.contains_key(&ladder.name),
-        "stage {} is begun already: go on with `cargo learn watch {0}`, or begin anew with \
+        "stage {} is begun already: go on with `cargo learn watch {0}`, or begin again with \
          `cargo learn reset {0}`",
         ladder.name
     );
@@ -72,7 +69,7 @@ fn not_begun(mine: &Mine, ladder: &Ladder) -> Result<Progress> {
 
 /// Begins a stage with a program in any language.
 pub fn begin_own(mine: &Mine, ladder: &Ladder, run: &str, build: Option<&str>) -> Result<()> {
-    let mut progress = not_begun(mine, ladder)?;
+    let progress = not_begun(mine, ladder)?;
     let run = shell_words::split(run).with_context(|| format!("cannot split `{run}`"))?;
     ensure!(
         !run.is_empty(),
@@ -87,12 +84,21 @@ pub fn begin_own(mine: &Mine, ladder: &Ladder, run: &str, build: Option<&str>) -
         own: Some(own),
         ..Stage::default()
     };
+    begin(mine, progress, ladder, stage)?;
+    show_first_task(mine, ladder);
+    Ok(())
+}
+
+/// Notes that the stage is begun.
+fn begin(mine: &Mine, mut progress: Progress, ladder: &Ladder, stage: Stage) -> Result<()> {
     progress.stage.insert(ladder.name.clone(), stage);
     progress.begun.push(ladder.name.clone());
-    mine.save(&progress)?;
+    mine.save(&progress)
+}
+
+fn show_first_task(mine: &Mine, ladder: &Ladder) {
     overview::task(ladder, 0, mine);
     println!("\nNow run `cargo learn watch`, and save a file whenever you want to know more.");
-    Ok(())
 }
 
 /// Puts the items of these tasks to the starter's or the reference's text.
@@ -105,14 +111,8 @@ pub fn put(
     yes: bool,
 ) -> Result<()> {
     let mut progress = mine.progress()?;
-    let Some(stage) = progress.stage.get_mut(&ladder.name) else {
-        bail!(
-            "stage {} is not begun: `cargo learn start {0}`",
-            ladder.name
-        );
-    };
     ensure!(
-        stage.own.is_none(),
+        progress.begun(&ladder.name)?.own.is_none(),
         "stage {} is not written from a starter",
         ladder.name
     );
@@ -139,7 +139,9 @@ pub fn put(
     if backups.is_empty() {
         println!("It is {what} already.");
     }
-    if version == Version::Starter {
+    if version == Version::Starter
+        && let Some(stage) = progress.stage.get_mut(&ladder.name)
+    {
         stage.done.retain(|done| !numbers.contains(&(done - 1)));
     }
     mine.save(&progress)
@@ -213,8 +215,7 @@ pub fn diff(
     show: bool,
 ) -> Result<()> {
     let progress = mine.progress()?;
-    let stage = progress.stage.get(&ladder.name);
-    let stage = stage.with_context(|| format!("stage {} is not begun", ladder.name))?;
+    let stage = progress.begun(&ladder.name)?;
     let last_done = || stage.done.iter().next_back().map(|number| number - 1);
     let Some(number) = number.or_else(last_done) else {
         bail!("no task of stage {} is green yet", ladder.name);

@@ -38,17 +38,9 @@ enum Event {
 pub fn watch(root: &Path, mine: &Mine, ladder: &Ladder) -> Result<()> {
     set_patience(PATIENCE);
     let progress = mine.progress()?;
-    anyhow::ensure!(
-        progress.stage.contains_key(&ladder.name),
-        "stage {} is not begun: `cargo learn start {0}`",
-        ladder.name
-    );
+    let own = progress.begun(&ladder.name)?.own.as_ref();
     interrupt::catch(|| {}).context("cannot wait for SIGINT")?;
     let (events, seen) = channel();
-    let own = progress
-        .stage
-        .get(&ladder.name)
-        .and_then(|stage| stage.own.as_ref());
     let folder = own.map_or(mine.package(&ladder.package), |own| own.folder.clone());
     let _watcher = watch_folder(&folder, events.clone())?;
     let _keys = Keys::listen(events)?;
