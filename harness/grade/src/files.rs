@@ -49,7 +49,7 @@ enum Kind {
 
 impl Files {
     /// Looks through a folder. Leaves out build folders if the submission `builds`, because the
-    /// build makes them anew. Fails with the reason if the whole has more than `limit` bytes.
+    /// build makes them again. Fails with the reason if the whole has more than `limit` bytes.
     pub fn find(source: &Path, builds: bool, limit: u64) -> Result<Self, String> {
         let mut files = Self {
             source: source.to_owned(),
@@ -244,7 +244,7 @@ pub fn hash_file(path: &Path, hasher: &mut impl Hasher) -> io::Result<()> {
     }
 }
 
-/// Whether a build makes this folder anew: Cargo's or Maven's `target`, or a folder of CMake.
+/// Whether a build makes this folder again: Cargo's or Maven's `target`, or a folder of CMake.
 fn is_build_folder(folder: &Path, name: &str) -> bool {
     let beside = |file: &str| folder.with_file_name(file).is_file();
     let is_target = name == "target" && (beside("Cargo.toml") || beside("pom.xml"));

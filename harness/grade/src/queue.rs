@@ -132,7 +132,7 @@ impl Queue<'_> {
     }
 
     /// Runs the first check. If nothing comes from the program, a second check must confirm it.
-    /// Then the others are not run, because each would wait in vain.
+    /// Then the others are not run, because each would wait for nothing.
     fn begin_group(&self, work: &Work, checks: &[usize]) -> Vec<Task> {
         let mut silent = None;
         for (at, &number) in checks.iter().enumerate() {

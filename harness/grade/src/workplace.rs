@@ -147,7 +147,7 @@ struct Worker {
 impl Worker {
     fn start(order: &Order, environment: &[(OsString, OsString)]) -> Result<Self> {
         let complaints = tempfile::tempfile()?;
-        // This program, even if its file has been built anew since it was started (proc_pid_exe(5)).
+        // This program, even if its file was built again after it was started (proc_pid_exe(5)).
         let mut command = Command::new("/proc/self/exe");
         command
             .arg(WORKER)
